@@ -1,0 +1,27 @@
+"""kdcourse : les pertes, les modèles et les outils du cours de distillation de connaissances.
+
+Chaque nom public s'importe d'ici (``from kdcourse import kd_loss``) ou de son module. Les modules ne sont chargés qu'à
+la première utilisation (PEP 562) : ``import kdcourse`` ne coûte rien.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "logits": ["KnowledgeDistillationLoss", "kd_loss"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"kdcourse n'a pas de nom {name!r} ; il a : {', '.join(__all__)}.")
+    value = getattr(import_module(f"kdcourse.{_MODULE_OF[name]}"), name)
+    globals()[name] = value  # la prochaine fois, sans détour
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

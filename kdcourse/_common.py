@@ -1,0 +1,133 @@
+"""Ce que toutes les pertes partagent : leur résultat, et le refus d'un mauvais argument.
+
+Rien ici ne dépend de la *valeur* d'un tenseur, sauf ``check_finite`` et ``check_label_values`` que seuls les modules
+appellent : les fonctions pures passent ainsi sous ``torch.func.vmap`` et ``torch.compile(fullgraph=True)``.
+"""
+
+import math
+from numbers import Real
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class LossTerms(NamedTuple):
+    """Perte d'un module : ``total = alpha * distillation + (1 - alpha) * hard``, et ses deux termes.
+
+    Se déballe comme un triplet, et se traite comme son total : ``.backward()``, ``.item()``.
+    """
+
+    total: Tensor
+    distillation: Tensor
+    hard: Tensor
+
+    def backward(self, *args, **kwargs) -> None:
+        """Propage le gradient du total (mêmes arguments que ``Tensor.backward``)."""
+        self.total.backward(*args, **kwargs)
+
+    def item(self) -> float:
+        """Valeur du total, en nombre Python."""
+        return self.total.item()
+
+
+def combine_terms(distillation: Tensor, hard: Tensor, alpha: float) -> LossTerms:
+    """Applique la convention du cours : ``alpha`` pèse la distillation, ``1 - alpha`` les étiquettes."""
+    return LossTerms(alpha * distillation + (1 - alpha) * hard, distillation, hard)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """fp16 et bf16 deviennent float32 ; float32 et float64 restent ce qu'ils sont."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def shape_of(tensor: Tensor) -> str:
+    """Forme d'un tenseur comme un tuple Python : ``(32, 10)``."""
+    return str(tuple(tensor.shape))
+
+
+def check_number(name: str, value, low: float, high: float, expected: str) -> None:
+    """Refuse ce qui n'est pas un nombre réel de l'intervalle [low, high] (NaN compris)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} : {value!r} ({type(value).__name__}) reçu, {expected} attendu.")
+    if not low <= value <= high:
+        raise ValueError(f"{name} : {value} reçu, {expected} attendu.")
+
+
+def check_alpha(alpha) -> None:
+    """``alpha`` pèse la distillation : un nombre de [0, 1]."""
+    check_number("alpha", alpha, 0, 1, "un nombre de [0, 1]")
+
+
+def check_temperature(temperature) -> None:
+    """Un nombre fini > 0, ou un tenseur scalaire, dont la valeur n'est pas lue."""
+    expected = "un nombre fini strictement positif"
+    if isinstance(temperature, Tensor):
+        if temperature.dim() != 0:
+            raise ValueError(f"temperature : forme {shape_of(temperature)} reçue, () attendue, un scalaire.")
+        return
+    check_number("temperature", temperature, math.ulp(0.0), float("inf"), expected)
+    if math.isinf(temperature):
+        raise ValueError(f"temperature : {temperature} reçu, {expected} attendu.")
+
+
+def check_floating(name: str, tensor, dims: tuple[int, ...], expected_shape: str) -> None:
+    """Refuse ce qui n'est pas un tenseur réel non vide d'un de ces nombres de dimensions."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} : {type(tensor).__name__} reçu, un tenseur de forme {expected_shape} attendu.")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} : dtype {tensor.dtype} reçu, un dtype flottant attendu (float32, par exemple).")
+    if tensor.dim() not in dims or tensor.numel() == 0:
+        raise ValueError(f"{name} : forme {shape_of(tensor)} reçue, {expected_shape} attendue, sans dimension nulle.")
+
+
+def check_same_device(name: str, tensor: Tensor, reference_name: str, reference: Tensor) -> None:
+    """Deux tenseurs d'une même perte sont sur le même appareil."""
+    if tensor.device != reference.device:
+        raise ValueError(
+            f"{name} : sur {tensor.device}, {reference.device} attendu, l'appareil de {reference_name} ; "
+            f"déplacez-le par .to({str(reference.device)!r})."
+        )
+
+
+def check_logits_pair(student_logits, teacher_logits) -> None:
+    """Logits du student et du teacher : flottants, ``(B, C)``, de même forme, sur le même appareil."""
+    check_floating("student_logits", student_logits, (2,), "(B, C)")
+    check_floating("teacher_logits", teacher_logits, (2,), "(B, C)")
+    if teacher_logits.shape != student_logits.shape:
+        raise ValueError(
+            f"teacher_logits : forme {shape_of(teacher_logits)} reçue, {shape_of(student_logits)} attendue, "
+            "celle de student_logits."
+        )
+    check_same_device("teacher_logits", teacher_logits, "student_logits", student_logits)
+
+
+def check_labels(labels, logits: Tensor, logits_name: str = "student_logits") -> None:
+    """Étiquettes : entiers 64 bits, une par ligne de logits, sur le même appareil."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels : {type(labels).__name__} reçu, un tenseur int64 de forme (B,) attendu.")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels : dtype {labels.dtype} reçu, torch.int64 attendu ; convertissez par .long().")
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"labels : forme {shape_of(labels)} reçue, ({logits.shape[0]},) attendue, "
+            f"une étiquette par ligne de {logits_name}."
+        )
+    check_same_device("labels", labels, logits_name, logits)
+
+
+def check_label_values(labels: Tensor, classes: int) -> None:
+    """Chaque étiquette est le numéro d'une classe, de 0 à C - 1."""
+    low, high = labels.min().item(), labels.max().item()
+    if low < 0 or high >= classes:
+        wrong = low if low < 0 else high
+        raise ValueError(f"labels : valeur {wrong} reçue, de 0 à {classes - 1} attendu, un numéro de classe.")
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """Refuse NaN et infini, et dit combien il y en a."""
+    wrong = (~torch.isfinite(tensor)).sum().item()
+    if wrong:
+        raise ValueError(
+            f"{name} : {wrong} valeur(s) NaN ou infinie(s) reçue(s) sur {tensor.numel()}, des nombres finis attendus."
+        )

@@ -1,0 +1,64 @@
+"""Comparer honnêtement : des erreurs, des moyennes sur les graines, et leur intervalle."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from torch import Tensor
+
+
+class Interval(NamedTuple):
+    """Une moyenne sur les graines et son intervalle de confiance à 95 %.
+
+    L'intervalle porte sur les graines (poids initiaux, ordre des lots) ; il ignore l'échantillonnage du test.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Vrai si 0 est hors de l'intervalle : la différence n'est pas un hasard de graines."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        return f"{french(self.mean)} [{french(self.low)} ; {french(self.high)}]"
+
+
+def french(value: float, digits: int = 1) -> str:
+    """Un nombre à la française : virgule décimale, vrai signe moins. ``french(-3.14) == "−3,1"``."""
+    text = f"{value:.{digits}f}".replace(".", ",")
+    if float(text.replace(",", ".")) == 0:
+        text = text.lstrip("-")  # un « −0,0 » n'apprend rien
+    return text.replace("-", "−")
+
+
+def mean_interval(values) -> Interval:
+    """Moyenne et intervalle de Student à 95 % d'une mesure répétée sur n graines indépendantes.
+
+    .. math:: \\bar x \\pm t_{0{,}975;\\,n-1} \\, s / \\sqrt n
+
+    Args:
+        values: une mesure par graine, ``(n,)``, n ≥ 2 ; pour une différence appariée, les différences.
+
+    Raises:
+        ValueError: moins de deux mesures, ou NaN.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or values.size < 2:
+        raise ValueError(f"values : forme {values.shape} reçue, (n,) avec n ≥ 2 attendue, une mesure par graine.")
+    if not np.isfinite(values).all():
+        raise ValueError("values : NaN ou infini reçu, des nombres finis attendus.")
+    mean = values.mean()
+    half = stats.t.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
+    return Interval(float(mean), float(mean - half), float(mean + half))
+
+
+def error_rate(logits: Tensor, labels: Tensor) -> Tensor:
+    """Taux d'erreur en %, le long de l'avant-dernière dimension : ``(…, N, C)`` et ``(N,)`` donnent ``(…)``."""
+    if logits.shape[-2:-1] != labels.shape:
+        raise ValueError(
+            f"labels : forme {tuple(labels.shape)} reçue, ({logits.shape[-2]},) attendue, une par ligne de logits."
+        )
+    return 100 * (logits.argmax(dim=-1) != labels).float().mean(dim=-1)

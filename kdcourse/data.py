@@ -1,0 +1,78 @@
+"""Les données du cours. Les chiffres manuscrits de scikit-learn sont dans sa roue : aucun réseau n'est nécessaire."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Split(NamedTuple):
+    """Des images ``(N, canaux, hauteur, largeur)`` float32 et leurs étiquettes ``(N,)`` int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def to(self, device) -> "Split":
+        """La même partie, sur un autre appareil."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def where(self, kept: Tensor) -> "Split":
+        """Les exemples que désigne ``kept``, masque booléen ou indices ``(n,)``."""
+        return Split(self.images[kept], self.labels[kept])
+
+    def without_class(self, label: int) -> "Split":
+        """Tous les exemples, sauf ceux d'une classe."""
+        return self.where(self.labels != label)
+
+
+class Dataset(NamedTuple):
+    """Trois parties disjointes. On règle sur ``validation`` ; ``test`` ne sert qu'à la mesure finale."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def to(self, device) -> "Dataset":
+        """Les trois parties, sur un autre appareil."""
+        return Dataset(*(part.to(device) for part in self))
+
+
+# Le partage ne dépend ni de la machine ni de la session : une seule graine, ici.
+_SPLIT_SEED = 10
+_DIGITS_SIZES = {"train": 1000, "validation": 297}  # le reste, 500 images, est le test
+
+
+def load_dataset(name: str = "digits") -> Dataset:
+    """Charge un jeu de données du cours, partagé en train, validation et test.
+
+    ``"digits"`` : 1 797 chiffres manuscrits 8×8 (scikit-learn, d'après UCI), pixels ramenés à [0, 1] ; 1 000 images
+    d'entraînement, 297 de validation, 500 de test, tirées une fois pour toutes, classes en mêmes proportions. Les
+    treize scripteurs sont mêlés dans les trois parties.
+
+    Args:
+        name: nom du jeu de données.
+
+    Raises:
+        ValueError: nom inconnu ; le message donne ceux qui existent.
+    """
+    if name != "digits":
+        raise ValueError(f"name : {name!r} reçu, un jeu de données connu attendu : 'digits'.")
+    return _load_digits()
+
+
+def _load_digits() -> Dataset:
+    # Importés ici : scikit-learn met une seconde à se charger, et qui n'emprunte qu'une perte n'en a pas besoin.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16
+    labels = torch.tensor(labels, dtype=torch.int64)
+    train, rest = train_test_split(
+        np.arange(len(labels)), train_size=_DIGITS_SIZES["train"], stratify=labels, random_state=_SPLIT_SEED
+    )
+    validation, test = train_test_split(
+        rest, train_size=_DIGITS_SIZES["validation"], stratify=labels[rest], random_state=_SPLIT_SEED
+    )
+    return Dataset(*(Split(images[part], labels[part]) for part in (train, validation, test)))

@@ -1,0 +1,98 @@
+"""10.2 : distiller les logits. La divergence KL adoucie, puis sa combinaison avec les étiquettes."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdcourse._common import (
+    LossTerms,
+    at_least_float32,
+    check_alpha,
+    check_finite,
+    check_label_values,
+    check_labels,
+    check_logits_pair,
+    check_temperature,
+    combine_terms,
+)
+
+
+def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
+    r"""Divergence de Kullback-Leibler entre les prédictions adoucies du teacher et du student.
+
+    .. math:: T^2 \cdot \frac{1}{B} \sum_b \sum_c p^t_{bc} \, (\log p^t_{bc} - \log p^s_{bc}),
+              \qquad p = \operatorname{softmax}(z / T)
+
+    Args:
+        student_logits: logits du student, ``(B, C)``, flottants.
+        teacher_logits: logits du teacher, ``(B, C)`` ; aucun gradient ne les traverse.
+        temperature: T > 0, sans unité, nombre ou tenseur scalaire (dont la valeur n'est pas vérifiée). Le facteur T²
+            garde au gradient un ordre de grandeur stable quand T croît.
+
+    Returns:
+        Scalaire en nats, float32 (float64 si une entrée l'est) ; 0 si et seulement si les deux distributions
+        coïncident, à l'arrondi près, de l'ordre de 1e-7·T² en float32.
+
+    Raises:
+        TypeError: entrées qui ne sont pas des tenseurs flottants, T qui n'est pas un nombre.
+        ValueError: formes ou appareils différents, lot vide, T ≤ 0.
+
+    Source : Hinton, Vinyals, Dean (2015), section 2, arXiv:1503.02531.
+    """
+    check_logits_pair(student_logits, teacher_logits)
+    check_temperature(temperature)
+    # Logarithmes de bout en bout : softmax puis log donnerait -inf dès qu'une probabilité s'annule en float32.
+    student_log_probs = F.log_softmax(at_least_float32(student_logits) / temperature, dim=-1)
+    teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=-1)
+    divergence = (teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)).sum(dim=-1)
+    return temperature**2 * divergence.mean()
+
+
+class KnowledgeDistillationLoss(nn.Module):
+    r"""Perte de distillation complète : les prédictions du teacher et les étiquettes.
+
+    .. math:: \alpha \cdot \mathrm{kd\_loss}(z_s, z_t; T) + (1 - \alpha) \cdot \mathrm{CE}(z_s, y)
+
+    L'entropie croisée compare le student aux *étiquettes*, à T = 1.
+
+    Args:
+        temperature: T > 0, sans unité ; 4 par défaut.
+        alpha: poids de la distillation, de 0 (étiquettes seules) à 1 (teacher seul) ; 0,7 par défaut.
+
+    Raises:
+        TypeError, ValueError: T ≤ 0, alpha hors de [0, 1].
+
+    Source : Hinton, Vinyals, Dean (2015), section 2, arXiv:1503.02531.
+    """
+
+    def __init__(self, temperature: float = 4.0, alpha: float = 0.7):
+        super().__init__()
+        check_temperature(temperature)
+        check_alpha(alpha)
+        self.temperature = temperature
+        self.alpha = alpha
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> LossTerms:
+        """Calcule les trois termes.
+
+        Args:
+            student_logits: logits du student, ``(B, C)``.
+            teacher_logits: logits du teacher, ``(B, C)`` ; aucun gradient ne les traverse.
+            labels: étiquettes, ``(B,)``, int64, de 0 à C - 1.
+
+        Returns:
+            ``LossTerms(total, distillation, hard)``, trois scalaires en nats.
+
+        Raises:
+            TypeError, ValueError: formes, types ou appareils inattendus, étiquette hors des classes, NaN ou infini
+                dans les logits.
+        """
+        distillation = kd_loss(student_logits, teacher_logits, self.temperature)
+        check_labels(labels, student_logits)
+        check_label_values(labels, student_logits.shape[-1])
+        check_finite("student_logits", student_logits)
+        check_finite("teacher_logits", teacher_logits)
+        hard = F.cross_entropy(at_least_float32(student_logits), labels)
+        return combine_terms(distillation, hard, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, alpha={self.alpha}"

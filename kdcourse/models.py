@@ -1,0 +1,119 @@
+"""Les teachers et les students du cours : deux petites architectures, et quelques tailles qui portent un nom.
+
+Toutes rendent leurs logits par ``model(x)``, et par ``model.forward_features(x)`` leurs cartes, leur embedding et leurs
+logits en un seul passage. Aucune n'emploie BatchNorm : ses statistiques courantes ne passent pas sous
+``torch.vmap``, donc pas dans le moteur qui entraîne beaucoup de students à la fois ; GroupNorm la remplace.
+"""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdcourse._common import check_number, shape_of
+
+
+class Features(NamedTuple):
+    """Ce qu'un modèle calcule en chemin : une carte par étage, l'embedding ``(B, D)``, les logits ``(B, C)``."""
+
+    maps: list[Tensor]
+    embedding: Tensor
+    logits: Tensor
+
+
+def _check_sizes(name: str, sizes) -> tuple[int, ...]:
+    if not isinstance(sizes, (tuple, list)) or not sizes:
+        raise ValueError(f"{name} : {sizes!r} reçu, une suite non vide de tailles attendue, (32, 32) par exemple.")
+    for size in sizes:
+        check_number(name, size, 1, float("inf"), "une suite d'entiers ≥ 1")
+    return tuple(int(size) for size in sizes)
+
+
+def _check_images(images: Tensor, channels: int | None, features: int | None) -> None:
+    if images.dim() != 4:
+        raise ValueError(f"images : forme {shape_of(images)} reçue, (B, canaux, hauteur, largeur) attendue.")
+    if channels is not None and images.shape[1] != channels:
+        raise ValueError(f"images : {images.shape[1]} canal(aux) reçu(s), {channels} attendu(s).")
+    if features is not None and images[0].numel() != features:
+        raise ValueError(f"images : forme {shape_of(images)} reçue, {features} pixels par image attendus.")
+
+
+class MLP(nn.Module):
+    """Perceptron : l'image aplatie traverse des couches cachées ReLU, puis une couche linéaire.
+
+    Args:
+        in_features: pixels par image, canaux compris ; 64 pour les chiffres 8×8.
+        hidden: largeur de chaque couche cachée.
+        classes: nombre C de classes.
+        dropout: probabilité d'éteindre une unité cachée à l'entraînement, dans [0, 1[.
+        input_dropout: la même, pour un pixel d'entrée.
+    """
+
+    def __init__(self, in_features=64, hidden=(32, 32), classes=10, dropout=0.0, input_dropout=0.0):
+        super().__init__()
+        hidden = _check_sizes("hidden", hidden)
+        self.in_features = in_features
+        self.input_dropout = nn.Dropout(input_dropout) if input_dropout else nn.Identity()
+        self.stages = nn.ModuleList()
+        for width_in, width_out in zip((in_features, *hidden[:-1]), hidden, strict=True):
+            layers = [nn.Linear(width_in, width_out), nn.ReLU()]
+            self.stages.append(nn.Sequential(*layers, nn.Dropout(dropout)) if dropout else nn.Sequential(*layers))
+        self.head = nn.Linear(hidden[-1], classes)
+
+    def forward_features(self, images: Tensor) -> Features:
+        """Couches cachées ``(B, largeur)``, embedding (la dernière), logits ``(B, C)``."""
+        _check_images(images, None, self.in_features)
+        hidden, maps = self.input_dropout(images.flatten(1)), []
+        for stage in self.stages:
+            hidden = stage(hidden)
+            maps.append(hidden)
+        return Features(maps, hidden, self.head(hidden))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, C)`` d'images ``(B, canaux, hauteur, largeur)``."""
+        return self.forward_features(images).logits
+
+
+class CNN(nn.Module):
+    """Réseau convolutif : un étage (convolution 3×3, GroupNorm, ReLU) par nombre de canaux, puis une moyenne 2×2.
+
+    Chaque étage après le premier divise la hauteur et la largeur par deux. La moyenne finale se prend par quart
+    d'image : sur des chiffres, la position compte.
+
+    Args:
+        in_channels: canaux de l'image ; 1 pour un chiffre, 3 pour une photo.
+        channels: nombre de canaux de chaque étage.
+        classes: nombre C de classes.
+        groups: groupes de GroupNorm ; chaque nombre de canaux en est un multiple.
+    """
+
+    def __init__(self, in_channels=1, channels=(8, 16), classes=10, groups=4):
+        super().__init__()
+        channels = _check_sizes("channels", channels)
+        if any(width % groups for width in channels):
+            raise ValueError(f"channels : {channels} reçu, des multiples de groups = {groups} attendus.")
+        self.in_channels = in_channels
+        self.stages = nn.ModuleList()
+        for index, (width_in, width_out) in enumerate(zip((in_channels, *channels[:-1]), channels, strict=True)):
+            convolution = nn.Conv2d(width_in, width_out, 3, stride=2 if index else 1, padding=1, bias=False)
+            self.stages.append(nn.Sequential(convolution, nn.GroupNorm(groups, width_out), nn.ReLU()))
+        self.head = nn.Linear(4 * channels[-1], classes)
+
+    def forward_features(self, images: Tensor) -> Features:
+        """Cartes ``(B, canaux, h, w)`` de chaque étage, embedding ``(B, 4·canaux)``, logits ``(B, C)``."""
+        _check_images(images, self.in_channels, None)
+        hidden, maps = images, []
+        for stage in self.stages:
+            hidden = stage(hidden)
+            maps.append(hidden)
+        embedding = F.adaptive_avg_pool2d(hidden, 2).flatten(1)
+        return Features(maps, embedding, self.head(embedding))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, C)`` d'images ``(B, canaux, hauteur, largeur)``."""
+        return self.forward_features(images).logits
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Nombre de paramètres entraînables."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
