@@ -10,6 +10,22 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "logits": ["KnowledgeDistillationLoss", "kd_loss"],
+    "data": ["Dataset", "Split", "load_dataset"],
+    "models": ["CNN", "MLP", "parameter_count"],
+    "training": ["Students", "train_many", "train_one"],
+    "comparison": ["Interval", "bias_sweep", "error_rate", "french", "mean_interval", "tune_bias"],
+    "environment": ["best_device", "describe_environment"],
+    "exercises": ["check"],
+    "plots": [
+        "most_uncertain",
+        "plot_bias_sweep",
+        "plot_curves",
+        "plot_field_map",
+        "plot_paired",
+        "plot_prediction",
+        "plot_scheme",
+    ],
+    "widgets": ["BiasExplorer", "TemperatureExplorer"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}
 __all__ = sorted(_MODULE_OF)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy import stats
 from torch import Tensor
 
@@ -62,3 +63,47 @@ def error_rate(logits: Tensor, labels: Tensor) -> Tensor:
             f"labels : forme {tuple(labels.shape)} reçue, ({logits.shape[-2]},) attendue, une par ligne de logits."
         )
     return 100 * (logits.argmax(dim=-1) != labels).float().mean(dim=-1)
+
+
+class BiasSweep(NamedTuple):
+    """Rappel d'une classe et erreur globale, en %, pour S modèles et n biais : deux tenseurs ``(S, n)``."""
+
+    recall: Tensor
+    error: Tensor
+
+    def at(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Rappel et erreur ``(S,)`` de chaque modèle au biais que désigne son indice dans ``chosen`` ``(S,)``."""
+        return tuple(values.gather(1, chosen[:, None])[:, 0] for values in self)
+
+
+def bias_sweep(logits: Tensor, labels: Tensor, label: int, biases: Tensor) -> BiasSweep:
+    """Ajoute chaque biais au logit d'une classe, et mesure ce que le rappel de cette classe coûte en erreur globale.
+
+    Args:
+        logits: ``(S, N, C)``, S modèles sur les mêmes N images.
+        labels: ``(N,)``.
+        label: la classe dont on déplace le biais.
+        biases: ``(n,)``.
+
+    Raises:
+        ValueError: aucune image de cette classe dans ``labels``.
+    """
+    is_label = labels == label
+    if not is_label.any():
+        raise ValueError(f"label : {label} reçu, une classe présente dans labels attendue.")
+    recalls, errors = [], []
+    for bias in biases:
+        shifted = logits.clone()
+        shifted[..., label] += bias
+        recalls.append(100 - error_rate(shifted[:, is_label], labels[is_label]))
+        errors.append(error_rate(shifted, labels))
+    return BiasSweep(torch.stack(recalls, dim=1), torch.stack(errors, dim=1))
+
+
+def tune_bias(validation: BiasSweep) -> Tensor:
+    """Indice ``(S,)`` du biais à la plus petite erreur globale de validation ; à égalité, le milieu du plateau."""
+    chosen = []
+    for errors in validation.error:
+        best = (errors <= errors.min()).nonzero()[:, 0]
+        chosen.append(best[len(best) // 2])
+    return torch.stack(chosen)

@@ -1,0 +1,254 @@
+"""Les figures du cours. Chacune rend sa ``Figure`` ; un titre qui porte un nombre le calcule.
+
+Les trois rôles ont chacun leur couleur et leur forme, les mêmes dans les six chapitres (palette d'Okabe et Ito, lisible
+par les daltoniens).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import FuncFormatter
+from torch import Tensor, nn
+
+from kdcourse.comparison import Interval, french, mean_interval
+from kdcourse.data import Split
+
+COLORS = {"teacher": "#0072B2", "student": "#D55E00", "distilled": "#009E73", "neutral": "#6E6E6E"}
+MARKERS = {"teacher": "s", "student": "o", "distilled": "^", "neutral": "D"}
+_STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "font.size": 10}
+
+
+def _subplots(*args, **kwargs):
+    with plt.rc_context(_STYLE):
+        return plt.subplots(*args, layout="constrained", **kwargs)
+
+
+def _done(figure: Figure) -> Figure:
+    """Ferme la figure pour pyplot : un notebook l'affiche une fois, comme valeur de la cellule, et non deux."""
+    plt.close(figure)
+    return figure
+
+
+def comma_axis(*axes) -> None:
+    """Met la virgule décimale aux graduations."""
+    for axis in axes:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace(".", ",").replace("-", "−")))
+
+
+def softened(logits: Tensor, temperature: float) -> Tensor:
+    """softmax(z / T) : les probabilités qu'un schéma montre. ``(…, C)`` vers ``(…, C)``."""
+    return torch.softmax(logits / temperature, dim=-1)
+
+
+@torch.no_grad()
+def most_uncertain(model: nn.Module, part: Split, count: int = 1) -> Tensor:
+    """Indices ``(count,)`` des images où le modèle hésite le plus : la marge entre ses deux premiers logits est faible."""
+    best = model(part.images).topk(2, dim=-1).values
+    return (best[:, 0] - best[:, 1]).argsort()[:count]
+
+
+def plot_scheme() -> Figure:
+    """Le schéma de la distillation, avec la bonne perte : l'entropie croisée compare le student aux étiquettes."""
+    figure, ax = _subplots(figsize=(9, 3.6))
+    ax.set(xlim=(0, 100), ylim=(0, 42))
+    ax.axis("off")
+
+    def box(x, y, width, text, role, line="-"):
+        frame = FancyBboxPatch((x, y), width, 9, boxstyle="round,pad=0.6", fc="white", ec=COLORS[role], lw=2, ls=line)
+        ax.add_patch(frame)
+        ax.text(x + width / 2, y + 4.5, text, ha="center", va="center", fontsize=9.5)
+
+    def arrow(start, end, role="neutral"):
+        ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=COLORS[role], lw=1.6))
+
+    box(1, 16, 11, "image\n$x$", "neutral")
+    box(20, 29, 17, "teacher (grand)\nfigé", "teacher", "--")
+    box(20, 16, 17, "student (petit)\nappris", "distilled")
+    box(45, 29, 16, "softmax à $T$\n$p^t$", "teacher")
+    box(45, 16, 16, "softmax à $T$\n$p^s$", "distilled")
+    box(45, 2, 16, "softmax à 1", "distilled")
+    box(20, 2, 17, "étiquette\n$y$", "neutral")
+    box(70, 22.5, 28, "distillation\n$T^2 \\cdot \\mathrm{KL}(p^t\\,\\|\\,p^s)$, poids $\\alpha$", "teacher")
+    box(70, 2, 28, "étiquettes\nentropie croisée, poids $1-\\alpha$", "neutral")
+    for start, end, role in [
+        ((13, 22), (19, 32), "neutral"),
+        ((13, 20.5), (19, 20.5), "neutral"),
+        ((38, 33.5), (44, 33.5), "teacher"),
+        ((38, 20.5), (44, 20.5), "distilled"),
+        ((38, 18), (44, 9), "distilled"),
+        ((62, 33.5), (69, 28.5), "teacher"),
+        ((62, 20.5), (69, 25.5), "distilled"),
+        ((62, 6.5), (69, 6.5), "distilled"),
+    ]:
+        arrow(start, end, role)
+    # L'étiquette passe sous le softmax et rejoint l'entropie croisée : c'est au student qu'on la compare.
+    ax.plot([28.5, 28.5, 84, 84], [1.2, -1.5, -1.5, 0.2], color=COLORS["neutral"], lw=1.6, clip_on=False)
+    ax.plot(84, 0.6, "^", color=COLORS["neutral"], ms=7, clip_on=False)
+    ax.set_title("Le teacher guide le student ; l'étiquette, elle, se compare au student, jamais au teacher")
+    return _done(figure)
+
+
+def plot_prediction(
+    model: nn.Module, part: Split, index: int, temperatures: Sequence[float] = (1, 2, 4, 8, 20)
+) -> Figure:
+    """Une image, et ce que le modèle en pense à plusieurs températures, avec l'entropie de chaque prédiction."""
+    with torch.no_grad():
+        logits = model(part.images[index : index + 1])[0].cpu()
+    figure, axes = _subplots(1, len(temperatures) + 1, figsize=(2 * (len(temperatures) + 1), 2.6))
+    axes[0].imshow(part.images[index, 0].cpu(), cmap="gray_r")
+    axes[0].set_title(f"étiquette : {int(part.labels[index])}")
+    axes[0].axis("off")
+    for ax, temperature in zip(axes[1:], temperatures, strict=True):
+        probabilities = softened(logits, temperature)
+        ax.bar(range(len(logits)), probabilities, color=COLORS["teacher"])
+        ax.set(ylim=(0, 1), xticks=range(len(logits)), xlabel="classe")
+        ax.set_title(f"T = {temperature:g}\n{french(entropy_bits(probabilities), 2)} bit(s)".replace(".", ","))
+        ax.tick_params(axis="x", labelsize=8)
+        comma_axis(ax.yaxis)
+        if ax is not axes[1]:
+            ax.set_yticklabels([])
+    axes[1].set_ylabel("probabilité")
+    return _done(figure)
+
+
+def entropy_bits(probabilities: Tensor) -> float:
+    """Entropie en bits d'une distribution ``(C,)`` : 0 pour une certitude, log₂ C pour l'uniforme."""
+    return float(torch.special.entr(probabilities).sum() / np.log(2))
+
+
+def plot_paired(
+    alone: Tensor, distilled: Tensor, names: tuple[str, str] = ("seul", "distillé"), unit: str = "erreur de test (%)"
+) -> Figure:
+    """Les deux students de chaque graine, reliés ; à droite, leur différence appariée et son intervalle à 95 %."""
+    alone, distilled = (np.asarray(values, dtype=float) for values in (alone, distilled))
+    gain = mean_interval(alone - distilled)
+    figure, (left, right) = _subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 1.3))
+    left.plot([0, 1], np.stack([alone, distilled]), color="0.75", lw=1, zorder=0)
+    for x, values, role in ((0, alone, "student"), (1, distilled, "distilled")):
+        interval = mean_interval(values)
+        left.plot(np.full(len(values), x), values, MARKERS[role], color=COLORS[role], alpha=0.6)
+        offset = x + (0.12 if x else -0.12)
+        _error_bar(left, offset, interval, role)
+        left.annotate(
+            french(interval.mean), (offset, interval.mean), xytext=(28 if x else -28, 0), textcoords="offset points",
+            ha="center", va="center", color=COLORS[role], weight="bold",
+        )  # fmt: skip
+    left.set(xticks=[0, 1], xticklabels=names, xlim=(-0.5, 1.5), ylabel=unit)
+    left.set_ylim(bottom=0)
+    right.axhline(0, color="0.4", lw=1)
+    right.plot(np.zeros(len(alone)), alone - distilled, ".", color="0.6")
+    _error_bar(right, 0.15, gain, "distilled")
+    right.set(xticks=[], xlim=(-0.5, 0.6), ylabel="différence appariée (points)")
+    right.set_title("barre : intervalle à 95 %", fontsize=9)
+    comma_axis(left.yaxis, right.yaxis)
+    verdict = (
+        f"Distillé, le student gagne {french(gain.mean)} points" if gain.low > 0
+        else f"Distillé, le student perd {french(-gain.mean)} points" if gain.high < 0
+        else "Pas de différence que ces graines établissent"
+    )  # fmt: skip
+    figure.suptitle(f"{verdict} ({len(alone)} graines, intervalle {_bounds(gain)})", fontsize=11)
+    return _done(figure)
+
+
+def _error_bar(ax, x: float, interval: Interval, role: str) -> None:
+    ax.errorbar(
+        x, interval.mean, yerr=[[interval.mean - interval.low], [interval.high - interval.mean]],
+        fmt=MARKERS[role], color=COLORS[role], capsize=4, lw=2,
+    )  # fmt: skip
+
+
+def _bounds(interval: Interval) -> str:
+    return f"[{french(interval.low)} ; {french(interval.high)}]"
+
+
+def plot_curves(
+    x: Sequence[float],
+    curves: Mapping[str, tuple[Tensor, str]],
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    log: bool = False,
+    ax=None,
+) -> Figure:
+    """Des moyennes sur les graines et leur bande à 95 %.
+
+    Args:
+        x: abscisses, ``(n,)``.
+        curves: nom → (mesures ``(n, graines)``, rôle de ``COLORS``).
+    """
+    figure, ax = (ax.figure, ax) if ax is not None else _subplots(figsize=(7, 3.6))
+    for name, (values, role) in curves.items():
+        intervals = [mean_interval(row) for row in values]
+        ax.plot(x, [i.mean for i in intervals], MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
+        ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=COLORS[role], alpha=0.2, lw=0)
+    if log:
+        ax.set_xscale("log")
+        ax.set_xticks(x, [f"{value:g}" for value in x])
+        ax.minorticks_off()
+    else:
+        comma_axis(ax.xaxis)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.set_ylim(bottom=0)
+    comma_axis(ax.yaxis)
+    ax.legend(frameon=False, title="bande : intervalle à 95 %", title_fontsize=8)
+    return _done(figure)
+
+
+def plot_field_map() -> Figure:
+    """La carte du domaine : ce que chaque famille de méthodes compare, et le chapitre qui la mesure."""
+    figure, ax = _subplots(figsize=(9, 3.9))
+    ax.set(xlim=(0, 100), ylim=(0, 44))
+    ax.axis("off")
+    columns = [(6, "image"), (30, "cartes\nintermédiaires"), (54, "embedding"), (78, "logits")]
+    for y, role, name in ((31, "teacher", "teacher"), (4, "distilled", "student")):
+        for index, (x, text) in enumerate(columns):
+            ax.add_patch(FancyBboxPatch((x, y), 15, 8, boxstyle="round,pad=0.5", fc="white", ec=COLORS[role], lw=2))
+            ax.text(x + 7.5, y + 4, text, ha="center", va="center", fontsize=9)
+            if index:
+                ax.add_patch(
+                    FancyArrowPatch((x - 8, y + 4), (x - 1, y + 4), arrowstyle="-|>", mutation_scale=12, color="0.4")
+                )
+        ax.text(0, y + 4, name, rotation=90, ha="center", va="center", color=COLORS[role], weight="bold")
+    for x, text in (
+        (37.5, "10.3 Features\nles mêmes cartes"),
+        (61.5, "10.4 Relations\nles mêmes ressemblances\nentre exemples"),
+        (85.5, "10.2 Logits\nles mêmes prédictions"),
+    ):
+        ax.add_patch(FancyArrowPatch((x, 30), (x, 13.3), arrowstyle="<|-|>", mutation_scale=13, color="0.2", lw=1.6))
+        ax.text(x, 21.7, text, ha="center", va="center", fontsize=9, bbox={"fc": "white", "ec": "none", "pad": 1.5})
+    others = (
+        "10.5 Auto-distillation :\nle teacher est le student d'hier\n\n"
+        "10.6 Compression :\nle student est le teacher,\nen tenseurs"
+    )
+    ax.text(13.5, 21.7, others, ha="center", va="center", fontsize=9)
+    ax.set_title("Cinq façons de guider un student : ce que l'on compare change, l'idée reste")
+    return _done(figure)
+
+
+def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> Figure:
+    """Rappel d'une classe et erreur globale quand on relève le biais de cette classe, une colonne par méthode.
+
+    Args:
+        biases: biais ajoutés, ``(n,)``.
+        sweeps: nom → (``BiasSweep`` de mesures ``(S, n)``, indices des biais réglés ``(S,)``, rôle de ``COLORS``).
+        label: la classe.
+    """
+    figure, axes = _subplots(1, len(sweeps), figsize=(9.5, 3.4), sharey=True)
+    for ax, (name, (sweep, tuned, role)) in zip(axes, sweeps.items(), strict=True):
+        for values, line, what in ((sweep.recall, "-", f"rappel des {label}"), (sweep.error, "--", "erreur globale")):
+            intervals = [mean_interval(column) for column in values.T]
+            ax.plot(biases, [i.mean for i in intervals], line, color=COLORS[role], lw=2, label=what)
+            low, high = [i.low for i in intervals], [i.high for i in intervals]
+            ax.fill_between(biases, low, high, color=COLORS[role], alpha=0.2, lw=0)
+        ax.plot(biases[tuned], np.full(len(tuned), -4.0), "|", color="0.2", ms=8, label="biais réglés (une graine)")
+        ax.set(xlabel=f"biais ajouté à la classe {label}", title=name, ylim=(-8, 102))
+        ax.legend(frameon=False, fontsize=8, loc="center right")
+    axes[0].set_ylabel("% des images de test")
+    figure.suptitle(
+        "Relever un biais achète du rappel ; tous ne le paient pas le même prix (bandes : intervalle à 95 %)"
+    )
+    return _done(figure)
