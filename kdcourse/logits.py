@@ -40,11 +40,15 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float |
     """
     check_logits_pair(student_logits, teacher_logits)
     check_temperature(temperature)
+    return temperature**2 * divergence(student_logits, teacher_logits, temperature, dim=-1).mean()
+
+
+def divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor, dim: int) -> Tensor:
+    """KL(teacher ‖ student) adoucie de chaque exemple, en nats, les classes le long de ``dim`` ; rien n'est vérifié."""
     # Logarithmes de bout en bout : softmax puis log donnerait -inf dès qu'une probabilité s'annule en float32.
-    student_log_probs = F.log_softmax(at_least_float32(student_logits) / temperature, dim=-1)
-    teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=-1)
-    divergence = (teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)).sum(dim=-1)
-    return temperature**2 * divergence.mean()
+    student_log_probs = F.log_softmax(at_least_float32(student_logits) / temperature, dim=dim)
+    teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=dim)
+    return (teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)).sum(dim=dim)
 
 
 class KnowledgeDistillationLoss(nn.Module):

@@ -46,7 +46,7 @@ def softened(logits: Tensor, temperature: float) -> Tensor:
 
 @torch.no_grad()
 def most_uncertain(model: nn.Module, part: Split, count: int = 1) -> Tensor:
-    """Indices ``(count,)`` des images où le modèle hésite le plus : la marge entre ses deux premiers logits est faible."""
+    """Indices ``(count,)`` des images où le modèle hésite le plus : ses deux premiers logits se touchent."""
     best = model(part.images).topk(2, dim=-1).values
     return (best[:, 0] - best[:, 1]).argsort()[:count]
 

@@ -27,7 +27,7 @@ from kdcourse._common import (
     combine_terms,
 )
 from kdcourse.data import Split
-from kdcourse.logits import kd_loss
+from kdcourse.logits import divergence, kd_loss
 
 _EVALUATION_BATCH = 512  # images par passage à l'évaluation : la mémoire ne dépend pas de la taille du test
 
@@ -171,16 +171,10 @@ def train_many(
     skeleton = copy.deepcopy(models[0]).to("meta").train()
     optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate, fused=True)
 
-    def loss_of_one(parameters, buffers, images, labels, teacher_logits, temperature, alpha):
-        student_logits = functional_call(skeleton, (parameters, buffers), (images,))
-        hard = F.cross_entropy(student_logits, labels)
-        if teacher_logits is None:
-            return hard
-        return combine_terms(kd_loss(student_logits, teacher_logits, temperature), hard, alpha).total
+    def forward_one(parameters, buffers, images):
+        return functional_call(skeleton, (parameters, buffers), (images,))
 
-    losses_of_all = torch.vmap(
-        loss_of_one, in_dims=(0, 0, 0, 0, None if teacher_logits is None else 0, 0, 0), randomness="different"
-    )
+    forward = torch.vmap(forward_one, randomness="different")
     shuffles = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
     history = []
     for _ in tqdm(range(epochs), desc=f"{len(seeds)} students", unit="époque", leave=False, delay=1):
@@ -188,8 +182,9 @@ def train_many(
         order = torch.stack([orders[seed] for seed in seeds]).to(device)
         epoch_loss = torch.zeros(len(seeds), device=device)
         for batch in order.split(batch_size, dim=1):
-            targets = None if teacher_logits is None else teacher_logits[batch]
-            losses = losses_of_all(parameters, buffers, images[batch], labels[batch], targets, temperatures, alphas)
+            logits = forward(parameters, buffers, _take(images, batch))
+            targets = None if teacher_logits is None else _take(teacher_logits, batch)
+            losses = _losses_of_all(logits, targets, labels[batch], temperatures, alphas)
             optimizer.zero_grad()
             losses.sum().backward()  # le gradient de chaque student ne dépend que de sa propre perte
             optimizer.step()
@@ -198,6 +193,23 @@ def train_many(
     parameters = {name: parameter.detach() for name, parameter in parameters.items()}
     losses = torch.stack(history, dim=1)
     return Students(skeleton.eval(), parameters, buffers, torch.tensor(seeds), temperatures, alphas, losses)
+
+
+def _take(tensor: Tensor, batch: Tensor) -> Tensor:
+    """``tensor[batch]`` pour des indices ``(S, B)``, quatre fois plus vite que l'indexation générale sur processeur."""
+    return tensor.index_select(0, batch.flatten()).unflatten(0, batch.shape)
+
+
+def _losses_of_all(student_logits, teacher_logits, labels, temperatures, alphas) -> Tensor:
+    """La perte ``(S,)`` de S students, de logits ``(S, B, C)``, chacun avec son T et son alpha."""
+    # Les classes passent avant les exemples : le long d'une dernière dimension de taille 10, log_softmax est seize fois
+    # plus lent sur processeur.
+    student_logits = student_logits.mT.contiguous()
+    hard = F.cross_entropy(student_logits, labels, reduction="none").mean(dim=1)
+    if teacher_logits is None:
+        return hard
+    soft = divergence(student_logits, teacher_logits.mT.contiguous(), temperatures[:, None, None], dim=1).mean(dim=1)
+    return combine_terms(temperatures**2 * soft, hard, alphas).total
 
 
 def _check_run(data, teacher_logits, epochs, batch_size, learning_rate) -> None:

@@ -1,0 +1,141 @@
+"""32 students MLP à la fois, contre la meilleure boucle nue, l'un après l'autre, puis en deux processus.
+
+La boucle nue choisit ce qui l'avantage : un ou deux fils, Adam fusionné ou non. Les deux côtés font les mêmes pas sur
+les mêmes données, avec la même perte ; les tenseurs de chaque époque sont permutés d'avance des deux côtés.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks._report import publish
+from kdcourse.data import load_dataset
+from kdcourse.logits import kd_loss
+from kdcourse.models import MLP
+from kdcourse.training import initial_model, train_many
+
+STUDENTS, EPOCHS, BATCH = 32, 60, 100
+
+
+def make_student():
+    return MLP(hidden=(32, 32))
+
+
+def plain_loop(seeds, data, teacher_logits, epochs: int, fused: bool) -> None:
+    """La boucle nue la plus rapide que nous sachions écrire, un student après l'autre."""
+    for seed in seeds:
+        model = initial_model(make_student, seed)
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=fused)
+        shuffle = torch.Generator().manual_seed(seed)
+        for _ in range(epochs):
+            order = torch.randperm(len(data.labels), generator=shuffle)
+            epoch = zip(
+                data.images[order].split(BATCH),
+                data.labels[order].split(BATCH),
+                teacher_logits[order].split(BATCH),
+                strict=True,
+            )
+            for images, labels, targets in epoch:
+                logits = model(images)
+                loss = 0.7 * kd_loss(logits, targets, 4.0) + 0.3 * F.cross_entropy(logits, labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+
+def seconds(function, *arguments) -> float:
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def half(seeds, fused, ready, go, done) -> None:
+    """Un des deux processus : prépare tout, attend le départ, entraîne sa moitié sur un fil."""
+    torch.set_num_threads(1)
+    data, teacher_logits = problem()
+    plain_loop(seeds[:1], data, teacher_logits, 1, fused)
+    ready.release()
+    go.wait()
+    plain_loop(seeds, data, teacher_logits, EPOCHS, fused)
+    done.release()
+
+
+def two_processes(fused: bool) -> float:
+    """Secondes des 32 students en deux processus d'un fil, démarrage et imports non comptés."""
+    context = multiprocessing.get_context("spawn")
+    ready, done, go = context.Semaphore(0), context.Semaphore(0), context.Event()
+    halves = [range(0, STUDENTS // 2), range(STUDENTS // 2, STUDENTS)]
+    processes = [context.Process(target=half, args=(list(seeds), fused, ready, go, done)) for seeds in halves]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        ready.acquire()
+    start = time.perf_counter()
+    go.set()
+    for _ in processes:
+        done.acquire()
+    elapsed = time.perf_counter() - start
+    for process in processes:
+        process.join()
+    return elapsed
+
+
+def problem():
+    data = load_dataset("digits").train
+    return data, 5 * torch.randn(len(data.labels), 10, generator=torch.Generator().manual_seed(0))
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks vectorised", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="mesures de chaque côté, dont on garde la médiane")
+    repeats = parser.parse_args(arguments).repeats
+    data, teacher_logits = problem()
+    threads_tried = sorted({1, torch.get_num_threads()})
+
+    def engine(threads):
+        torch.set_num_threads(threads)
+        train_many(make_student, data, teacher_logits, seeds=range(STUDENTS), epochs=EPOCHS, batch_size=BATCH)
+
+    def plain(threads, fused, count=STUDENTS):
+        torch.set_num_threads(threads)
+        plain_loop(range(count), data, teacher_logits, EPOCHS, fused)
+
+    train_many(make_student, data, teacher_logits, seeds=[0], epochs=1)  # les imports tardifs ne comptent pas
+    options = {}
+    for threads in threads_tried:
+        for fused in (True, False):
+            options[threads, fused] = statistics.median(seconds(plain, threads, fused, 2) for _ in range(3)) / 2
+            name = "fusionné" if fused else "ordinaire"
+            print(f"boucle nue, {threads} fil(s), Adam {name:9} : {options[threads, fused]:.2f} s par student")
+    best_plain = min(options, key=options.get)
+    best_engine = min(threads_tried, key=lambda threads: seconds(engine, threads))
+
+    times = {"moteur": [], "boucle": [], "deux processus": []}
+    for _ in range(repeats):
+        times["moteur"].append(seconds(engine, best_engine))
+        times["boucle"].append(seconds(plain, *best_plain))
+        times["deux processus"].append(two_processes(best_plain[1]))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, values in times.items():
+        print(f"{name:15} médiane {medians[name]:6.2f} s   ({', '.join(f'{v:.2f}' for v in values)})")
+    ratios = sorted(b / m for m, b in zip(times["moteur"], times["boucle"], strict=True))
+    publish(
+        "vectorised",
+        {
+            "ratio": round(statistics.median(ratios), 2),
+            "ratio_min": round(ratios[0], 2),
+            "ratio_max": round(ratios[-1], 2),
+            "ratio_two_processes": round(medians["deux processus"] / medians["moteur"], 2),
+            "engine_s": round(medians["moteur"], 2),
+            "engine_threads": best_engine,
+            "plain_s": round(medians["boucle"], 2),
+            "plain_best": {"threads": best_plain[0], "fused": best_plain[1]},
+            "two_processes_s": round(medians["deux processus"], 2),
+            "students": STUDENTS,
+            "epochs": EPOCHS,
+        },
+    )

@@ -1,0 +1,134 @@
+"""Fabrique les notebooks à partir de leurs sources, ou vérifie qu'ils n'en ont pas dérivé.
+
+python tools/build_notebooks.py            exécute toutes les sources et remplace les notebooks
+python tools/build_notebooks.py 10_01      celles dont le nom commence ainsi
+python tools/build_notebooks.py --check    compare seulement le code et la prose ; code de sortie 1 s'ils diffèrent
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES, NOTEBOOKS = ROOT / "sources", ROOT / "notebooks"
+CELL_TIMEOUT = 300  # secondes
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def read_source(path: Path) -> nbformat.NotebookNode:
+    """Le notebook d'une source, sans sorties, avec des identifiants de cellule qui ne dépendent que de leur texte."""
+    notebook = jupytext.read(path)
+    seen = {}
+    for cell in notebook.cells:
+        digest = hashlib.sha1(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:10]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = f"{digest}-{seen[digest]}"
+        cell.metadata = nbformat.NotebookNode({k: v for k, v in cell.metadata.items() if k == "tags"})
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def clean(notebook: nbformat.NotebookNode) -> None:
+    """Ne garde que ce qui s'affiche sans noyau : une vue de widget sans son état dirait « model not found »."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        kept = []
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if WIDGET_VIEW in data and "image/png" not in data:
+                continue  # une barre de progression : elle n'a rien à dire une fois finie
+            data.pop(WIDGET_VIEW, None)
+            kept.append(output)
+        cell.outputs = kept
+
+
+def build(path: Path) -> None:
+    """Exécute une source, et ne remplace le notebook que lorsque le nouveau est entier."""
+    start = time.perf_counter()
+    notebook = read_source(path)
+    target = NOTEBOOKS / f"{path.stem}.ipynb"
+    resources = {"metadata": {"path": str(NOTEBOOKS)}}
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=resources)
+    client.record_timing = False  # des horodatages changeraient le fichier à chaque exécution
+    client.execute()
+    clean(notebook)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                print(f"{target.name} : une cellule écrit sur stderr :\n{output.text}", file=sys.stderr)
+    partial = target.with_suffix(".partiel")
+    nbformat.write(notebook, partial)
+    os.replace(partial, target)
+    print(f"{target.name} : {time.perf_counter() - start:.1f} s, {target.stat().st_size / 1e3:.0f} ko")
+
+
+def drift(path: Path) -> str | None:
+    """Ce qui sépare un notebook de sa source, en une phrase ; rien s'ils s'accordent."""
+    target = NOTEBOOKS / f"{path.stem}.ipynb"
+    if not target.exists():
+        return f"{target.name} n'existe pas."
+    notebook, source = nbformat.read(target, as_version=4), read_source(path)
+    ours, theirs = ([(c.cell_type, c.id, c.source) for c in n.cells] for n in (notebook, source))
+    for number, (mine, other) in enumerate(zip(ours, theirs, strict=False), start=1):
+        if mine != other:
+            return f"{target.name} : la cellule {number} diffère de sa source."
+    if len(ours) != len(theirs):
+        return f"{target.name} : {len(ours)} cellules, {len(theirs)} dans la source."
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        return f"{target.name} : les cellules n'ont pas été exécutées dans l'ordre 1, 2, 3…"
+    if any(output.output_type == "error" for cell in code for output in cell.outputs):
+        return f"{target.name} : une cellule est en erreur."
+    if "widgets" in notebook.metadata:
+        return f"{target.name} : metadata.widgets est resté."
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prefixes", nargs="*", help="débuts de noms de chapitres, tous par défaut")
+    parser.add_argument("--check", action="store_true", help="compare sans exécuter")
+    arguments = parser.parse_args()
+    paths = [p for p in sorted(SOURCES.glob("10_*.py")) if p.name.startswith(tuple(arguments.prefixes or [""]))]
+    if not paths:
+        print(f"Aucune source ne commence par {arguments.prefixes} dans {SOURCES.name}/.", file=sys.stderr)
+        return 1
+    if arguments.check:
+        problems = [problem for problem in map(drift, paths) if problem]
+        orphans = {p.stem for p in NOTEBOOKS.glob("*.ipynb")} - {p.stem for p in SOURCES.glob("10_*.py")}
+        problems += [f"{name}.ipynb n'a pas de source." for name in sorted(orphans)]
+        print(
+            "\n".join(problems + ["Reconstruisez par make notebooks."])
+            if problems
+            else "Les notebooks suivent leurs sources."
+        )
+        return bool(problems)
+    for path in paths:
+        try:
+            build(path)
+        except CellExecutionError as error:
+            print(f"{path.name} : l'ancien notebook est gardé, une cellule a échoué.\n{error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
