@@ -108,7 +108,9 @@ teacher = train_one(make_teacher, digits.train, epochs=30)
 with torch.no_grad():
     teacher_logits = teacher(digits.train.images)
     for name, part in zip(digits._fields, digits):
-        print(f"erreur du teacher, {name:10} : {french(error_rate(teacher(part.images), part.labels))} %")
+        print(
+            f"erreur du teacher, {name:10} : {french(error_rate(teacher(part.images), part.labels))} %"
+        )
 
 # %% [markdown]
 # Le teacher ne se trompe sur aucune image d'entraînement. On pourrait croire que ses prédictions n'apprennent alors rien
@@ -168,10 +170,15 @@ TemperatureExplorer(teacher, digits.validation)
 import torch.nn.functional as F
 
 
-def distillation_loss(student_logits, teacher_logits, labels, temperature=4.0, alpha=0.9):
+def distillation_loss(
+    student_logits, teacher_logits, labels, temperature=4.0, alpha=0.9
+):
     log_student = F.log_softmax(student_logits / temperature, dim=-1)
     log_teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
-    soft = temperature**2 * (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1).mean()
+    soft = (
+        temperature**2
+        * (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1).mean()
+    )
     return alpha * soft + (1 - alpha) * F.cross_entropy(student_logits, labels)
 
 
@@ -183,10 +190,14 @@ from kdcourse import KnowledgeDistillationLoss
 
 with torch.no_grad():
     student_logits = make_student()(digits.train.images)
-loss = KnowledgeDistillationLoss(temperature=4.0, alpha=0.9)(student_logits, teacher_logits, digits.train.labels)
+loss = KnowledgeDistillationLoss(temperature=4.0, alpha=0.9)(
+    student_logits, teacher_logits, digits.train.labels
+)
 by_hand = distillation_loss(student_logits, teacher_logits, digits.train.labels)
 torch.testing.assert_close(loss.total, by_hand)
-print(f"total {loss.total:.4f} = 0.9 × distillation {loss.distillation:.4f} + 0.1 × étiquettes {loss.hard:.4f}")
+print(
+    f"total {loss.total:.4f} = 0.9 × distillation {loss.distillation:.4f} + 0.1 × étiquettes {loss.hard:.4f}"
+)
 
 # %% [markdown]
 # ## Un student, dans la boucle nue
@@ -203,7 +214,9 @@ def train_by_hand(loss_function, seed, images, labels, teacher_logits, epochs=60
     shuffle = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         for batch in torch.randperm(len(labels), generator=shuffle).split(100):
-            loss = loss_function(student(images[batch]), teacher_logits[batch], labels[batch])
+            loss = loss_function(
+                student(images[batch]), teacher_logits[batch], labels[batch]
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -212,7 +225,11 @@ def train_by_hand(loss_function, seed, images, labels, teacher_logits, epochs=60
 
 hundred = digits.train.where(slice(0, 100))
 by_hand = train_by_hand(distillation_loss, 0, *hundred, teacher_logits[:100])
-print("erreur de validation :", french(error_rate(by_hand(digits.validation.images), digits.validation.labels)), "%")
+print(
+    "erreur de validation :",
+    french(error_rate(by_hand(digits.validation.images), digits.validation.labels)),
+    "%",
+)
 
 # %% [markdown]
 # Remarquez `teacher_logits[batch]` : les logits du teacher sont calculés une fois, puis pris dans le même ordre que les
@@ -225,9 +242,17 @@ print("erreur de validation :", french(error_rate(by_hand(digits.validation.imag
 from kdcourse import train_many
 
 check_run = train_many(
-    make_student, hundred, teacher_logits[:100], seeds=[0, 1], temperatures=4.0, alphas=0.9, epochs=600
+    make_student,
+    hundred,
+    teacher_logits[:100],
+    seeds=[0, 1],
+    temperatures=4.0,
+    alphas=0.9,
+    epochs=600,
 )
-gap = (check_run[0](digits.test.images) - by_hand(digits.test.images)).abs().max().item()
+gap = (
+    (check_run[0](digits.test.images) - by_hand(digits.test.images)).abs().max().item()
+)
 print("plus grand écart entre les logits des deux versions :", f"{gap:.0e}")
 
 # %% [markdown]
@@ -261,8 +286,12 @@ for size in sizes:
     )
     for name in errors:
         part = getattr(digits, name)
-        errors[name].append(error_rate(students.logits(part.images), part.labels).reshape(2, 10))
-errors = {name: torch.stack(values) for name, values in errors.items()}  # (régime, seul ou distillé, graine)
+        errors[name].append(
+            error_rate(students.logits(part.images), part.labels).reshape(2, 10)
+        )
+errors = {
+    name: torch.stack(values) for name, values in errors.items()
+}  # (régime, seul ou distillé, graine)
 gains = [mean_interval(alone - distilled) for alone, distilled in errors["validation"]]
 for size, gain in zip(sizes, gains):
     print(f"{size:5} images : gain en validation {gain} points")
@@ -289,7 +318,11 @@ display(
     Markdown(
         f"Chaque trait gris relie deux students jumeaux. Avec {sizes[chosen]} images, l'erreur moyenne passe de "
         f"**{french(alone.mean())} %** à **{french(distilled.mean())} %**. Le gain apparié vaut {gain} points : "
-        + ("l'intervalle exclut 0." if gain.excludes_zero else "l'intervalle contient 0.")
+        + (
+            "l'intervalle exclut 0."
+            if gain.excludes_zero
+            else "l'intervalle contient 0."
+        )
     )
 )
 
@@ -309,7 +342,10 @@ from kdcourse import plot_curves
 largest = mean_interval(errors["test"][-1, 0] - errors["test"][-1, 1])
 plot_curves(
     sizes,
-    {"seul": (errors["test"][:, 0], "student"), "distillé": (errors["test"][:, 1], "distilled")},
+    {
+        "seul": (errors["test"][:, 0], "student"),
+        "distillé": (errors["test"][:, 1], "distilled"),
+    },
     xlabel="images d'entraînement du student (échelle log)",
     ylabel="erreur de test (%)",
     log=True,
@@ -335,7 +371,9 @@ for width in (4, 32):
         temperatures=[4.0] * 10 + [t for t in settings.values() for _ in seeds],
         alphas=[0.0] * 10 + [0.9] * 30,
     )
-    alone_w, *distilled_w = error_rate(students.logits(digits.test.images), digits.test.labels).reshape(4, 10)
+    alone_w, *distilled_w = error_rate(
+        students.logits(digits.test.images), digits.test.labels
+    ).reshape(4, 10)
     print(f"deux couches de {width:2} unités, seul : {mean_interval(alone_w)} %")
     for name, values in zip(settings, distilled_w):
         print(f"    {name:7} gain {mean_interval(alone_w - values)} points")
@@ -387,13 +425,19 @@ print("3 dans le test                :", (digits.test.labels == 3).sum().item())
 from kdcourse import bias_sweep, tune_bias
 
 biases = torch.arange(0, 20.01, 0.25)
-names, roles = ["T = 20", "T = 1", "sans distillation"], ["distilled", "neutral", "student"]
+names, roles = (
+    ["T = 20", "T = 1", "sans distillation"],
+    ["distilled", "neutral", "student"],
+)
 sweeps, raw, tuned = {}, {}, {}
 logits = {
-    part: students.logits(getattr(digits, part).images).reshape(3, runs, -1, 10) for part in ("validation", "test")
+    part: students.logits(getattr(digits, part).images).reshape(3, runs, -1, 10)
+    for part in ("validation", "test")
 }
 for index, (name, role) in enumerate(zip(names, roles)):
-    chosen_bias = tune_bias(bias_sweep(logits["validation"][index], digits.validation.labels, 3, biases))
+    chosen_bias = tune_bias(
+        bias_sweep(logits["validation"][index], digits.validation.labels, 3, biases)
+    )
     test = bias_sweep(logits["test"][index], digits.test.labels, 3, biases)
     sweeps[name] = (test, chosen_bias, role)
     raw[name], tuned[name] = (test.recall[:, 0], test.error[:, 0]), test.at(chosen_bias)
@@ -407,12 +451,16 @@ rows = [
 display(
     Markdown(
         "| student | rappel des 3, brut (%) | erreur, brute (%) | biais réglé | rappel des 3, réglé (%) | erreur, réglée (%) |\n"
-        "|---|---|---|---|---|---|\n" + "\n".join(rows) + f"\n\nMoyennes de {runs} graines, intervalle à 95 %."
+        "|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\nMoyennes de {runs} graines, intervalle à 95 %."
     )
 )
 
 # %%
-gap_one, gap_none = (mean_interval(tuned["T = 20"][0] - tuned[name][0]) for name in names[1:])
+gap_one, gap_none = (
+    mean_interval(tuned["T = 20"][0] - tuned[name][0]) for name in names[1:]
+)
 display(
     Markdown(
         f"Le student distillé à $T = 20$ reconnaît, biais réglé, **{french(tuned['T = 20'][0].mean())} %** des 3 qu'il n'a "
@@ -489,18 +537,31 @@ plot_field_map()
 def colleague_loss(student_logits, teacher_logits, labels, temperature=20.0, alpha=1.0):
     log_student = F.log_softmax(student_logits / temperature, dim=-1)
     log_teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
-    soft = temperature**2 * (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1).mean()
+    soft = (
+        temperature**2
+        * (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1).mean()
+    )
     return alpha * F.cross_entropy(student_logits, labels) + (1 - alpha) * soft
 
 
 def repaired_loss(student_logits, teacher_logits, labels):
-    return distillation_loss(student_logits, teacher_logits, labels, temperature=20.0, alpha=1.0)
+    return distillation_loss(
+        student_logits, teacher_logits, labels, temperature=20.0, alpha=1.0
+    )
 
 
 recalls = {}
-for name, loss_function in {"perte du collègue": colleague_loss, "perte réparée": repaired_loss}.items():
-    found = [train_by_hand(loss_function, seed, *no_three, three_logits, epochs=20) for seed in seeds]
-    test_logits = torch.stack([student(digits.test.images).detach() for student in found])
+for name, loss_function in {
+    "perte du collègue": colleague_loss,
+    "perte réparée": repaired_loss,
+}.items():
+    found = [
+        train_by_hand(loss_function, seed, *no_three, three_logits, epochs=20)
+        for seed in seeds
+    ]
+    test_logits = torch.stack(
+        [student(digits.test.images).detach() for student in found]
+    )
     recalls[name] = bias_sweep(test_logits, digits.test.labels, 3, biases)
     at_five = recalls[name].recall[:, biases.tolist().index(5.0)]
     print(f"{name:18} rappel des 3 au biais 5 : {mean_interval(at_five)} %")
@@ -545,7 +606,9 @@ _ = check("10.1 a", soften)
 
 
 # %%
-def my_loss(student_logits, teacher_logits, labels, temperature, alpha): ...  # à compléter
+def my_loss(
+    student_logits, teacher_logits, labels, temperature, alpha
+): ...  # à compléter
 
 
 _ = check("10.1 b", my_loss)
@@ -620,11 +683,20 @@ device = best_device()
 many_seeds = list(range(512 if device.type == "cuda" else 16))
 start = time.perf_counter()
 students = train_many(
-    make_student, hundred.to(device), teacher_logits[:100].to(device), seeds=many_seeds, alphas=0.9, epochs=600
+    make_student,
+    hundred.to(device),
+    teacher_logits[:100].to(device),
+    seeds=many_seeds,
+    alphas=0.9,
+    epochs=600,
 )
-many_errors = error_rate(students.logits(digits.test.images.to(device)), digits.test.labels.to(device)).cpu()
+many_errors = error_rate(
+    students.logits(digits.test.images.to(device)), digits.test.labels.to(device)
+).cpu()
 seconds = time.perf_counter() - start
-print(f"{len(many_seeds)} students en {french(seconds)} s sur {device.type}, erreur {mean_interval(many_errors)} %")
+print(
+    f"{len(many_seeds)} students en {french(seconds)} s sur {device.type}, erreur {mean_interval(many_errors)} %"
+)
 
 # %% [markdown]
 # Avec plus de graines l'intervalle se resserre, en $1/\sqrt{n}$. L'échantillonnage du test, lui, reste ce qu'il est : pour

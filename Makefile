@@ -1,0 +1,71 @@
+# Deux commandes suffisent : `make lab` pour étudier, `make test` pour vérifier. Chacune installe ce qui lui manque.
+.DEFAULT_GOAL := help
+.PHONY: help lab test check notebooks bench format clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Plus longue que la plus lente des cellules sur une machine chargée.
+CELL_TIMEOUT := 300
+
+help:
+	@echo "make lab        ouvre JupyterLab sur les notebooks (make lab ARGS=\"--port=9000\" passe des options)"
+	@echo "make test       tests, notebooks et navigateur"
+	@echo "make notebooks  reconstruit notebooks/ depuis sources/ (make notebooks ONLY=10_01 pour un seul)"
+	@echo "make check      style, et notebooks conformes à leurs sources"
+	@echo "make bench      mesures de vitesse, dans benchmarks/results/"
+	@echo "make clean      efface l'environnement .venv"
+
+# Sans écran, ouvrir un navigateur de texte prendrait le terminal ; l'adresse imprimée suffit.
+lab: $(VENV)/.lab
+	@if [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] && [ "$$(uname)" != Darwin ]; then browser=--no-browser; fi; \
+	if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
+	echo "JupyterLab démarre ; son adresse s'affiche ci-dessous (http://localhost:…). Ctrl+C l'arrête."; \
+	exec $(BIN)/jupyter lab --ServerApp.root_dir=notebooks $$browser $$root $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) notebooks/*.ipynb
+
+check: $(VENV)/.test
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python tools/build_notebooks.py --check
+
+notebooks: $(VENV)/.test
+	$(BIN)/python tools/build_notebooks.py $(ONLY)
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks vectorised
+
+format: $(VENV)/.test
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+clean:
+	rm -rf $(VENV)
+
+# Un environnement n'est refait que si pyproject.toml change : ensuite, plus rien ne demande le réseau.
+$(VENV)/.lab: pyproject.toml tools/jupyterlab_overrides.json | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab]"
+	@$(MAKE) --no-print-directory overrides
+	@touch $@
+
+$(VENV)/.test: pyproject.toml tools/jupyterlab_overrides.json | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab,test]"
+	@$(MAKE) --no-print-directory overrides
+	@touch $@ $(VENV)/.lab
+
+.PHONY: overrides
+overrides:
+	@mkdir -p $(VENV)/share/jupyter/lab/settings
+	@cp tools/jupyterlab_overrides.json $(VENV)/share/jupyter/lab/settings/overrides.json
+
+# Le premier Python qui convient : 3.11 à 3.13, avec venv et pip.
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+	  $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	    && echo "Environnement $(VENV) créé avec $$($$python --version) ; l'installation prend quelques minutes." \
+	    && exec $$python -m venv $(VENV); \
+	done; \
+	echo "Aucun Python 3.11, 3.12 ou 3.13 avec venv n'a été trouvé. Installez-en un (Debian, Ubuntu : apt install" \
+	  "python3-venv ; autres : https://www.python.org/downloads/), ou donnez le vôtre : make lab PYTHON=chemin." >&2; exit 1
