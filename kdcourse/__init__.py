@@ -13,7 +13,7 @@ _MODULES = {
     "data": ["Dataset", "Split", "load_dataset"],
     "models": ["CNN", "MLP", "parameter_count"],
     "training": ["Students", "train_many", "train_one"],
-    "comparison": ["Interval", "bias_sweep", "error_rate", "french", "mean_interval", "tune_bias"],
+    "comparison": ["Interval", "bias_sweep", "error_rate", "french", "markdown_table", "mean_interval", "tune_bias"],
     "environment": ["best_device", "describe_environment"],
     "exercises": ["check"],
     "plots": [

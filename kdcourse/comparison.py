@@ -1,5 +1,6 @@
 """Comparer honnêtement : des erreurs, des moyennes sur les graines, et leur intervalle."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +72,10 @@ class BiasSweep(NamedTuple):
     recall: Tensor
     error: Tensor
 
+    def rows(self, kept: slice) -> "BiasSweep":
+        """Les mesures de quelques-uns des S modèles."""
+        return BiasSweep(self.recall[kept], self.error[kept])
+
     def at(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Rappel et erreur ``(S,)`` de chaque modèle au biais que désigne son indice dans ``chosen`` ``(S,)``."""
         return tuple(values.gather(1, chosen[:, None])[:, 0] for values in self)
@@ -107,3 +112,9 @@ def tune_bias(validation: BiasSweep) -> Tensor:
         best = (errors <= errors.min()).nonzero()[:, 0]
         chosen.append(best[len(best) // 2])
     return torch.stack(chosen)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Un tableau Markdown ; chaque case est écrite par ``str``."""
+    lines = [list(header), ["---"] * len(header), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor, nn
@@ -239,14 +240,22 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
     """
     figure, axes = _subplots(1, len(sweeps), figsize=(9.5, 3.4), sharey=True)
     for ax, (name, (sweep, tuned, role)) in zip(axes, sweeps.items(), strict=True):
-        for values, line, what in ((sweep.recall, "-", f"rappel des {label}"), (sweep.error, "--", "erreur globale")):
+        for values, line in ((sweep.recall, "-"), (sweep.error, "--")):
             intervals = [mean_interval(column) for column in values.T]
-            ax.plot(biases, [i.mean for i in intervals], line, color=COLORS[role], lw=2, label=what)
+            ax.plot(biases, [i.mean for i in intervals], line, color=COLORS[role], lw=2)
             low, high = [i.low for i in intervals], [i.high for i in intervals]
             ax.fill_between(biases, low, high, color=COLORS[role], alpha=0.2, lw=0)
-        ax.plot(biases[tuned], np.full(len(tuned), -4.0), "|", color="0.2", ms=8, label="biais réglés (une graine)")
+        ax.plot(biases[tuned], np.full(len(tuned), -4.0), "|", color="0.2", ms=8)
         ax.set(xlabel=f"biais ajouté à la classe {label}", title=name, ylim=(-8, 102))
-        ax.legend(frameon=False, fontsize=8, loc="center right")
+    handles = [
+        Line2D([], [], color="0.3", ls=line, marker=mark, label=what)
+        for line, mark, what in (
+            ("-", "", f"rappel des {label}"),
+            ("--", "", "erreur globale"),
+            ("", "|", "biais réglé d'une graine"),
+        )
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     axes[0].set_ylabel("% des images de test")
     figure.suptitle(
         "Relever un biais achète du rappel ; tous ne le paient pas le même prix (bandes : intervalle à 95 %)"

@@ -7,7 +7,8 @@ lots : un test exige les mêmes paramètres à l'arrondi près.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,10 +27,28 @@ from kdcourse._common import (
     check_temperature,
     combine_terms,
 )
+from kdcourse.comparison import error_rate
 from kdcourse.data import Split
 from kdcourse.logits import divergence, kd_loss
 
+_SMALL_MODEL = 200_000  # paramètres
 _EVALUATION_BATCH = 512  # images par passage à l'évaluation : la mémoire ne dépend pas de la taille du test
+
+
+@contextmanager
+def threads_for(model: nn.Module) -> Iterator[None]:
+    """Un seul fil pour un petit modèle, le temps d'un entraînement sur processeur.
+
+    Ses calculs sont trop courts pour se partager : deux fils n'y gagnent rien. Et si un autre programme occupe un des
+    deux cœurs (le navigateur, par exemple), ils s'attendent à chaque opération : 20 à 50 fois plus lent, mesuré.
+    """
+    before = torch.get_num_threads()
+    if sum(parameter.numel() for parameter in model.parameters()) < _SMALL_MODEL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def initial_model(make_model: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -78,15 +97,16 @@ def train_one(
     model = initial_model(make_model, seed).to(images.device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     shuffle = torch.Generator().manual_seed(seed)
-    for _ in tqdm(range(epochs), desc="Entraînement", unit="époque", leave=False, delay=1):
-        for batch in torch.randperm(len(labels), generator=shuffle).to(images.device).split(batch_size):
-            student_logits = model(images[batch])
-            loss = F.cross_entropy(student_logits, labels[batch])
-            if teacher_logits is not None:
-                loss = alpha * kd_loss(student_logits, teacher_logits[batch], temperature) + (1 - alpha) * loss
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    with threads_for(model):
+        for _ in tqdm(range(epochs), desc="Entraînement", unit="époque", leave=False, delay=1):
+            for batch in torch.randperm(len(labels), generator=shuffle).to(images.device).split(batch_size):
+                student_logits = model(images[batch])
+                loss = F.cross_entropy(student_logits, labels[batch])
+                if teacher_logits is not None:
+                    loss = alpha * kd_loss(student_logits, teacher_logits[batch], temperature) + (1 - alpha) * loss
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
     return model.eval()
 
 
@@ -125,6 +145,10 @@ class Students:
         forward = torch.vmap(one, in_dims=(0, 0, None))
         parts = [forward(self.parameters, self.buffers, part) for part in images.split(_EVALUATION_BATCH)]
         return torch.cat(parts, dim=1)
+
+    def errors(self, data: Split) -> Tensor:
+        """Taux d'erreur en % de chaque modèle, ``(S,)``."""
+        return error_rate(self.logits(data.images), data.labels)
 
 
 def train_many(
@@ -177,19 +201,20 @@ def train_many(
     forward = torch.vmap(forward_one, randomness="different")
     shuffles = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
     history = []
-    for _ in tqdm(range(epochs), desc=f"{len(seeds)} students", unit="époque", leave=False, delay=1):
-        orders = {seed: torch.randperm(len(labels), generator=shuffle) for seed, shuffle in shuffles.items()}
-        order = torch.stack([orders[seed] for seed in seeds]).to(device)
-        epoch_loss = torch.zeros(len(seeds), device=device)
-        for batch in order.split(batch_size, dim=1):
-            logits = forward(parameters, buffers, _take(images, batch))
-            targets = None if teacher_logits is None else _take(teacher_logits, batch)
-            losses = _losses_of_all(logits, targets, labels[batch], temperatures, alphas)
-            optimizer.zero_grad()
-            losses.sum().backward()  # le gradient de chaque student ne dépend que de sa propre perte
-            optimizer.step()
-            epoch_loss += losses.detach() * batch.shape[1] / len(labels)
-        history.append(epoch_loss)
+    with threads_for(skeleton):
+        for _ in tqdm(range(epochs), desc=f"{len(seeds)} students", unit="époque", leave=False, delay=1):
+            orders = {seed: torch.randperm(len(labels), generator=shuffle) for seed, shuffle in shuffles.items()}
+            order = torch.stack([orders[seed] for seed in seeds]).to(device)
+            epoch_loss = torch.zeros(len(seeds), device=device)
+            for batch in order.split(batch_size, dim=1):
+                logits = forward(parameters, buffers, _take(images, batch))
+                targets = None if teacher_logits is None else _take(teacher_logits, batch)
+                losses = _losses_of_all(logits, targets, labels[batch], temperatures, alphas)
+                optimizer.zero_grad()
+                losses.sum().backward()  # le gradient de chaque student ne dépend que de sa propre perte
+                optimizer.step()
+                epoch_loss += losses.detach() * batch.shape[1] / len(labels)
+            history.append(epoch_loss)
     parameters = {name: parameter.detach() for name, parameter in parameters.items()}
     losses = torch.stack(history, dim=1)
     return Students(skeleton.eval(), parameters, buffers, torch.tensor(seeds), temperatures, alphas, losses)

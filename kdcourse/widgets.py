@@ -189,7 +189,7 @@ class BiasExplorer(SliderFigure):
     """
 
     def __init__(self, biases: Tensor, sweeps: Mapping[str, tuple[BiasSweep, Tensor, str]], label: int):
-        names = list(sweeps)
+        names, start = list(sweeps), biases[len(biases) // 4].item()
         figure = Figure(figsize=(9, 3.3), dpi=_DPI, layout="constrained")
         axes = figure.subplots(1, 2)
         artists = []
@@ -223,5 +223,8 @@ class BiasExplorer(SliderFigure):
                     text.set_text(french(interval.mean))
 
         super().__init__(
-            figure, artists, update, {"bias": slider(f"Biais ajouté à la classe {label}", biases.tolist(), 0, digits=2)}
+            figure,
+            artists,
+            update,
+            {"bias": slider(f"Biais ajouté à la classe {label}", biases.tolist(), start, digits=2)},
         )

@@ -49,8 +49,7 @@ print(describe_environment())
 # | rappel (*recall*) | parmi les images d'une classe, la part que le modèle reconnaît |
 #
 # Ces mots ne seront plus traduits ; *teacher*, *student* et *logits* s'emploient comme des mots français.
-
-# %% [markdown]
+#
 # ## Pourquoi distiller
 #
 # Le schéma montre toute l'idée. Une image passe dans deux réseaux. Le *teacher*, figé, donne ses probabilités. Le
@@ -67,35 +66,27 @@ plot_scheme()
 #
 # Le poids $\alpha$ partage l'effort : $\alpha$ pour le teacher, $1-\alpha$ pour les étiquettes. Les articles n'ont pas
 # tous cette convention, et nous verrons ce qu'il en coûte de les confondre.
-
-# %% [markdown]
+#
 # ## Les données et le teacher
 #
 # Nous travaillons sur les 1 797 chiffres manuscrits de scikit-learn, des images de 8×8 pixels. Ils sont livrés avec la
 # bibliothèque : aucun réseau n'est nécessaire. Le partage est fixé une fois pour toutes. On règle sur la validation ; le
 # test ne sert qu'à mesurer.
-
-# %%
-from kdcourse import load_dataset
-
-digits = load_dataset("digits")
-for name, part in zip(digits._fields, digits):
-    print(f"{name:10} {len(part.labels):5} images {tuple(part.images.shape[1:])}")
-
-# %% [markdown]
+#
 # Le teacher est un réseau convolutif à trois étages. Le student est un perceptron à deux couches de 32 unités.
 
 # %%
-from kdcourse import CNN, MLP, parameter_count
+from kdcourse import CNN, MLP, load_dataset, parameter_count
 
+digits = load_dataset("digits")
+for name, part in zip(digits._fields, digits):
+    print(f"{name:10} {len(part.labels):4} images {tuple(part.images.shape[1:])}")
 
 def make_teacher():
     return CNN(channels=(16, 32, 64))
 
-
 def make_student():
     return MLP(hidden=(32, 32))
-
 
 print("teacher :", parameter_count(make_teacher()), "paramètres")
 print("student :", parameter_count(make_student()), "paramètres")
@@ -104,19 +95,18 @@ print("student :", parameter_count(make_student()), "paramètres")
 import torch
 from kdcourse import error_rate, french, train_one
 
+torch.set_num_threads(1)  # de si petits réseaux ne gagnent rien à deux fils
 teacher = train_one(make_teacher, digits.train, epochs=30)
 with torch.no_grad():
     teacher_logits = teacher(digits.train.images)
     for name, part in zip(digits._fields, digits):
-        print(
-            f"erreur du teacher, {name:10} : {french(error_rate(teacher(part.images), part.labels))} %"
-        )
+        error = error_rate(teacher(part.images), part.labels)
+        print(f"erreur du teacher, {name:10} : {french(error)} %")
 
 # %% [markdown]
 # Le teacher ne se trompe sur aucune image d'entraînement. On pourrait croire que ses prédictions n'apprennent alors rien
 # de plus que les étiquettes. C'est le contraire, et c'est toute la surprise.
-
-# %% [markdown]
+#
 # ## Ce que le teacher sait et que l'étiquette ne dit pas
 #
 # Un chiffre mal écrit ressemble à deux classes à la fois. L'étiquette n'en dit rien : elle vaut 1 pour l'une, 0 pour les
@@ -153,8 +143,7 @@ TemperatureExplorer(teacher, digits.validation)
 # Amenez $T$ à 1, puis à 20, sur la première image : la courbe de droite dit combien d'information la prédiction contient.
 # Passez ensuite à la douzième image : à $T = 1$ elle est presque une étiquette, et il faut monter plus haut pour que ses
 # voisines apparaissent. La température se règle donc sur l'assurance du teacher.
-
-# %% [markdown]
+#
 # ## La perte, à la main
 #
 # La distance entre deux prédictions adoucies est la divergence de Kullback-Leibler. La perte complète y ajoute les
@@ -164,40 +153,27 @@ TemperatureExplorer(teacher, digits.validation)
 # + (1 - \alpha)\, \frac{1}{B} \sum_b -\log p^s_b(1)[y_b]$$
 #
 # Le facteur $T^2$ compense la division par $T$ : sans lui, le gradient de la distillation s'éteint quand $T$ monte. Le
-# chapitre 10.2 le mesure. Écrivons cette perte en quatre lignes.
+# chapitre 10.2 le mesure. Écrivons cette perte en quatre lignes, et
+# comparons-la à celle de `kdcourse`, qui fait le même calcul, vérifie ses arguments et rend ses trois termes.
 
 # %%
 import torch.nn.functional as F
-
-
-def distillation_loss(
-    student_logits, teacher_logits, labels, temperature=4.0, alpha=0.9
-):
-    log_student = F.log_softmax(student_logits / temperature, dim=-1)
-    log_teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
-    soft = (
-        temperature**2
-        * (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1).mean()
-    )
-    return alpha * soft + (1 - alpha) * F.cross_entropy(student_logits, labels)
-
-
-# %% [markdown]
-# La version de `kdcourse` fait le même calcul, vérifie ses arguments et rend ses trois termes.
-
-# %%
 from kdcourse import KnowledgeDistillationLoss
 
+def distillation_loss(student, teacher, labels, temperature=4.0, alpha=0.9):
+    log_student = F.log_softmax(student / temperature, dim=-1)
+    log_teacher = F.log_softmax(teacher / temperature, dim=-1)
+    kl = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1).mean()
+    return alpha * temperature**2 * kl + (1 - alpha) * F.cross_entropy(student, labels)
+
+torch.manual_seed(0)
 with torch.no_grad():
     student_logits = make_student()(digits.train.images)
-loss = KnowledgeDistillationLoss(temperature=4.0, alpha=0.9)(
-    student_logits, teacher_logits, digits.train.labels
-)
-by_hand = distillation_loss(student_logits, teacher_logits, digits.train.labels)
-torch.testing.assert_close(loss.total, by_hand)
-print(
-    f"total {loss.total:.4f} = 0.9 × distillation {loss.distillation:.4f} + 0.1 × étiquettes {loss.hard:.4f}"
-)
+    arguments = student_logits, teacher_logits, digits.train.labels
+    loss = KnowledgeDistillationLoss(temperature=4.0, alpha=0.9)(*arguments)
+    torch.testing.assert_close(loss.total, distillation_loss(*arguments))
+print("les deux pertes sont égales ; un student neuf :", french(loss.total, 2), "nats, dont")
+print(f"0,9 × {french(loss.distillation, 2)} (teacher) et 0,1 × {french(loss.hard, 2)} (étiquettes)")
 
 # %% [markdown]
 # ## Un student, dans la boucle nue
@@ -205,33 +181,29 @@ print(
 # Supposons que la collecte ait coûté cher : il ne reste que 100 images pour entraîner le student. Le teacher, lui, en
 # avait vu 1 000. Voici toute la boucle ; il n'y a rien d'autre à savoir pour distiller.
 
-
 # %%
-def train_by_hand(loss_function, seed, images, labels, teacher_logits, epochs=600):
+def train_by_hand(loss_function, data, teacher_logits, seed, epochs):
     torch.manual_seed(seed)
     student = make_student()
     optimizer = torch.optim.Adam(student.parameters(), lr=3e-3)
     shuffle = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        for batch in torch.randperm(len(labels), generator=shuffle).split(100):
-            loss = loss_function(
-                student(images[batch]), teacher_logits[batch], labels[batch]
-            )
+        for batch in torch.randperm(len(data.labels), generator=shuffle).split(100):
+            student_logits = student(data.images[batch])
+            loss = loss_function(student_logits, teacher_logits[batch], data.labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     return student.eval()
 
-
 hundred = digits.train.where(slice(0, 100))
-by_hand = train_by_hand(distillation_loss, 0, *hundred, teacher_logits[:100])
-print(
-    "erreur de validation :",
-    french(error_rate(by_hand(digits.validation.images), digits.validation.labels)),
-    "%",
-)
+by_hand = train_by_hand(distillation_loss, hundred, teacher_logits[:100], seed=0, epochs=50)
+error = error_rate(by_hand(digits.validation.images), digits.validation.labels)
+print("erreur de validation après 50 époques :", french(error), "%")
 
 # %% [markdown]
+# Cinquante époques d'un seul lot font cinquante pas : c'est trop peu, et l'erreur le dit. L'expérience en fera 600.
+#
 # Remarquez `teacher_logits[batch]` : les logits du teacher sont calculés une fois, puis pris dans le même ordre que les
 # images. Remarquez aussi ce qui manque : le teacher n'est pas dans l'optimiseur, et aucun gradient ne le traverse.
 #
@@ -241,25 +213,15 @@ print(
 # %%
 from kdcourse import train_many
 
-check_run = train_many(
-    make_student,
-    hundred,
-    teacher_logits[:100],
-    seeds=[0, 1],
-    temperatures=4.0,
-    alphas=0.9,
-    epochs=600,
-)
-gap = (
-    (check_run[0](digits.test.images) - by_hand(digits.test.images)).abs().max().item()
-)
-print("plus grand écart entre les logits des deux versions :", f"{gap:.0e}")
+settings = dict(temperatures=4.0, alphas=0.9, epochs=50)
+four = train_many(make_student, hundred, teacher_logits[:100], seeds=range(4), **settings)
+gap = (four[0](digits.test.images) - by_hand(digits.test.images)).abs().max()
+print(f"plus grand écart entre les logits des deux versions : {gap:.0e}")
 
 # %% [markdown]
-# L'écart est celui des arrondis. Nous pouvons donc entraîner des dizaines de students en quelques secondes, et ne plus
+# L'écart est celui des arrondis : les deux boucles font le même calcul. Nous pouvons donc entraîner des dizaines de students en quelques secondes, et ne plus
 # croire une différence sur la foi d'un seul essai.
-
-# %% [markdown]
+#
 # ## Seul ou distillé : l'expérience
 #
 # Dix graines. Pour chacune, deux students : l'un n'apprend que des étiquettes ($\alpha = 0$), l'autre est distillé à
@@ -275,23 +237,13 @@ from kdcourse import mean_interval
 seeds, sizes = list(range(10)), [50, 100, 200, 500, 1000]
 errors = {"validation": [], "test": []}
 for size in sizes:
+    few, few_logits = digits.train.where(slice(0, size)), teacher_logits[:size]
     students = train_many(
-        make_student,
-        digits.train.where(slice(0, size)),
-        teacher_logits[:size],
-        seeds=seeds * 2,
-        temperatures=4.0,
-        alphas=[0.0] * 10 + [0.9] * 10,
-        epochs=600 * 100 // max(size, 100),
+        make_student, few, few_logits, seeds=seeds * 2, temperatures=4.0,
+        alphas=[0.0] * 10 + [0.9] * 10, epochs=600 * 100 // max(size, 100),
     )
-    for name in errors:
-        part = getattr(digits, name)
-        errors[name].append(
-            error_rate(students.logits(part.images), part.labels).reshape(2, 10)
-        )
-errors = {
-    name: torch.stack(values) for name, values in errors.items()
-}  # (régime, seul ou distillé, graine)
+    for name in errors:  # pour chaque régime : (seul ou distillé, graine)
+        errors[name].append(students.errors(getattr(digits, name)).reshape(2, 10))
 gains = [mean_interval(alone - distilled) for alone, distilled in errors["validation"]]
 for size, gain in zip(sizes, gains):
     print(f"{size:5} images : gain en validation {gain} points")
@@ -303,35 +255,24 @@ for size, gain in zip(sizes, gains):
 # Gardons le régime où l'intervalle de validation est le plus loin de zéro, et ouvrons le test.
 
 # %%
+from IPython.display import Markdown, display
 from kdcourse import plot_paired
 
 chosen = max(range(len(sizes)), key=lambda index: gains[index].low)
 alone, distilled = errors["test"][chosen]
-print(f"régime choisi sur la validation : {sizes[chosen]} images")
-plot_paired(alone, distilled)
-
-# %%
-from IPython.display import Markdown, display
-
 gain = mean_interval(alone - distilled)
-display(
-    Markdown(
-        f"Chaque trait gris relie deux students jumeaux. Avec {sizes[chosen]} images, l'erreur moyenne passe de "
-        f"**{french(alone.mean())} %** à **{french(distilled.mean())} %**. Le gain apparié vaut {gain} points : "
-        + (
-            "l'intervalle exclut 0."
-            if gain.excludes_zero
-            else "l'intervalle contient 0."
-        )
-    )
-)
+display(plot_paired(alone, distilled), Markdown(
+    f"Régime choisi sur la validation : {sizes[chosen]} images. Chaque trait gris relie deux "
+    f"students jumeaux. L'erreur moyenne passe de **{french(alone.mean())} %** à "
+    f"**{french(distilled.mean())} %**. Le gain apparié vaut {gain} points : l'intervalle "
+    f"{'exclut' if gain.excludes_zero else 'contient'} 0."
+))
 
 # %% [markdown]
 # Rien n'a changé dans le student : ni sa taille, ni ses images, ni son nombre de pas. Seule la question qu'on lui pose a
 # changé. L'étiquette lui disait « c'est un 8 » ; le teacher lui dit « c'est un 8, qui ressemble un peu à un 3, et pas du
 # tout à un 4 ».
-
-# %% [markdown]
+#
 # ## Quand la distillation n'aide pas
 #
 # Regardons maintenant tous les régimes.
@@ -339,18 +280,14 @@ display(
 # %%
 from kdcourse import plot_curves
 
-largest = mean_interval(errors["test"][-1, 0] - errors["test"][-1, 1])
+alone_all, distilled_all = torch.stack(errors["test"], dim=1)  # (régime, graine)
+last = mean_interval(alone_all[-1] - distilled_all[-1])
 plot_curves(
     sizes,
-    {
-        "seul": (errors["test"][:, 0], "student"),
-        "distillé": (errors["test"][:, 1], "distilled"),
-    },
-    xlabel="images d'entraînement du student (échelle log)",
-    ylabel="erreur de test (%)",
-    log=True,
+    {"seul": (alone_all, "student"), "distillé": (distilled_all, "distilled")},
+    xlabel="images d'entraînement du student (échelle log)", ylabel="erreur de test (%)",
     title=f"Le gain fond avec les données : {french(gain.mean)} points à {sizes[chosen]} images, "
-    f"{french(largest.mean)} à {sizes[-1]}",
+    f"{french(last.mean)} à {sizes[-1]}", log=True,
 )
 
 # %% [markdown]
@@ -358,25 +295,22 @@ plot_curves(
 #
 # Deux autres façons de ne rien gagner, avec 1 000 images cette fois : une température de 1, où un teacher sûr de lui ne
 # dit guère plus que l'étiquette ; et un student **trop petit** pour imiter le teacher. Mesurons-les ensemble, sur deux
-# largeurs.
+# largeurs et vingt graines.
 
 # %%
-settings = {"T = 1": 1.0, "T = 4": 4.0, "T = 20": 20.0}
+twenty, temperatures = list(range(20)), [1.0, 4.0, 20.0]
+losers = {}
 for width in (4, 32):
     students = train_many(
-        lambda: MLP(hidden=(width, width)),
-        digits.train,
-        teacher_logits,
-        seeds=seeds * 4,
-        temperatures=[4.0] * 10 + [t for t in settings.values() for _ in seeds],
-        alphas=[0.0] * 10 + [0.9] * 30,
+        lambda: MLP(hidden=(width, width)), digits.train, teacher_logits,
+        seeds=twenty * 4, alphas=[0.0] * 20 + [0.9] * 60,
+        temperatures=[4.0] * 20 + [t for t in temperatures for _ in twenty],
     )
-    alone_w, *distilled_w = error_rate(
-        students.logits(digits.test.images), digits.test.labels
-    ).reshape(4, 10)
-    print(f"deux couches de {width:2} unités, seul : {mean_interval(alone_w)} %")
-    for name, values in zip(settings, distilled_w):
-        print(f"    {name:7} gain {mean_interval(alone_w - values)} points")
+    alone_w, *distilled_w = students.errors(digits.test).reshape(4, 20)
+    print(f"deux couches de {width} unités, seul : {mean_interval(alone_w)} %")
+    for temperature, values in zip(temperatures, distilled_w):
+        losers[width, temperature] = mean_interval(alone_w - values)
+        print(f"    T = {temperature:2.0f}   gain {losers[width, temperature]} points")
 
 # %% [markdown]
 # Lisez les signes et les intervalles.
@@ -388,8 +322,7 @@ for width in (4, 32):
 #
 # La distillation n'est pas gratuite ni toujours utile. Elle paie quand le student peut suivre et que les étiquettes seules
 # ne suffisent pas.
-
-# %% [markdown]
+#
 # ## Le 3 mystique
 #
 # Voici l'expérience la plus étonnante de l'article de Hinton, Vinyals et Dean (2015). Retirons **tous les 3** des données
@@ -399,23 +332,7 @@ for width in (4, 32):
 #
 # Trois students, 20 graines : distillé à $T = 20$, distillé à $T = 1$ (tous deux avec $\alpha = 1$ : les prédictions du
 # teacher, sans étiquettes), et sans distillation.
-
-# %%
-no_three = digits.train.without_class(3)
-three_logits = teacher_logits[digits.train.labels != 3]
-runs = 20
-students = train_many(
-    make_student,
-    no_three,
-    three_logits,
-    seeds=list(range(runs)) * 3,
-    temperatures=[20.0] * runs + [1.0] * runs + [4.0] * runs,
-    alphas=[1.0] * runs * 2 + [0.0] * runs,
-)
-print("3 dans les données du student :", (no_three.labels == 3).sum().item())
-print("3 dans le test                :", (digits.test.labels == 3).sum().item())
-
-# %% [markdown]
+#
 # N'ayant jamais eu à répondre « 3 », le student hésite à le faire : le biais de cette classe est trop bas. L'article le
 # relève d'une constante. Nous faisons de même, avec une différence : l'article règle ce biais sur le **test** ; nous le
 # réglons sur la **validation**, en cherchant la plus petite erreur globale, et de la **même façon pour les trois**. Un
@@ -424,67 +341,58 @@ print("3 dans le test                :", (digits.test.labels == 3).sum().item())
 # %%
 from kdcourse import bias_sweep, tune_bias
 
+no_three = digits.train.without_class(3)
+three_logits = teacher_logits[digits.train.labels != 3]
+students = train_many(
+    make_student, no_three, three_logits, seeds=twenty * 3,
+    temperatures=[20.0] * 20 + [1.0] * 40, alphas=[1.0] * 40 + [0.0] * 20,
+)
 biases = torch.arange(0, 20.01, 0.25)
-names, roles = (
-    ["T = 20", "T = 1", "sans distillation"],
-    ["distilled", "neutral", "student"],
+valid, test = (
+    bias_sweep(students.logits(part.images), part.labels, label=3, biases=biases)
+    for part in (digits.validation, digits.test)
 )
-sweeps, raw, tuned = {}, {}, {}
-logits = {
-    part: students.logits(getattr(digits, part).images).reshape(3, runs, -1, 10)
-    for part in ("validation", "test")
-}
-for index, (name, role) in enumerate(zip(names, roles)):
-    chosen_bias = tune_bias(
-        bias_sweep(logits["validation"][index], digits.validation.labels, 3, biases)
-    )
-    test = bias_sweep(logits["test"][index], digits.test.labels, 3, biases)
-    sweeps[name] = (test, chosen_bias, role)
-    raw[name], tuned[name] = (test.recall[:, 0], test.error[:, 0]), test.at(chosen_bias)
+tuned = tune_bias(valid)
+print("3 dans les données du student :", (no_three.labels == 3).sum().item())
+print("3 dans le test :", (digits.test.labels == 3).sum().item())
 
 # %%
+from kdcourse import markdown_table
+
+names = ["T = 20", "T = 1", "sans distillation"]
+raw = [values[:, 0].reshape(3, 20) for values in test]  # rappel, erreur
+best = [values.reshape(3, 20) for values in test.at(tuned)]
 rows = [
-    f"| {name} | {mean_interval(raw[name][0])} | {mean_interval(raw[name][1])} | "
-    f"{french(biases[sweeps[name][1]].mean(), 1)} | {mean_interval(tuned[name][0])} | {mean_interval(tuned[name][1])} |"
-    for name in names
+    [name, *(mean_interval(values[i]) for values in raw),
+     french(biases[tuned].reshape(3, 20)[i].mean()), *(mean_interval(values[i]) for values in best)]
+    for i, name in enumerate(names)
 ]
-display(
-    Markdown(
-        "| student | rappel des 3, brut (%) | erreur, brute (%) | biais réglé | rappel des 3, réglé (%) | erreur, réglée (%) |\n"
-        "|---|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + f"\n\nMoyennes de {runs} graines, intervalle à 95 %."
-    )
-)
-
-# %%
-gap_one, gap_none = (
-    mean_interval(tuned["T = 20"][0] - tuned[name][0]) for name in names[1:]
-)
-display(
-    Markdown(
-        f"Le student distillé à $T = 20$ reconnaît, biais réglé, **{french(tuned['T = 20'][0].mean())} %** des 3 qu'il n'a "
-        f"jamais vus, pour {french(tuned['T = 20'][1].mean())} % d'erreur globale. L'écart apparié de rappel vaut {gap_one} "
-        f"points avec $T = 1$, et {gap_none} points avec le student sans distillation."
-    )
-)
-
-# %% [markdown]
-# D'où vient ce savoir ? Des 8, des 5 et des 2 que le teacher trouve *un peu* semblables à un 3. À $T = 20$, ces nuances
-# pèsent dans la perte ; à $T = 1$, elles sont écrasées par la première classe. Le student sans distillation n'a rien à
-# exploiter : son logit du 3 a seulement appris à être bas partout.
-#
-# Voyons ce que le biais achète, et à quel prix.
+header = ["student", "rappel des 3, brut (%)", "erreur, brute (%)", "biais réglé",
+          "rappel des 3, réglé (%)", "erreur, réglée (%)"]
+gap_one, gap_none = (mean_interval(best[0][0] - best[0][i]) for i in (1, 2))
+display(Markdown(markdown_table(header, rows)), Markdown(
+    f"Le student à $T = 20$ reconnaît **{french(best[0][0].mean())} %** des 3 qu'il n'a jamais "
+    f"vus, pour {french(best[1][0].mean())} % d'erreur globale. Écart apparié de rappel : {gap_one} "
+    f"points avec $T = 1$, {gap_none} points sans distillation (20 graines)."
+))
 
 # %%
 from kdcourse import plot_bias_sweep
 
+sweeps = {
+    name: (test.rows(slice(20 * i, 20 * i + 20)), tuned[20 * i : 20 * i + 20], role)
+    for i, (name, role) in enumerate(zip(names, ["distilled", "neutral", "student"]))
+}
 plot_bias_sweep(biases, sweeps, label=3)
 
 # %% [markdown]
 # Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine.
 # À gauche, le rappel monte quand l'erreur est encore au plus bas : le creux des tirets est large et profond. À droite, le
 # rappel ne vient qu'avec l'erreur : le modèle finit par répondre « 3 » à tout.
+#
+# D'où vient ce savoir ? Des 8, des 5 et des 2 que le teacher trouve *un peu* semblables à un 3. À $T = 20$, ces nuances
+# pèsent dans la perte ; à $T = 1$, elles sont écrasées par la première classe. Le student sans distillation n'a rien à
+# exploiter : son logit du 3 a seulement appris à être bas partout.
 #
 # Le curseur montre la même chose, chiffres à l'appui.
 
@@ -505,8 +413,7 @@ BiasExplorer(biases, sweeps, label=3)
 # | le même, biais du 3 relevé de 3,5 | 109 | 14, soit 98,6 % de 3 reconnus |
 #
 # Ce sont leurs mesures, pas les nôtres : d'autres images, d'autres réseaux. Le phénomène est le même.
-
-# %% [markdown]
+#
 # ## La carte du domaine
 #
 # Imiter les logits n'est qu'une façon de guider. Les chapitres suivants en mesurent d'autres.
@@ -524,47 +431,29 @@ plot_field_map()
 # | 10.4 Relations | les ressemblances entre exemples | l'embedding du teacher, et un lot assez grand |
 # | 10.5 Auto-distillation | les prédictions d'hier et d'aujourd'hui | aucun teacher |
 # | 10.6 Compression | un teacher et sa version en tenseurs | les poids du teacher |
-
-# %% [markdown]
+#
 # ## Chasse au bug
 #
 # Un collègue a recopié la perte d'un article où $\alpha$ pesait les *étiquettes*. Il veut refaire le 3 mystique : il met
 # donc `alpha=1.0`, « tout pour le teacher ». Son student ne reconnaît aucun 3. Lisez sa perte, et cherchez avant de
 # dérouler la réponse.
 
-
 # %%
-def colleague_loss(student_logits, teacher_logits, labels, temperature=20.0, alpha=1.0):
-    log_student = F.log_softmax(student_logits / temperature, dim=-1)
-    log_teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
-    soft = (
-        temperature**2
-        * (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1).mean()
-    )
-    return alpha * F.cross_entropy(student_logits, labels) + (1 - alpha) * soft
+def colleague_loss(student, teacher, labels, temperature=20.0, alpha=1.0):
+    log_student = F.log_softmax(student / temperature, dim=-1)
+    log_teacher = F.log_softmax(teacher / temperature, dim=-1)
+    kl = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1).mean()
+    return alpha * F.cross_entropy(student, labels) + (1 - alpha) * temperature**2 * kl
 
+def repaired_loss(student, teacher, labels):
+    return distillation_loss(student, teacher, labels, temperature=20.0, alpha=1.0)
 
-def repaired_loss(student_logits, teacher_logits, labels):
-    return distillation_loss(
-        student_logits, teacher_logits, labels, temperature=20.0, alpha=1.0
-    )
-
-
-recalls = {}
-for name, loss_function in {
-    "perte du collègue": colleague_loss,
-    "perte réparée": repaired_loss,
-}.items():
-    found = [
-        train_by_hand(loss_function, seed, *no_three, three_logits, epochs=20)
-        for seed in seeds
-    ]
-    test_logits = torch.stack(
-        [student(digits.test.images).detach() for student in found]
-    )
-    recalls[name] = bias_sweep(test_logits, digits.test.labels, 3, biases)
-    at_five = recalls[name].recall[:, biases.tolist().index(5.0)]
-    print(f"{name:18} rappel des 3 au biais 5 : {mean_interval(at_five)} %")
+for name, loss_function in [("collègue", colleague_loss), ("réparée", repaired_loss)]:
+    found = [train_by_hand(loss_function, no_three, three_logits, seed, 20) for seed in seeds]
+    test_logits = torch.stack([student(digits.test.images).detach() for student in found])
+    sweep = bias_sweep(test_logits, digits.test.labels, 3, biases=torch.tensor([5.0]))
+    recall, error = (mean_interval(values[:, 0]) for values in sweep)
+    print(f"perte {name} : rappel des 3 {recall} %, erreur globale {error} %")
 
 # %% [markdown]
 # <details><summary><b>La réponse</b></summary>
@@ -573,11 +462,10 @@ for name, loss_function in {
 # Le symptôme est celui du student sans distillation. Rien ne plante, la perte descend, l'erreur sur les neuf autres
 # chiffres est bonne : seul le 3 trahit l'erreur.
 #
-# Les deux conventions existent. Hinton donne à l'objectif dur « un poids bien plus faible » sans le nommer ; d'autres
+# Les deux conventions existent. Hinton conseille de peser peu les étiquettes, sans nommer ce poids ; d'autres
 # écrivent $\alpha$ devant les étiquettes. Dans ce cours, $\alpha$ pèse **toujours** la distillation.
 # </details>
-
-# %% [markdown]
+#
 # ## À vous de jouer
 #
 # **Exercice 10.1 a.** Écrivez `soften(logits, temperature)`, qui rend les probabilités adoucies, `(B, C)` vers `(B, C)`.
@@ -586,9 +474,8 @@ for name, loss_function in {
 # %%
 from kdcourse import check
 
-
-def soften(logits, temperature): ...  # à compléter
-
+def soften(logits, temperature):
+    ...  # à compléter
 
 _ = check("10.1 a", soften)
 
@@ -604,12 +491,9 @@ _ = check("10.1 a", soften)
 # **Exercice 10.1 b.** Sans regarder plus haut, écrivez la perte complète : distillation pesée par `alpha`, étiquettes
 # par `1 - alpha`.
 
-
 # %%
-def my_loss(
-    student_logits, teacher_logits, labels, temperature, alpha
-): ...  # à compléter
-
+def my_loss(student, teacher, labels, temperature, alpha):
+    ...  # à compléter
 
 _ = check("10.1 b", my_loss)
 
@@ -617,18 +501,17 @@ _ = check("10.1 b", my_loss)
 # <details><summary>Une solution</summary>
 #
 # ```python
-# def my_loss(student_logits, teacher_logits, labels, temperature, alpha):
-#     log_student = torch.log_softmax(student_logits / temperature, dim=-1)
-#     teacher = torch.softmax(teacher_logits / temperature, dim=-1)
-#     soft = temperature**2 * F.kl_div(log_student, teacher, reduction="batchmean")
-#     return alpha * soft + (1 - alpha) * F.cross_entropy(student_logits, labels)
+# def my_loss(student, teacher, labels, temperature, alpha):
+#     log_student = torch.log_softmax(student / temperature, dim=-1)
+#     soft_teacher = torch.softmax(teacher / temperature, dim=-1)
+#     kl =  F.kl_div(log_student, soft_teacher, reduction="batchmean")
+#     return alpha * temperature**2 * kl + (1 - alpha) * F.cross_entropy(student, labels)
 # ```
 #
 # Cette solution a une limite : une probabilité du teacher qui s'annule en virgule flottante perd son information. La
 # version du cours garde des logarithmes de bout en bout. 10.2 montre la différence.
 # </details>
-
-# %% [markdown]
+#
 # ## Quiz
 #
 # Choisissez, puis déroulez l'option.
@@ -667,8 +550,7 @@ _ = check("10.1 b", my_loss)
 # <details><summary>Un grand gain : c'est le plus petit qui a le plus à apprendre</summary>Non : mesuré plus haut, il perd
 # en moyenne. Il ne peut pas suivre.</details>
 # <details><summary>Aucun gain, ou une perte</summary>Oui : c'est l'écart de capacité (*capacity gap*).</details>
-
-# %% [markdown]
+#
 # ## Sur GPU
 #
 # Le même moteur tourne sur GPU sans un changement : il suit les données. Un GPU sert alors non à aller plus vite, mais à
@@ -676,48 +558,39 @@ _ = check("10.1 b", my_loss)
 
 # %%
 import time
-
 from kdcourse import best_device
 
 device = best_device()
-many_seeds = list(range(512 if device.type == "cuda" else 16))
+many = range(512 if device.type == "cuda" else 16)
 start = time.perf_counter()
 students = train_many(
-    make_student,
-    hundred.to(device),
-    teacher_logits[:100].to(device),
-    seeds=many_seeds,
-    alphas=0.9,
-    epochs=600,
+    make_student, hundred.to(device), teacher_logits[:100].to(device), seeds=many,
+    alphas=0.9, epochs=600,
 )
-many_errors = error_rate(
-    students.logits(digits.test.images.to(device)), digits.test.labels.to(device)
-).cpu()
+errors_gpu = students.errors(digits.test.to(device)).cpu()
 seconds = time.perf_counter() - start
-print(
-    f"{len(many_seeds)} students en {french(seconds)} s sur {device.type}, erreur {mean_interval(many_errors)} %"
-)
+print(f"{len(many)} students en {french(seconds)} s sur {device.type}")
+print(f"erreur de test {mean_interval(errors_gpu)} %")
 
 # %% [markdown]
 # Avec plus de graines l'intervalle se resserre, en $1/\sqrt{n}$. L'échantillonnage du test, lui, reste ce qu'il est : pour
 # le réduire, il faut plus d'images.
-
-# %% [markdown]
+#
 # ## À retenir
 
 # %%
-display(
-    Markdown(f"""
-- Le teacher en sait plus que l'étiquette : à température élevée, ses probabilités classent *toutes* les classes.
-- Avec {sizes[chosen]} images, le même student passe de {french(alone.mean())} % à {french(distilled.mean())} % d'erreur :
-  gain apparié {gain} points.
-- Ce gain fond quand les étiquettes abondent : {largest} points à {sizes[-1]} images. À $T = 1$ il est presque nul, et un
-  student trop petit y perd.
-- Distillé à $T = 20$, un student reconnaît {french(tuned["T = 20"][0].mean())} % des 3 qu'il n'a jamais vus ; à $T = 1$,
-  {french(tuned["T = 1"][0].mean())} % ; sans teacher, {french(tuned["sans distillation"][0].mean())} %.
-- $\\alpha$ pèse la distillation, $1 - \\alpha$ les étiquettes : vérifiez la convention avant de recopier une perte.
-""")
-)
+display(Markdown(f"""
+- Le teacher en sait plus que l'étiquette : à température élevée, ses probabilités classent
+  *toutes* les classes.
+- Avec {sizes[chosen]} images, le même student passe de {french(alone.mean())} % à
+  {french(distilled.mean())} % d'erreur : gain apparié {gain} points.
+- Ce gain fond quand les étiquettes abondent : {last} points à {sizes[-1]} images. À $T = 1$, il
+  vaut {losers[32, 1.0]} point ; un student de 4 unités, à $T = 20$, {losers[4, 20.0]} points.
+- Distillé à $T = 20$, un student reconnaît {french(best[0][0].mean())} % des 3 qu'il n'a jamais
+  vus ; à $T = 1$, {french(best[0][1].mean())} % ; sans teacher, {french(best[0][2].mean())} %.
+- $\\alpha$ pèse la distillation, $1 - \\alpha$ les étiquettes : vérifiez la convention avant de
+  recopier une perte.
+"""))
 
 # %% [markdown]
 # ## Références
