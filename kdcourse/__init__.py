@@ -10,6 +10,15 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "logits": ["KnowledgeDistillationLoss", "kd_loss"],
+    "loop": ["train_epochs"],
+    "self_distillation": [
+        "SelfDistillation",
+        "born_again",
+        "label_smoothing_probabilities",
+        "progressive_self_distillation",
+        "ps_kd",
+        "ps_kd_loss",
+    ],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}
 __all__ = sorted(_MODULE_OF)
