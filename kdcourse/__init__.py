@@ -19,6 +19,8 @@ _MODULES = {
         "ps_kd",
         "ps_kd_loss",
     ],
+    "tensor_train": ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"],
+    "tucker": ["tucker2_conv"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}
 __all__ = sorted(_MODULE_OF)
