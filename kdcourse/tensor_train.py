@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from kdcourse._common import at_least_float32, check_count, check_finite, check_module, shape_of
+from kdcourse._common import at_least_float32, check_count, check_finite, check_module, check_same_device, shape_of
 from kdcourse.compression_report import CompressionReport, LayerReport, all_parameters
 from kdcourse.decompositions import balanced_factors, check_cores, tt_reconstruct, tt_svd
 from kdcourse.logits import KnowledgeDistillationLoss
@@ -78,14 +78,22 @@ class TTLinear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``(…, in_features)`` devient ``(…, out_features)`` ; un cœur après l'autre, m_k s'échange contre n_k."""
-        if not isinstance(inputs, Tensor) or inputs.shape[-1:] != (self.in_features,):
-            received = f"forme {shape_of(inputs)}" if isinstance(inputs, Tensor) else type(inputs).__name__
-            raise ValueError(f"inputs : {received} reçu, (…, {self.in_features}) attendu, in_features en dernier.")
+        self._check_inputs(inputs)
         state = inputs.reshape(-1, 1, self.in_features)  # (B·n_1⋯n_{k-1}, r_{k-1}, m_k⋯m_d)
         for core in self.cores:
             state = torch.einsum("prmz,rnms->pnsz", state.unflatten(2, (core.shape[2], -1)), core).flatten(0, 1)
         outputs = state.reshape(*inputs.shape[:-1], self.out_features)
         return outputs if self.bias is None else outputs + self.bias.to(outputs.dtype)  # bf16 sous autocast
+
+    def _check_inputs(self, inputs) -> None:
+        if not isinstance(inputs, Tensor):
+            raise TypeError(f"inputs : {type(inputs).__name__} reçu, un tenseur (…, {self.in_features}) attendu.")
+        if inputs.shape[-1:] != (self.in_features,):
+            raise ValueError(f"inputs : forme {shape_of(inputs)} reçue, (…, {self.in_features}) attendue.")
+        core = self.cores[0]
+        check_same_device("inputs", inputs, "cores", core)
+        if inputs.dtype != core.dtype and not torch.is_autocast_enabled(inputs.device.type):
+            raise TypeError(f"inputs : dtype {inputs.dtype} reçu, {core.dtype} attendu, celui des cœurs.")
 
     @torch.no_grad()
     def weight_matrix(self) -> Tensor:
