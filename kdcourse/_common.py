@@ -126,8 +126,8 @@ def check_finite(name: str, tensor: Tensor) -> None:
         )
 
 
-def check_count(name: str, value) -> None:
-    """Refuse ce qui n'est pas un entier ≥ 1 (``True`` compris)."""
+def check_positive_integer(name: str, value) -> None:
+    """Un rang, un nombre d'époques : un entier ≥ 1."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} : {value!r} ({type(value).__name__}) reçu, un entier ≥ 1 attendu.")
     if value < 1:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdcourse._common import at_least_float32, check_count, check_floating, check_same_device, shape_of
+from kdcourse._common import at_least_float32, check_floating, check_positive_integer, check_same_device, shape_of
 
 
 def tt_svd(tensor: Tensor, rank: int) -> list[Tensor]:
@@ -32,7 +32,7 @@ def tt_svd(tensor: Tensor, rank: int) -> list[Tensor]:
 
     Source : Oseledets (2011), algorithme 1 et théorème 2.2, doi:10.1137/090752286.
     """
-    check_count("rank", rank)
+    check_positive_integer("rank", rank)
     check_floating("tensor", tensor, tuple(range(1, 65)), "(n_1, …, n_d)")
     cores, left, rest = [], 1, at_least_float32(tensor)
     for size in tensor.shape[:-1]:
@@ -63,8 +63,8 @@ def balanced_factors(size: int, count: int) -> tuple[int, ...] | None:
 
     512 = 8·8·8 et 784 = 7·8·14 en ont un ; 97, premier, et 10 = 2·5 n'en ont pas en trois facteurs.
     """
-    check_count("size", size)
-    check_count("count", count)
+    check_positive_integer("size", size)
+    check_positive_integer("count", count)
     if count == 1:
         return (size,) if size >= 2 else None
     # Le plus petit facteur ne dépasse pas la racine count-ième : le chercher jusque-là suffit.

@@ -14,13 +14,13 @@ from tqdm.auto import tqdm
 
 from kdcourse._common import (
     at_least_float32,
-    check_count,
     check_finite,
     check_floating,
     check_label_values,
     check_labels,
     check_module,
     check_number,
+    check_positive_integer,
 )
 
 
@@ -54,7 +54,7 @@ def train_epochs(
             ``(images, labels)``, époque sans aucun lot.
     """
     check_module("model", model)
-    check_count("epochs", epochs)
+    check_positive_integer("epochs", epochs)
     check_number("learning_rate", learning_rate, 1e-12, 1e3, "un nombre strictement positif")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:

@@ -14,13 +14,13 @@ from kdcourse._common import (
     LossTerms,
     at_least_float32,
     check_alpha,
-    check_count,
     check_finite,
     check_label_values,
     check_labels,
     check_module,
     check_number,
     check_pair,
+    check_positive_integer,
     check_temperature,
     combine_terms,
     shape_of,
@@ -115,7 +115,7 @@ def label_smoothing_probabilities(labels: Tensor, classes: int, smoothing: float
 
     Source : Yuan et al. (2020), section 3, arXiv:1909.11723.
     """
-    check_count("classes", classes)
+    check_positive_integer("classes", classes)
     check_number("smoothing", smoothing, 0, 1, "un nombre de [0, 1]")
     check_labels(labels, labels, "labels")
     return (1 - smoothing) * F.one_hot(labels, classes).float() + smoothing / classes
@@ -161,8 +161,9 @@ def progressive_self_distillation(
 def ps_kd(model: nn.Module, dataloader: Iterable, epochs: int = 10, *, alpha=0.8, learning_rate=1e-3) -> list[float]:
     """Entraîne un modèle par PS-KD : les prédictions d'une époque, rangées, sont les cibles de la suivante.
 
-    Rien n'est calculé deux fois : p_{e-1}(x) est la prédiction faite, en mode ``train``, au passage précédent de x. Son
-    poids croît : α_e = α_E · e / E, de l'époque e = 1 à E. Un exemple encore jamais vu n'a que son étiquette.
+    Rien n'est calculé deux fois : p_{e-1}(x) est la prédiction faite, en mode ``train``, au passage précédent de x (sur
+    une autre augmentation, s'il y en a) ; toutes restent en mémoire, ``(N, C)``. Son poids croît : α_e = α_E · e / E,
+    de l'époque e = 1 à E. Un exemple encore jamais vu n'a que son étiquette.
 
     Args:
         model, epochs, learning_rate: comme pour ``progressive_self_distillation`` ; E = ``epochs``.
@@ -222,7 +223,7 @@ def born_again(
 
     Source : Furlanello et al. (2018), section 3, arXiv:1805.04770.
     """
-    check_count("generations", generations)
+    check_positive_integer("generations", generations)
     loss, lineage = KnowledgeDistillationLoss(temperature, alpha), []
 
     def loss_of_batch(student, images, labels, *_):

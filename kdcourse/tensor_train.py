@@ -8,7 +8,14 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from kdcourse._common import at_least_float32, check_count, check_finite, check_module, check_same_device, shape_of
+from kdcourse._common import (
+    at_least_float32,
+    check_finite,
+    check_module,
+    check_positive_integer,
+    check_same_device,
+    shape_of,
+)
 from kdcourse.compression_report import CompressionReport, LayerReport, all_parameters
 from kdcourse.decompositions import balanced_factors, check_cores, tt_reconstruct, tt_svd
 from kdcourse.logits import KnowledgeDistillationLoss
@@ -24,6 +31,9 @@ class TTLinear(nn.Module):
     r"""Couche linéaire dont la matrice est un train de tenseurs ; la matrice dense n'est jamais formée.
 
     .. math:: y_{j_1 \dots j_d} = \sum_{i_1 \dots i_d} G^1_{j_1 i_1} \cdots G^d_{j_d i_d} \, x_{i_1 \dots i_d} + b
+
+    Moins de paramètres n'est pas moins de calculs : de 512 à 512 au rang 16, 14 fois moins des uns, et 4,5 fois plus de
+    multiplications que la couche dense.
 
     Args:
         cores: d cœurs ``(r_{k-1}, n_k, m_k, r_k)``, r_0 = r_d = 1 : ``out_features = n_1⋯n_d``,
@@ -60,7 +70,7 @@ class TTLinear(nn.Module):
         """
         if not isinstance(linear, nn.Linear):
             raise TypeError(f"linear : {type(linear).__name__} reçu, nn.Linear attendu.")
-        check_count("order", order)
+        check_positive_integer("order", order)
         check_finite("linear.weight", linear.weight)
         outs, ins = balanced_factors(linear.out_features, order), balanced_factors(linear.in_features, order)
         if outs is None or ins is None:
@@ -79,9 +89,10 @@ class TTLinear(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """``(…, in_features)`` devient ``(…, out_features)`` ; un cœur après l'autre, m_k s'échange contre n_k."""
         self._check_inputs(inputs)
-        state = inputs.reshape(-1, 1, self.in_features)  # (B·n_1⋯n_{k-1}, r_{k-1}, m_k⋯m_d)
+        state = inputs.reshape(-1, self.in_features).T[None]  # (r_0, m_1⋯m_d, B) : le lot en dernier, moins de copies
         for core in self.cores:
-            state = torch.einsum("prmz,rnms->pnsz", state.unflatten(2, (core.shape[2], -1)), core).flatten(0, 1)
+            state = state.flatten(1).unflatten(1, (core.shape[2], -1))  # (r_{k-1}, m_k, m_{k+1}⋯m_d·B·n_1⋯n_{k-1})
+            state = torch.einsum("rnms,rmp->snp", core, state).transpose(1, 2)
         outputs = state.reshape(*inputs.shape[:-1], self.out_features)
         return outputs if self.bias is None else outputs + self.bias.to(outputs.dtype)  # bf16 sous autocast
 
@@ -132,7 +143,7 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
     Source : Novikov et al. (2015), section 4, arXiv:1509.06569 ; Kim, Park et al. (2016), section 3, arXiv:1511.06530.
     """
     check_module("model", model)
-    check_count("rank", rank)
+    check_positive_integer("rank", rank)
     if conv not in ("tucker2", None):
         raise ValueError(f"conv : {conv!r} reçu, 'tucker2' ou None attendu.")
     compressed = copy.deepcopy(model)

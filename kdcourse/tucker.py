@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from kdcourse._common import at_least_float32, check_count, check_finite
+from kdcourse._common import at_least_float32, check_finite, check_positive_integer
 
 
 def tucker2_conv(conv: nn.Conv2d, rank: int) -> nn.Sequential:
@@ -27,7 +27,7 @@ def tucker2_conv(conv: nn.Conv2d, rank: int) -> nn.Sequential:
 
     Source : Kim, Park et al. (2016), section 3, arXiv:1511.06530 ; HOSVD : De Lathauwer et al. (2000).
     """
-    check_count("rank", rank)
+    check_positive_integer("rank", rank)
     if not isinstance(conv, nn.Conv2d):
         raise TypeError(f"conv : {type(conv).__name__} reçu, nn.Conv2d attendu.")
     if conv.groups != 1:

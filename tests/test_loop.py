@@ -9,7 +9,7 @@ from small_training import Recorder, data, linear, loader
 from torch import nn
 
 from kdcourse import train_epochs
-from kdcourse.loop import evaluating, frozen_copy
+from kdcourse.loop import evaluating, frozen_copy, frozen_logits
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,15 @@ def test_une_copie_figee_ne_suit_plus_le_modele():
     with torch.no_grad():
         model.weight.zero_()
     assert frozen.weight.abs().sum() > 0
+
+
+def test_une_copie_figee_est_en_eval_et_laisse_le_modele_en_train():
+    model = Recorder().train()
+    assert not any(module.training for module in frozen_copy(model).modules()) and model.dropout.training
+
+
+def test_les_logits_figes_n_ont_pas_de_graphe():
+    assert not frozen_logits(linear(), torch.zeros(2, 4)).requires_grad
 
 
 def test_le_teacher_retrouve_ses_modes_meme_apres_une_erreur():
