@@ -10,6 +10,17 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "logits": ["KnowledgeDistillationLoss", "kd_loss"],
+    "loop": ["train_epochs"],
+    "self_distillation": [
+        "SelfDistillation",
+        "born_again",
+        "label_smoothing_probabilities",
+        "progressive_self_distillation",
+        "ps_kd",
+        "ps_kd_loss",
+    ],
+    "tensor_train": ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"],
+    "tucker": ["tucker2_conv"],
     "data": ["Dataset", "Split", "load_dataset"],
     "models": ["CNN", "MLP", "parameter_count"],
     "training": ["Students", "train_many", "train_one"],

@@ -5,7 +5,7 @@ appellent : les fonctions pures passent ainsi sous ``torch.func.vmap`` et ``torc
 """
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import torch
@@ -92,14 +92,7 @@ def check_same_device(name: str, tensor: Tensor, reference_name: str, reference:
 
 def check_logits_pair(student_logits, teacher_logits) -> None:
     """Logits du student et du teacher : flottants, ``(B, C)``, de même forme, sur le même appareil."""
-    check_floating("student_logits", student_logits, (2,), "(B, C)")
-    check_floating("teacher_logits", teacher_logits, (2,), "(B, C)")
-    if teacher_logits.shape != student_logits.shape:
-        raise ValueError(
-            f"teacher_logits : forme {shape_of(teacher_logits)} reçue, {shape_of(student_logits)} attendue, "
-            "celle de student_logits."
-        )
-    check_same_device("teacher_logits", teacher_logits, "student_logits", student_logits)
+    check_pair("student_logits", student_logits, "teacher_logits", teacher_logits)
 
 
 def check_labels(labels, logits: Tensor, logits_name: str = "student_logits") -> None:
@@ -131,3 +124,28 @@ def check_finite(name: str, tensor: Tensor) -> None:
         raise ValueError(
             f"{name} : {wrong} valeur(s) NaN ou infinie(s) reçue(s) sur {tensor.numel()}, des nombres finis attendus."
         )
+
+
+def check_positive_integer(name: str, value) -> None:
+    """Un rang, un nombre d'époques : un entier ≥ 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} : {value!r} ({type(value).__name__}) reçu, un entier ≥ 1 attendu.")
+    if value < 1:
+        raise ValueError(f"{name} : {value} reçu, un entier ≥ 1 attendu.")
+
+
+def check_module(name: str, module) -> None:
+    """Refuse ce qui n'est pas un ``nn.Module`` : une classe au lieu d'un modèle, par exemple."""
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"{name} : {type(module).__name__} reçu, un modèle (torch.nn.Module) attendu.")
+
+
+def check_pair(reference_name: str, reference: Tensor, name: str, tensor: Tensor) -> None:
+    """Deux tenseurs flottants ``(B, C)``, le second de la forme et sur l'appareil du premier."""
+    check_floating(reference_name, reference, (2,), "(B, C)")
+    check_floating(name, tensor, (2,), "(B, C)")
+    if tensor.shape != reference.shape:
+        raise ValueError(
+            f"{name} : forme {shape_of(tensor)} reçue, {shape_of(reference)} attendue, celle de {reference_name}."
+        )
+    check_same_device(name, tensor, reference_name, reference)

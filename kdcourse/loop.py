@@ -1,0 +1,118 @@
+"""La boucle nue sur n'importe quel DataLoader : ce qu'ont en commun 10.5 et 10.6, écrit une fois.
+
+Elle n'importe que torch et les contrôles communs : 10.5 et 10.6 peuvent donc s'en servir.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from kdcourse._common import (
+    at_least_float32,
+    check_finite,
+    check_floating,
+    check_label_values,
+    check_labels,
+    check_module,
+    check_number,
+    check_positive_integer,
+)
+
+
+def train_epochs(
+    model: nn.Module,
+    dataloader: Iterable,
+    loss_of_batch: Callable[..., Tensor],
+    epochs: int = 10,
+    learning_rate: float = 1e-3,
+) -> Iterator[float]:
+    """Entraîne le modèle par Adam, et rend la main à la fin de chaque époque, avec sa perte moyenne.
+
+    C'est un générateur : rien ne s'entraîne tant qu'on ne le parcourt pas (``list(train_epochs(…))``). Entre deux
+    époques, l'appelant peut photographier le modèle, changer un poids de la perte, ou s'arrêter.
+
+    Args:
+        model: modèle à entraîner, sur place et sur son appareil, en mode ``train`` pendant chaque époque. Il est en
+            mode ``eval`` chaque fois que la main est rendue, donc aussi à la fin, comme après ``train_one``.
+        dataloader: se parcourt à chaque époque et donne des lots ``(images, labels, …)`` ; mélangé ou non, dernier lot
+            plus petit ou non. Chaque tenseur du lot est porté sur l'appareil du modèle.
+        loss_of_batch: ``loss_of_batch(model, images, labels, …)`` rend la perte moyenne du lot, scalaire.
+        epochs: passages sur les données, ≥ 1.
+        learning_rate: pas d'Adam, > 0.
+
+    Yields:
+        Perte moyenne des exemples de l'époque : chaque lot y compte pour sa taille. Le modèle ayant changé d'un lot à
+        l'autre, c'est la perte vue à l'entraînement, non celle du modèle final.
+
+    Raises:
+        TypeError, ValueError: argument hors de son domaine, modèle sans rien à entraîner, lot qui n'est pas
+            ``(images, labels)``, époque sans aucun lot.
+    """
+    check_module("model", model)
+    check_positive_integer("epochs", epochs)
+    check_number("learning_rate", learning_rate, 1e-12, 1e3, "un nombre strictement positif")
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ValueError("model : aucun paramètre à entraîner reçu, au moins un attendu avec requires_grad=True.")
+    optimizer = torch.optim.Adam(trained, lr=learning_rate)
+    for _ in tqdm(range(epochs), desc="Entraînement", unit="époque", leave=False, delay=1):
+        model.train()
+        total, examples = torch.zeros((), device=trained[0].device), 0
+        for batch in dataloader:
+            images, labels, *rest = _on_device(batch, trained[0].device)
+            loss = loss_of_batch(model, images, labels, *rest)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(labels)  # sur l'appareil : aucune attente à chaque lot
+            examples += len(labels)
+        if not examples:
+            raise ValueError("dataloader : aucun lot reçu, au moins un par époque attendu (un itérateur s'épuise).")
+        model.eval()
+        yield (total / examples).item()
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """Une photographie du modèle : copie indépendante, en ``eval``, qu'aucun gradient ne change."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+@contextmanager
+def evaluating(teacher: nn.Module) -> Iterator[None]:
+    """Le teacher en ``eval`` le temps d'un bloc ; chacun de ses sous-modules retrouve ensuite son propre mode."""
+    modes = [(module, module.training) for module in teacher.modules()]
+    teacher.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@torch.no_grad()
+def frozen_logits(teacher: nn.Module, images: Tensor) -> Tensor:
+    """Logits du teacher, sans graphe, calculés sur son appareil et rendus sur celui des images."""
+    device = next((parameter.device for parameter in teacher.parameters()), images.device)
+    return teacher(images.to(device)).to(images.device)
+
+
+def label_loss(logits: Tensor, labels: Tensor, logits_name: str = "model(images)") -> Tensor:
+    """Entropie croisée des logits ``(B, C)`` avec les étiquettes ``(B,)``, une fois tout contrôlé."""
+    check_floating(logits_name, logits, (2,), "(B, C)")
+    check_labels(labels, logits, logits_name)
+    check_label_values(labels, logits.shape[-1])
+    check_finite(logits_name, logits)
+    return F.cross_entropy(at_least_float32(logits), labels)
+
+
+def _on_device(batch, device: torch.device) -> list[Tensor]:
+    parts = list(batch) if isinstance(batch, (tuple, list)) else [batch]
+    if len(parts) < 2 or not all(isinstance(part, Tensor) for part in parts):
+        received = ", ".join(type(part).__name__ for part in parts)
+        raise TypeError(f"dataloader : lot ({received}) reçu, (images, labels) attendu, deux tenseurs au moins.")
+    return [part.to(device, non_blocking=True) for part in parts]

@@ -1,0 +1,249 @@
+"""10.5 : un modèle s'instruit lui-même. La cible d'un exemple est la prédiction antérieure *de cet exemple*.
+
+Trois réponses à « antérieure » : l'époque d'avant (une photographie du modèle, ou des prédictions rangées : PS-KD), la
+génération d'avant (Born-Again), ou rien du tout (le lissage d'étiquettes, teacher dégénéré).
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn, stack
+
+from kdcourse._common import (
+    LossTerms,
+    at_least_float32,
+    check_alpha,
+    check_finite,
+    check_label_values,
+    check_labels,
+    check_module,
+    check_number,
+    check_pair,
+    check_positive_integer,
+    check_temperature,
+    combine_terms,
+    shape_of,
+)
+from kdcourse.logits import KnowledgeDistillationLoss, kd_loss
+from kdcourse.loop import frozen_copy, frozen_logits, label_loss, train_epochs
+
+
+class SelfDistillation(nn.Module):
+    r"""Distillation d'un modèle par ses propres logits antérieurs, sur les mêmes exemples.
+
+    .. math:: \alpha \cdot \mathrm{kd\_loss}(z, z_{\text{antérieur}}; T) + (1 - \alpha) \cdot \mathrm{CE}(z, y)
+
+    Args:
+        temperature: T > 0, sans unité ; 4 par défaut. Sinon, ``TypeError`` ou ``ValueError``.
+
+    Source : Hinton, Vinyals, Dean (2015), section 2, arXiv:1503.02531, où le teacher est le modèle antérieur.
+    """
+
+    def __init__(self, temperature: float = 4.0):
+        super().__init__()
+        check_temperature(temperature)
+        self.temperature = temperature
+
+    def forward(self, current_logits: Tensor, previous_logits: Tensor, labels: Tensor, alpha: float = 0.5) -> LossTerms:
+        """Rend ``LossTerms(total, distillation, hard)``, trois scalaires en nats.
+
+        Args:
+            current_logits: logits du modèle, ``(B, C)``.
+            previous_logits: logits antérieurs des *mêmes* exemples, ``(B, C)`` ; aucun gradient ne les traverse.
+            labels: étiquettes, ``(B,)``, int64, de 0 à C - 1.
+            alpha: poids de la distillation, dans [0, 1] ; il peut changer d'une époque à l'autre.
+
+        Raises:
+            TypeError, ValueError: forme, type, appareil ou valeur hors de son domaine, NaN dans les logits.
+        """
+        check_alpha(alpha)
+        check_pair("current_logits", current_logits, "previous_logits", previous_logits)
+        check_finite("previous_logits", previous_logits)
+        hard = label_loss(current_logits, labels, "current_logits")
+        return combine_terms(kd_loss(current_logits, previous_logits, self.temperature), hard, alpha)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}"
+
+
+def ps_kd_loss(logits: Tensor, previous_probabilities: Tensor, labels: Tensor, alpha: float | Tensor) -> Tensor:
+    r"""Entropie croisée avec une cible qui mêle l'étiquette et la prédiction antérieure du même exemple.
+
+    .. math:: -\frac{1}{B} \sum_b \sum_c \big[(1 - \alpha) \, 1_{c = y_b} + \alpha \, p^{e-1}_{bc}\big] \log p_{bc},
+              \qquad p = \operatorname{softmax}(z)
+
+    Args:
+        logits: logits du modèle, ``(B, C)``.
+        previous_probabilities: prédictions antérieures des mêmes exemples, ``(B, C)``, lignes de somme 1 ; aucun
+            gradient ne les traverse.
+        labels: étiquettes, ``(B,)``, int64, de 0 à C - 1.
+        alpha: poids α_e de la prédiction antérieure, nombre de [0, 1] ou tenseur scalaire (valeur non vérifiée).
+
+    Returns:
+        Scalaire en nats, float32 (float64 si une entrée l'est). Son minimum est l'entropie de la cible, non 0.
+
+    Raises:
+        TypeError, ValueError: formes, types ou appareils inattendus, alpha hors de [0, 1].
+
+    Source : Kim et al. (2021), PS-KD, section 3, arXiv:2006.12000.
+    """
+    check_pair("logits", logits, "previous_probabilities", previous_probabilities)
+    check_labels(labels, logits, "logits")
+    if not isinstance(alpha, Tensor):
+        check_alpha(alpha)
+    log_probs = F.log_softmax(at_least_float32(logits), dim=-1)
+    previous = -(at_least_float32(previous_probabilities.detach()) * log_probs).sum(dim=-1).mean()
+    return (1 - alpha) * F.nll_loss(log_probs, labels) + alpha * previous  # linéaire en la cible : deux termes
+
+
+def label_smoothing_probabilities(labels: Tensor, classes: int, smoothing: float = 0.1) -> Tensor:
+    r"""Prédictions du teacher dégénéré qu'est le lissage d'étiquettes : il ne sait rien que l'étiquette.
+
+    .. math:: q_{bc} = (1 - \varepsilon) \, 1_{c = y_b} + \varepsilon / C
+
+    L'entropie croisée avec q est ``F.cross_entropy(logits, labels, label_smoothing=ε)``, et aussi
+    ``ps_kd_loss(logits, 1/C, labels, ε)`` : lisser, c'est apprendre d'un teacher uniforme, de poids ε.
+
+    Args:
+        labels: étiquettes, ``(B,)``, int64, de 0 à C - 1.
+        classes: nombre C de classes.
+        smoothing: ε, dans [0, 1] ; à 0 l'étiquette seule, à 1 la loi uniforme.
+
+    Returns:
+        ``(B, C)``, float32, lignes de somme 1. Argument hors de son domaine : ``TypeError`` ou ``ValueError``.
+
+    Source : Yuan et al. (2020), section 3, arXiv:1909.11723.
+    """
+    check_positive_integer("classes", classes)
+    check_number("smoothing", smoothing, 0, 1, "un nombre de [0, 1]")
+    check_labels(labels, labels, "labels")
+    return (1 - smoothing) * F.one_hot(labels, classes).float() + smoothing / classes
+
+
+def progressive_self_distillation(
+    model: nn.Module, dataloader: Iterable, epochs: int = 10, *, temperature=4.0, alpha=0.3, learning_rate=1e-3
+) -> list[float]:
+    """Entraîne un modèle qui apprend, à chaque époque, de ce qu'il était à la fin de la précédente.
+
+    Ce passé est une photographie figée du modèle, qui reprédit chaque lot : la cible d'un exemple est donc toujours sa
+    propre prédiction, quels que soient l'ordre et la taille des lots. La première époque n'a que les étiquettes.
+
+    Args:
+        model: modèle qui rend ses logits ; entraîné sur place, sur son appareil, et laissé en mode ``eval``.
+        dataloader: donne des lots ``(images, labels)`` à chaque époque ; le reste du lot est ignoré.
+        epochs: passages sur les données, ≥ 1.
+        temperature: T > 0 de ``SelfDistillation``.
+        alpha: poids de la distillation, dans [0, 1].
+        learning_rate: pas d'Adam.
+
+    Returns:
+        Perte moyenne de chaque époque (la première, étiquettes seules, ne se compare pas aux suivantes).
+
+    Raises:
+        TypeError, ValueError: argument hors de son domaine, nommé dans le message.
+    """
+    check_alpha(alpha)
+    loss, previous, history = SelfDistillation(temperature), None, []
+
+    def loss_of_batch(model, images, labels, *_):
+        current_logits = model(images)
+        if previous is None:
+            return label_loss(current_logits, labels)
+        return loss(current_logits, frozen_logits(previous, images), labels, alpha).total
+
+    for epoch_loss in train_epochs(model, dataloader, loss_of_batch, epochs, learning_rate):
+        history.append(epoch_loss)
+        previous = frozen_copy(model)
+    return history
+
+
+def ps_kd(model: nn.Module, dataloader: Iterable, epochs: int = 10, *, alpha=0.8, learning_rate=1e-3) -> list[float]:
+    """Entraîne un modèle par PS-KD : les prédictions d'une époque, rangées, sont les cibles de la suivante.
+
+    Rien n'est calculé deux fois : p_{e-1}(x) est la prédiction faite, en mode ``train``, au passage précédent de x (sur
+    une autre augmentation, s'il y en a) ; toutes restent en mémoire, ``(N, C)``. Son poids croît : α_e = α_E · e / E,
+    de l'époque e = 1 à E. Un exemple encore jamais vu n'a que son étiquette.
+
+    Args:
+        model, epochs, learning_rate: comme pour ``progressive_self_distillation`` ; E = ``epochs``.
+        dataloader: donne des lots ``(images, labels, indices)`` : l'indice ``(B,)``, entier, dit de quel exemple il
+            s'agit. Un ``TensorDataset(images, labels, torch.arange(len(labels)))`` y suffit.
+        alpha: α_E, poids atteint à la dernière époque, dans [0, 1] ; 0,8 dans l'article.
+
+    Returns:
+        Perte moyenne de chaque époque.
+
+    Raises:
+        TypeError, ValueError: argument ou lot hors de son domaine, nommé dans le message.
+
+    Source : Kim et al. (2021), PS-KD, section 3, arXiv:2006.12000.
+    """
+    check_alpha(alpha)
+    predictions: dict[int, Tensor] = {}
+    history: list[float] = []
+
+    def loss_of_batch(model, images, labels, *rest):
+        indices = _check_indices(rest, labels)
+        logits = model(images)
+        check_label_values(labels, logits.shape[-1])
+        check_finite("model(images)", logits)
+        one_hot = label_smoothing_probabilities(labels, logits.shape[-1], smoothing=0)
+        previous = stack([predictions.get(index, row) for index, row in zip(indices, one_hot, strict=True)])
+        predictions.update(zip(indices, at_least_float32(logits.detach()).softmax(dim=-1), strict=True))
+        return ps_kd_loss(logits, previous, labels, alpha * (len(history) + 1) / epochs)
+
+    for epoch_loss in train_epochs(model, dataloader, loss_of_batch, epochs, learning_rate):
+        history.append(epoch_loss)
+    return history
+
+
+class Generation(NamedTuple):
+    """Un réseau de la lignée, entraîné, en ``eval``, et la perte moyenne de chacune de ses époques."""
+
+    model: nn.Module
+    history: list[float]
+
+
+def born_again(
+    make_model, dataloader: Iterable, generations=3, *, epochs=10, temperature=4.0, alpha=0.7, learning_rate=1e-3
+) -> list[Generation]:
+    """Entraîne une lignée de réseaux identiques : le premier par les étiquettes, chaque suivant par le précédent.
+
+    Le teacher est une copie figée de la génération précédente ; le student, un réseau neuf. Rend toute la lignée.
+
+    Args:
+        make_model: fonction sans argument qui construit un réseau *neuf* à chaque appel, sur l'appareil voulu.
+        generations: nombre de réseaux, le premier compris.
+        dataloader, epochs, temperature, alpha, learning_rate: comme pour ``progressive_self_distillation``, pour
+            chaque génération.
+
+    Raises:
+        TypeError, ValueError: argument hors de son domaine ; ``make_model`` qui rend deux fois le même objet.
+
+    Source : Furlanello et al. (2018), section 3, arXiv:1805.04770.
+    """
+    check_positive_integer("generations", generations)
+    loss, lineage = KnowledgeDistillationLoss(temperature, alpha), []
+
+    def loss_of_batch(student, images, labels, *_):
+        if teacher is None:
+            return label_loss(student(images), labels)
+        return loss(student(images), frozen_logits(teacher, images), labels).total
+
+    for _ in range(generations):
+        student = make_model()
+        check_module("make_model", student)
+        if any(student is generation.model for generation in lineage):
+            raise ValueError("make_model : le même objet reçu deux fois, un réseau neuf attendu à chaque appel.")
+        teacher = frozen_copy(lineage[-1].model) if lineage else None
+        history = list(train_epochs(student, dataloader, loss_of_batch, epochs, learning_rate))
+        lineage.append(Generation(student, history))
+    return lineage
+
+
+def _check_indices(rest: list[Tensor], labels: Tensor) -> list[int]:
+    if len(rest) != 1 or rest[0].shape != labels.shape or rest[0].is_floating_point():
+        received = ", ".join(["images", "labels", *(f"{part.dtype} {shape_of(part)}" for part in rest)])
+        raise ValueError(f"dataloader : lot ({received}) reçu, (images, labels, indices) attendu, un entier chacun.")
+    return rest[0].tolist()
