@@ -47,7 +47,7 @@ def mean_interval(values) -> Interval:
     Raises:
         ValueError: moins de deux mesures, ou NaN.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = np.asarray(values.tolist() if isinstance(values, Tensor) else values, dtype=np.float64)
     if values.ndim != 1 or values.size < 2:
         raise ValueError(f"values : forme {values.shape} reçue, (n,) avec n ≥ 2 attendue, une mesure par graine.")
     if not np.isfinite(values).all():

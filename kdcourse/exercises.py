@@ -37,10 +37,6 @@ def _mix(s, t, y, T, alpha, kd=None, hard=None):
     return alpha * kd + (1 - alpha) * hard
 
 
-def _kl(s, t, T, reduction):
-    return T**2 * F.kl_div(F.log_softmax(s / T, -1), F.softmax(t / T, -1), reduction=reduction)
-
-
 EXERCISES = {
     "10.1 a": Exercise(
         inputs=(_TEACHER, 4.0),
@@ -81,10 +77,10 @@ EXERCISES = {
                 lambda s, t, y, T, a: _mix(s, t, y, T, a, hard=F.cross_entropy(s, t.argmax(-1)))
             ),
             'La KL est divisée par le nombre de classes aussi : reduction="mean" au lieu de "batchmean".': (
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=_kl(s, t, T, "mean"))
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) / s.shape[-1])
             ),
             "La KL est une somme sur le lot : il en faut la moyenne par exemple.": (
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=_kl(s, t, T, "sum"))
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) * len(s))
             ),
             "La KL est à l'envers : c'est le teacher qui la pondère, KL(teacher ‖ student).": (
                 lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(t, s, T))

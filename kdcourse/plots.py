@@ -100,12 +100,12 @@ def plot_prediction(
     with torch.no_grad():
         logits = model(part.images[index : index + 1])[0].cpu()
     figure, axes = _subplots(1, len(temperatures) + 1, figsize=(2 * (len(temperatures) + 1), 2.6))
-    axes[0].imshow(part.images[index, 0].cpu(), cmap="gray_r")
+    axes[0].imshow(part.images[index, 0].cpu().numpy(), cmap="gray_r")
     axes[0].set_title(f"étiquette : {int(part.labels[index])}")
     axes[0].axis("off")
     for ax, temperature in zip(axes[1:], temperatures, strict=True):
         probabilities = softened(logits, temperature)
-        ax.bar(range(len(logits)), probabilities, color=COLORS["teacher"])
+        ax.bar(range(len(logits)), probabilities.numpy(), color=COLORS["teacher"])
         ax.set(ylim=(0, 1), xticks=range(len(logits)), xlabel="classe")
         ax.set_title(f"T = {temperature:g}\n{french(entropy_bits(probabilities), 2)} bit(s)".replace(".", ","))
         ax.tick_params(axis="x", labelsize=8)
@@ -125,7 +125,7 @@ def plot_paired(
     alone: Tensor, distilled: Tensor, names: tuple[str, str] = ("seul", "distillé"), unit: str = "erreur de test (%)"
 ) -> Figure:
     """Les deux students de chaque graine, reliés ; à droite, leur différence appariée et son intervalle à 95 %."""
-    alone, distilled = (np.asarray(values, dtype=float) for values in (alone, distilled))
+    alone, distilled = (np.array([float(value) for value in values]) for values in (alone, distilled))
     gain = mean_interval(alone - distilled)
     figure, (left, right) = _subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 1.3))
     left.plot([0, 1], np.stack([alone, distilled]), color="0.75", lw=1, zorder=0)
@@ -239,13 +239,14 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
         label: la classe.
     """
     figure, axes = _subplots(1, len(sweeps), figsize=(9.5, 3.4), sharey=True)
+    biases = np.asarray(biases.tolist())
     for ax, (name, (sweep, tuned, role)) in zip(axes, sweeps.items(), strict=True):
         for values, line in ((sweep.recall, "-"), (sweep.error, "--")):
             intervals = [mean_interval(column) for column in values.T]
             ax.plot(biases, [i.mean for i in intervals], line, color=COLORS[role], lw=2)
             low, high = [i.low for i in intervals], [i.high for i in intervals]
             ax.fill_between(biases, low, high, color=COLORS[role], alpha=0.2, lw=0)
-        ax.plot(biases[tuned], np.full(len(tuned), -4.0), "|", color="0.2", ms=8)
+        ax.plot(biases[tuned.tolist()], np.full(len(tuned), -4.0), "|", color="0.2", ms=8)
         ax.set(xlabel=f"biais ajouté à la classe {label}", title=name, ylim=(-8, 102))
     handles = [
         Line2D([], [], color="0.3", ls=line, marker=mark, label=what)

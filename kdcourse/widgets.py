@@ -133,7 +133,7 @@ class TemperatureExplorer(SliderFigure):
         chosen = most_uncertain(teacher, part, count)
         with torch.no_grad():
             logits = teacher(part.images[chosen]).cpu()
-        images, labels = part.images[chosen, 0].cpu(), part.labels[chosen].tolist()
+        images, labels = part.images[chosen, 0].cpu().numpy(), part.labels[chosen].tolist()
         classes = logits.shape[-1]
         temperatures = np.geomspace(0.5, 32, 37)
 

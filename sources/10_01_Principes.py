@@ -75,7 +75,7 @@ plot_scheme()
 #
 # Le teacher est un réseau convolutif à trois étages. Le student est un perceptron à deux couches de 32 unités.
 
-# %%
+# %% tags=["nbval-check-output"]
 from kdcourse import CNN, MLP, load_dataset, parameter_count
 
 digits = load_dataset("digits")
@@ -471,7 +471,7 @@ for name, loss_function in [("collègue", colleague_loss), ("réparée", repaire
 # **Exercice 10.1 a.** Écrivez `soften(logits, temperature)`, qui rend les probabilités adoucies, `(B, C)` vers `(B, C)`.
 # La vérification est immédiate, et reconnaît les erreurs classiques.
 
-# %%
+# %% tags=["nbval-check-output"]
 from kdcourse import check
 
 def soften(logits, temperature):
@@ -491,7 +491,7 @@ _ = check("10.1 a", soften)
 # **Exercice 10.1 b.** Sans regarder plus haut, écrivez la perte complète : distillation pesée par `alpha`, étiquettes
 # par `1 - alpha`.
 
-# %%
+# %% tags=["nbval-check-output"]
 def my_loss(student, teacher, labels, temperature, alpha):
     ...  # à compléter
 

@@ -1,0 +1,98 @@
+"""``check`` accepte les bonnes réponses, nomme les erreurs classiques, et ne lève jamais pour une ébauche."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kdcourse import check
+
+
+def soften(logits, temperature):
+    return torch.softmax(logits / temperature, dim=-1)
+
+
+def loss(s, t, y, T, alpha):
+    kl = F.kl_div(F.log_softmax(s / T, -1), F.softmax(t / T, -1), reduction="batchmean")
+    return alpha * T**2 * kl + (1 - alpha) * F.cross_entropy(s, y)
+
+
+def kl(s, t, T):
+    return F.kl_div(F.log_softmax(s / T, -1), F.softmax(t / T, -1), reduction="batchmean")
+
+
+@pytest.mark.parametrize("name, answer", [("10.1 a", soften), ("10.1 b", loss)])
+def test_la_solution_de_l_enonce_est_juste(name, answer, capsys):
+    assert check(name, answer) is True
+    assert capsys.readouterr().out == f"Exercice {name} : juste.\n"
+
+
+def test_une_autre_facon_d_ecrire_juste_est_juste():
+    def other(s, t, y, T, alpha):
+        p, log_q = (t.double() / T).softmax(-1), (s.double() / T).log_softmax(-1)
+        soft = (p * (p.log() - log_q)).sum(1).mean()
+        return alpha * T * T * soft - (1 - alpha) * s.double().log_softmax(-1).gather(1, y[:, None]).mean()
+
+    assert check("10.1 b", other)
+
+
+@pytest.mark.parametrize("stub", [lambda *_: None, lambda *_: ...], ids=["None", "..."])
+def test_une_ebauche_affiche_a_completer(stub, capsys):
+    assert check("10.1 a", stub) is False
+    assert "à compléter" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "answer, hint",
+    [
+        (lambda z, T: z.softmax(-1), "température n'apparaît pas"),
+        (lambda z, T: (z * T).softmax(-1), "multipliez"),
+        (lambda z, T: z.softmax(-1) / T, "après le softmax"),
+        (lambda z, T: (z / T).softmax(0), "dim"),
+        (lambda z, T: (z / T).log_softmax(-1), "logarithmes"),
+        (lambda z, T: (z / T).softmax(-1).sum(), "forme"),
+        (lambda z, T: [1, 2], "tenseur est attendu"),
+        (lambda z, T: 1 / 0, "ZeroDivisionError"),
+        (lambda z, T: torch.full_like(z, float("nan")), "NaN"),
+        (lambda z, T: z, "pas une erreur connue"),
+    ],
+)
+def test_chaque_erreur_de_l_exercice_a_recoit_son_indice(answer, hint, capsys):
+    assert check("10.1 a", answer) is False
+    assert hint in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "answer, hint",
+    [
+        (lambda s, t, y, T, a: loss(s, t, y, T, 1 - a), "échangés"),
+        (lambda s, t, y, T, a: a * kl(s, t, T) + (1 - a) * F.cross_entropy(s, y), "T²"),
+        (lambda s, t, y, T, a: a * T**2 * kl(s, t, T) + (1 - a) * F.cross_entropy(s / T, y), "à T = 1"),
+        (lambda s, t, y, T, a: a * T**2 * kl(s, t, T) + (1 - a) * F.cross_entropy(t, y), "c'est le student"),
+        (lambda s, t, y, T, a: loss(s, t, t.argmax(-1), T, a), "choix du teacher"),
+        (lambda s, t, y, T, a: a * T**2 * kl(s, t, T) / s.shape[1] + (1 - a) * F.cross_entropy(s, y), "batchmean"),
+        (lambda s, t, y, T, a: a * T**2 * kl(s, t, T) * len(s) + (1 - a) * F.cross_entropy(s, y), "somme sur le lot"),
+        (lambda s, t, y, T, a: a * T**2 * kl(t, s, T) + (1 - a) * F.cross_entropy(s, y), "à l'envers"),
+    ],
+)
+def test_chaque_erreur_de_l_exercice_b_recoit_son_indice(answer, hint, capsys):
+    assert check("10.1 b", answer) is False
+    assert hint in capsys.readouterr().out
+
+
+def test_une_reponse_qui_modifie_ses_entrees_ne_derange_pas_la_suivante():
+    def vandal(z, T):
+        z.zero_()
+        return z
+
+    check("10.1 a", vandal)
+    assert check("10.1 a", soften)
+
+
+def test_un_exercice_inconnu_donne_ceux_qui_existent():
+    with pytest.raises(ValueError, match="'9' reçu.*'10.1 a'"):
+        check("9", soften)
+
+
+def test_ce_qui_n_est_pas_une_fonction_est_dit(capsys):
+    assert check("10.1 a", 3) is False
+    assert "une fonction est attendue" in capsys.readouterr().out

@@ -1,0 +1,157 @@
+"""Le moteur vectorisé donne les students de la boucle nue ; chaque mauvais réglage est refusé en français."""
+
+import pytest
+import torch
+from torch import nn
+
+from kdcourse import CNN, MLP, Split, load_dataset, train_many, train_one
+from kdcourse.training import threads_for
+
+SEEDS, TEMPERATURES, ALPHAS = [3, 4, 3], [1.0, 4.0, 20.0], [0.0, 0.5, 1.0]
+
+
+@pytest.fixture(scope="module")
+def data():
+    # 130 exemples par lots de 50 : le dernier lot, de 30, compte autant que les autres.
+    return load_dataset().train.where(slice(0, 130))
+
+
+@pytest.fixture(scope="module")
+def teacher_logits(data):
+    return 5 * torch.randn(len(data.labels), 10, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    "make_model",
+    [lambda: MLP(hidden=(16, 16)), lambda: CNN(channels=(4, 8))],
+    ids=["mlp", "cnn"],
+)
+@pytest.mark.parametrize("distilled", [True, False], ids=["distillé", "seul"])
+def test_trois_students_ensemble_ou_l_un_apres_l_autre_ont_les_memes_parametres(
+    make_model, data, teacher_logits, distilled
+):
+    targets = teacher_logits if distilled else None
+    options = {"epochs": 4, "batch_size": 50}
+    together = train_many(make_model, data, targets, seeds=SEEDS, temperatures=TEMPERATURES, alphas=ALPHAS, **options)
+    for index, (seed, temperature, alpha) in enumerate(zip(SEEDS, TEMPERATURES, ALPHAS, strict=True)):
+        single = train_one(make_model, data, targets, seed=seed, temperature=temperature, alpha=alpha, **options)
+        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_train_one_est_la_boucle_ecrite_en_toutes_lettres(data, teacher_logits):
+    torch.manual_seed(7)
+    model = MLP(hidden=(16,))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    shuffle = torch.Generator().manual_seed(7)
+    for _ in range(3):
+        for batch in torch.randperm(130, generator=shuffle).split(50):
+            logits, targets, labels = model(data.images[batch]), teacher_logits[batch], data.labels[batch]
+            soft_teacher, soft_student = (targets / 2).softmax(-1), (logits / 2).softmax(-1)
+            kl = (soft_teacher * (soft_teacher.log() - soft_student.log())).sum() / len(batch)
+            hard = -logits.log_softmax(-1)[range(len(batch)), labels].mean()
+            optimizer.zero_grad()
+            (0.8 * 4 * kl + 0.2 * hard).backward()
+            optimizer.step()
+    ours = train_one(
+        lambda: MLP(hidden=(16,)), data, teacher_logits, temperature=2.0, alpha=0.8, seed=7, epochs=3, batch_size=50
+    )
+    for one, other in zip(ours.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_les_logits_empiles_sont_ceux_de_chaque_student(data):
+    students = train_many(lambda: MLP(), data, seeds=[0, 1], epochs=1)
+    images = load_dataset().train.images[:600]  # plus d'un passage d'évaluation
+    stacked = students.logits(images)
+    for index in range(len(students)):
+        torch.testing.assert_close(stacked[index], students[index](images).detach())
+
+
+def test_la_perte_de_l_historique_est_la_moyenne_par_exemple(data):
+    # Un pas d'apprentissage négligeable : la perte de l'époque est celle du modèle de départ.
+    students = train_many(lambda: MLP(), data, seeds=[5], epochs=2, batch_size=50, learning_rate=1e-9)
+    expected = nn.functional.cross_entropy(students[0](data.images), data.labels)
+    torch.testing.assert_close(students.losses, expected.detach().expand(1, 2), rtol=1e-4, atol=1e-5)
+
+
+def test_deux_students_de_meme_graine_et_memes_reglages_sont_identiques(data, teacher_logits):
+    students = train_many(lambda: MLP(), data, teacher_logits, seeds=[2, 2], epochs=2)
+    assert all(torch.equal(p[0], p[1]) for p in students.parameters.values())
+
+
+def test_le_generateur_global_n_est_pas_touche(data):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    train_many(lambda: MLP(), data, seeds=[1], epochs=1)
+    train_one(lambda: MLP(), data, seed=1, epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_le_dropout_differe_d_un_student_a_l_autre_et_se_tait_a_l_evaluation(data):
+    students = train_many(lambda: MLP(dropout=0.5), data, seeds=[1, 1], epochs=1)
+    assert any(not torch.equal(p[0], p[1]) for p in students.parameters.values())
+    assert torch.equal(students.logits(data.images), students.logits(data.images))
+
+
+def test_un_petit_modele_s_entraine_sur_un_fil_et_le_reglage_est_rendu():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads_for(MLP()):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with threads_for(MLP(784, (1200, 1200))):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_batchnorm_est_refuse_avec_le_remede(data):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+    with pytest.raises(ValueError, match="make_model : .*BatchNorm.*GroupNorm"):
+        train_many(lambda: model, data, seeds=[0], epochs=1)
+
+
+@pytest.mark.parametrize(
+    "changes, error, message",
+    [
+        ({"temperatures": 0.0}, ValueError, "temperature : 0.0 reçu, un nombre fini strictement positif"),
+        ({"temperatures": [1.0, -2.0]}, ValueError, "temperature : -2.0 reçu"),
+        ({"alphas": 1.5}, ValueError, r"alpha : 1.5 reçu, un nombre de \[0, 1\]"),
+        ({"alphas": [0.1, 0.2, 0.3]}, ValueError, "alphas : 3 valeurs reçues, 2 attendues"),
+        ({"seeds": []}, ValueError, "seeds : suite vide"),
+        ({"seeds": 3}, TypeError, "seeds : 3 reçu"),
+        ({"epochs": 0}, ValueError, "epochs : 0 reçu"),
+        ({"batch_size": 1.5}, ValueError, "batch_size : 1.5 reçu"),
+        ({"learning_rate": -1.0}, ValueError, "learning_rate : -1.0 reçu"),
+    ],
+)
+def test_un_mauvais_reglage_est_refuse(data, teacher_logits, changes, error, message):
+    options = {"seeds": [0, 1], "epochs": 1} | changes
+    with pytest.raises(error, match=message):
+        train_many(lambda: MLP(), data, teacher_logits, **options)
+
+
+def test_des_logits_de_teacher_d_un_autre_jeu_sont_refuses(data, teacher_logits):
+    with pytest.raises(ValueError, match=r"labels : forme \(130,\) reçue, \(100,\) attendue"):
+        train_one(lambda: MLP(), data, teacher_logits[:100], epochs=1)
+
+
+def test_des_nan_du_teacher_sont_refuses_avant_l_entrainement(data, teacher_logits):
+    wrong = teacher_logits.clone()
+    wrong[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="teacher_logits : 1 valeur"):
+        train_one(lambda: MLP(), data, wrong, epochs=1)
+
+
+def test_des_donnees_qui_ne_sont_pas_une_paire_sont_refusees():
+    with pytest.raises(TypeError, match="data : list reçu"):
+        train_one(lambda: MLP(), [1, 2], epochs=1)
+
+
+def test_une_etiquette_hors_des_classes_du_teacher_est_refusee(data, teacher_logits):
+    wrong = Split(data.images, data.labels.clone().fill_(10))
+    with pytest.raises(ValueError, match="labels : valeur 10 reçue, de 0 à 9"):
+        train_one(lambda: MLP(), wrong, teacher_logits, epochs=1)

@@ -1,0 +1,125 @@
+"""Les curseurs, sans navigateur : l'état, l'image, la dernière valeur, l'erreur dite en français."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kdcourse import MLP, BiasExplorer, TemperatureExplorer, bias_sweep, load_dataset, tune_bias
+from kdcourse.widgets import slider, temperature_state
+
+
+def pixels(widget):
+    return np.asarray(Image.open(io.BytesIO(widget.image.value)))
+
+
+@pytest.fixture
+def explorer():
+    torch.manual_seed(0)
+    return TemperatureExplorer(MLP().eval(), load_dataset().validation, count=3)
+
+
+@pytest.fixture
+def bias_explorer():
+    logits = torch.randn(4, 50, 10, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(50) % 10
+    biases = torch.arange(0, 4.01, 0.5)
+    sweep = bias_sweep(logits, labels, 3, biases)
+    return BiasExplorer(biases, {"T = 20": (sweep, tune_bias(sweep), "distilled")}, label=3)
+
+
+def test_l_etat_est_le_softmax_a_temperature_et_son_entropie_en_bits():
+    logits = torch.tensor([2.0, 0.0, 0.0, 0.0])
+    state = temperature_state(logits, 2.0)
+    weights = [2.718281828, 1.0, 1.0, 1.0]
+    expected = torch.tensor(weights) / sum(weights)
+    torch.testing.assert_close(state.probabilities, expected)
+    assert state.entropy == pytest.approx(-(expected * expected.log2()).sum().item(), abs=1e-5)
+
+
+def test_l_entropie_tend_vers_l_uniforme_et_vers_zero():
+    logits = torch.tensor([5.0, 1.0, 0.0, -2.0])
+    assert temperature_state(logits, 1e5).entropy == pytest.approx(2.0, abs=1e-4)
+    assert temperature_state(logits, 1e-3).entropy == pytest.approx(0.0, abs=1e-6)
+
+
+def test_une_temperature_nulle_est_refusee():
+    with pytest.raises(ValueError, match="temperature : 0 reçu"):
+        temperature_state(torch.zeros(3), 0)
+
+
+def test_bouger_le_curseur_change_l_image(explorer):
+    before = pixels(explorer)
+    explorer.sliders["temperature"].value = 20.0
+    assert not np.array_equal(before, pixels(explorer))
+
+
+def test_apres_une_rafale_l_image_est_celle_de_la_derniere_valeur(explorer):
+    explorer.sliders["temperature"].value = 8.0
+    expected = pixels(explorer)
+    for value in (0.5, 20.0, 3.0, 1.0, 8.0):
+        explorer.sliders["temperature"].value = value
+    assert np.array_equal(pixels(explorer), expected)
+
+
+def test_les_artistes_sont_les_memes_d_un_mouvement_a_l_autre(explorer):
+    before = [id(artist) for artist in explorer.artists]
+    explorer.sliders["temperature"].value = 4.0
+    assert [id(artist) for artist in explorer.artists] == before
+    assert explorer.figure.get_axes()[1].patches[0] in explorer.artists
+
+
+def test_une_erreur_se_lit_sous_l_image_qui_reste(explorer):
+    before = explorer.image.value
+
+    def broken(**_):
+        raise ValueError("temperature : 0 reçu")
+
+    explorer.update, working = broken, explorer.update
+    explorer.sliders["temperature"].value = 2.0
+    assert "n'a pas pu être dessiné" in explorer.message.value and "temperature : 0 reçu" in explorer.message.value
+    assert explorer.image.value == before
+    explorer.update = working
+    explorer.sliders["temperature"].value = 3.0
+    assert explorer.message.value == ""
+
+
+def test_un_message_d_erreur_ne_peut_pas_injecter_de_html(explorer):
+    def broken(**_):
+        raise ValueError("<script>")
+
+    explorer.update = broken
+    explorer.sliders["temperature"].value = 2.0
+    assert "<script>" not in explorer.message.value
+
+
+def test_le_notebook_garde_une_image_a_cote_de_la_vue(explorer):
+    bundle = explorer._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]) == explorer.image.value
+    view = bundle["application/vnd.jupyter.widget-view+json"]
+    assert view["model_id"] == explorer.box.model_id
+
+
+def test_l_image_tient_dans_la_page_et_l_etiquette_n_est_pas_coupee(explorer):
+    assert pixels(explorer).shape[1] <= 1000
+    assert explorer.image.layout.max_width == "100%"
+    assert all(s.style.description_width == "initial" for s in explorer.sliders.values())
+
+
+def test_la_valeur_s_ecrit_avec_une_virgule():
+    assert slider("T", [0.5, 1.0], 0.5).options[0] == ("0,5", 0.5)
+
+
+def test_le_curseur_de_biais_montre_le_rappel_du_biais_choisi(bias_explorer):
+    before = pixels(bias_explorer)
+    bias_explorer.sliders["bias"].value = 4.0
+    assert not np.array_equal(before, pixels(bias_explorer))
+    heights = [patch.get_height() for patch in bias_explorer.figure.get_axes()[0].patches]
+    logits = torch.randn(4, 50, 10, generator=torch.Generator().manual_seed(0))
+    logits[..., 3] += 4
+    threes = torch.arange(50) % 10 == 3
+    expected = 100 * (logits[:, threes].argmax(-1) == 3).float().mean().item()
+    assert heights == pytest.approx([expected], abs=1e-3)
