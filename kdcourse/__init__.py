@@ -9,7 +9,23 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _MODULES = {
-    "logits": ["KnowledgeDistillationLoss", "kd_loss"],
+    "logits": ["KnowledgeDistillationLoss", "dkd_loss", "kd_loss"],
+    "features": [
+        "AdaptationLayer",
+        "AttentionTransfer",
+        "FeatureDistillationLoss",
+        "attention_loss",
+        "attention_map",
+        "hint_loss",
+    ],
+    "relations": [
+        "RelationDistillation",
+        "cosine_relation_loss",
+        "cosine_relations",
+        "rkd_angle_loss",
+        "rkd_distance_loss",
+        "similarity_preserving_loss",
+    ],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}
 __all__ = sorted(_MODULE_OF)
