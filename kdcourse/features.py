@@ -224,8 +224,8 @@ class AttentionTransfer(nn.Module):
 
     Args:
         alpha: poids de la distillation, de 0 à 1 ; 0,5 par défaut.
-        beta: facteur ≥ 0 des cartes ; 1000, celui des auteurs. Il compense le 1/HW de leur moyenne : alpha = 0,5
-            équilibre alors deux termes du même ordre.
+        beta: facteur ≥ 0 des cartes ; 1000, celui des auteurs. Il compense le 1/HW de leur moyenne : de 8×8 à 32×32,
+            alpha = 0,5 équilibre deux termes du même ordre ; sur des cartes plus petites, prenez environ 10·HW.
 
     Raises:
         TypeError, ValueError: alpha hors de [0, 1], beta négatif.
