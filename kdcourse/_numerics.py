@@ -3,6 +3,8 @@
 Comme les fonctions pures qui s'en servent, rien ici ne se décide sur la valeur d'un tenseur.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ def same_precision(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 def without_underflow(scale: Tensor, dtype: torch.dtype) -> Tensor:
     """Diviseur sûr : une échelle nulle, ou sous-normale, devient infinie ; le quotient est alors 0, sans gradient."""
-    return scale.masked_fill(scale < torch.finfo(dtype).tiny, float("inf"))
+    return scale.masked_fill(scale < torch.finfo(dtype).tiny, math.inf)
 
 
 def unit_rows(rows: Tensor) -> Tensor:
@@ -33,14 +35,20 @@ def full_precision(features: Tensor) -> torch.autocast:
     return torch.autocast(features.device.type, enabled=False)
 
 
-def common_scale(features: Tensor) -> Tensor:
-    """Divise le lot par son plus grand élément : les pertes n'en dépendent pas, et les carrés ne débordent plus."""
-    return features / without_underflow(features.detach().abs().amax(), features.dtype)
+def normalized_gram(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Lot réduit (ses carrés ne débordent plus), son échelle, sa matrice de Gram aux lignes unitaires, leurs normes."""
+    rows = features.flatten(1)
+    scale = without_underflow(rows.abs().amax(), rows.dtype)
+    rows = rows / scale
+    gram = rows @ rows.mT
+    norms = without_underflow(torch.linalg.vector_norm(gram, dim=-1, keepdim=True), gram.dtype)
+    return rows, scale, gram / norms, norms
 
 
 def batch_geometry(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Lot centré et réduit, son échelle, sa matrice de Gram, les carrés de ses distances (0 si confondus)."""
-    # float64 partout où il existe (pas sur les GPU d'Apple) : deux exemples voisins gardent leur distance.
+    # Une distance est ici une différence de grands nombres. D'où un lot centré, et float64 partout où il existe (pas
+    # sur les GPU d'Apple) : deux exemples voisins gardent leur distance.
     rows = features.flatten(1).to(torch.float32 if features.device.type == "mps" else torch.float64)
     rows = rows - rows.mean(0)
     scale = without_underflow(rows.abs().amax(), features.dtype)
@@ -51,6 +59,11 @@ def batch_geometry(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # Sous l'arrondi de la soustraction, une distance n'est que du bruit : les deux exemples sont confondus.
     squares = torch.where(squares > 64 * torch.finfo(gram.dtype).eps * norms, squares, 0)
     return rows.to(features.dtype), scale.to(features.dtype), gram, squares
+
+
+def inverse_root(squares: Tensor) -> Tensor:
+    """1/d, et 0 entre exemples confondus."""
+    return torch.where(squares > 0, squares.rsqrt(), 0)
 
 
 def relative_distances(squares: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

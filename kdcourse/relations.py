@@ -1,10 +1,7 @@
-"""10.4 : distiller les relations entre exemples. Cosinus, similarités (SP), distances et angles (RKD).
-
-Tout part de la matrice de Gram du lot, ``(B, B)``. Celle de RKD est calculée en float64 sur un lot centré : une
-distance y est une différence de grands nombres, où float32 perdrait les exemples voisins.
-"""
+"""10.4 : distiller les relations entre exemples, lues dans la matrice de Gram du lot, ``(B, B)``."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse._common import (
@@ -19,8 +16,9 @@ from kdcourse._common import (
 from kdcourse._numerics import (
     KnownGradient,
     batch_geometry,
-    common_scale,
     full_precision,
+    inverse_root,
+    normalized_gram,
     relative_distances,
     same_precision,
     smooth_l1,
@@ -73,7 +71,7 @@ def cosine_relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     check_feature_pair(student, teacher, _DIMS, _SHAPE)
     student, teacher = same_precision(student, teacher)
-    return (cosine_relations(student) - cosine_relations(teacher)).square().mean()
+    return F.mse_loss(cosine_relations(student), cosine_relations(teacher))
 
 
 def similarity_preserving_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -81,8 +79,8 @@ def similarity_preserving_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     .. math:: \frac{1}{B^2} \lVert G^s - G^t \rVert_F^2, \qquad G_i = (F F^\top)_i / \lVert (F F^\top)_i \rVert_2
 
-    Invariante par rotation et par changement d'échelle commun ; pas ligne par ligne, ni par translation. De l'ordre de
-    1/B² : le code des auteurs la pèse par 3000.
+    Invariante par rotation et par échelle commune ; ni par translation, ni ligne par ligne. Les auteurs la pèsent par
+    3000 dans leur code : elle est de l'ordre de 1/B². Elle se dérive une fois, pas deux.
 
     Args:
         student: features du student, ``(B, D)`` ou cartes ``(B, C, H, W)``, aplaties comme dans l'article.
@@ -97,10 +95,14 @@ def similarity_preserving_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Source : Tung et Mori (2019), équations 1 à 4, arXiv:1907.09682.
     """
     check_feature_pair(student, teacher, _DIMS, _SHAPE)
-    with full_precision(student):
-        student, teacher = (common_scale(rows).flatten(1) for rows in same_precision(student, teacher))
-        student, teacher = unit_rows(student @ student.mT), unit_rows(teacher @ teacher.mT)
-    return (student - teacher).square().mean()
+    student, teacher = same_precision(student, teacher)
+    with torch.no_grad(), full_precision(student):
+        rows, scale, gram, norms = normalized_gram(student)
+        gap = gram - normalized_gram(teacher)[2]
+        # Normaliser ôte au gradient sa part le long de la ligne ; puis d(F Fᵀ) donne (S + Sᵀ) F.
+        slope = (gap - (gap * gram).sum(1, keepdim=True) * gram) / norms
+        gradient = (slope + slope.mT) @ rows / (scale * gap.numel() / 2)
+    return KnownGradient.apply(student, gap.square().mean(), gradient.view_as(student))
 
 
 def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -109,9 +111,9 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     .. math:: \frac{1}{B^2} \sum_{ij} \ell_1\!\left(\frac{d^s_{ij}}{\mu^s} - \frac{d^t_{ij}}{\mu^t}\right),
               \qquad d_{ij} = \lVert f_i - f_j \rVert_2
 
-    :math:`\mu` est la moyenne des distances strictement positives, :math:`\ell_1` la perte smooth-L1 (δ = 1). Deux
-    exemples confondus sont à distance 0, sans gradient. Invariante par rotation, translation et échelle commune.
-    Son gradient est calculé avec elle : elle se dérive une fois, pas deux.
+    :math:`\mu` est la moyenne des distances positives, :math:`\ell_1` la perte smooth-L1 (δ = 1). Deux exemples
+    confondus sont à distance 0, sans gradient. Invariante par rotation, translation et échelle commune. Elle se dérive
+    une fois, pas deux : son gradient est calculé avec elle.
 
     Args:
         student: features du student, ``(B, D)`` ; plus de dimensions sont aplaties.
@@ -167,9 +169,7 @@ def rkd_angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     with torch.no_grad(), full_precision(student):
         rows, scale, gram, squares = batch_geometry(student)
         _, _, teacher_gram, teacher_squares = batch_geometry(teacher)
-        inverse, teacher_inverse = (
-            torch.where(s > 0, s.rsqrt(), 0).to(student.dtype) for s in (squares, teacher_squares)
-        )
+        inverse, teacher_inverse = (inverse_root(s).to(student.dtype) for s in (squares, teacher_squares))
         batch = len(rows)
         total, pairs, anchors, lengths = 0, 0, [], []
         step = max(1, (_BLOCK_CPU if rows.device.type == "cpu" else _BLOCK_GPU) // batch**2)
@@ -244,7 +244,6 @@ class RelationDistillation(nn.Module):
         Raises:
             TypeError, ValueError: formes, types ou appareils inattendus, étiquette hors des classes, logits NaN.
         """
-        names = ("student_features", "teacher_features")
-        check_feature_pair(student_features, teacher_features, _DIMS, _SHAPE, names)
+        check_feature_pair(student_features, teacher_features, _DIMS, _SHAPE, ("student_features", "teacher_features"))
         hard = hard_loss(student_logits, labels, student_features, "student_features")
         return combine_terms(self.scale * self.loss(student_features, teacher_features), hard, self.alpha)

@@ -172,6 +172,12 @@ def test_un_decalage_de_1000_ne_coute_pas_sa_precision_a_float32(loss):
 
 
 @RKD
+def test_un_decalage_d_un_million_ne_coute_pas_sa_precision_a_float64(loss):
+    student, teacher = (x + 1e6 for x in pair(8, 4))
+    assert loss(student, teacher).item() == pytest.approx(reference_value(loss, student, teacher), rel=1e-7)
+
+
+@RKD
 @pytest.mark.parametrize("gap", [1e-2, 1e-4, 1e-5])
 def test_deux_exemples_voisins_gardent_leur_distance_en_float32(loss, gap):
     student, teacher = pair(8, 4, dtype=torch.float32)
@@ -196,6 +202,14 @@ def test_des_exemples_confondus_donnent_la_reference_et_un_gradient_fini(loss):
     teacher[5] = teacher[2]
     assert loss(student, teacher).item() == pytest.approx(reference_value(loss, student, teacher), rel=1e-5)
     assert_finite(loss, student, teacher)
+
+
+def test_un_exemple_repete_n_entre_pas_dans_la_distance_moyenne():
+    # L'arrondi de la matrice de Gram donne à deux copies une distance minuscule, mais positive : elle ne compte pas.
+    student, teacher = pair(33, 37)
+    student = student[torch.arange(33) % 17] + 10
+    expected = reference_value(rkd_distance_loss, student, teacher)
+    assert rkd_distance_loss(student, teacher).item() == pytest.approx(expected, rel=1e-9)
 
 
 @LOSSES

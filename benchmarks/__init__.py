@@ -1,0 +1,1 @@
+"""Les mesures du projet : ``python -m benchmarks NOM``. Chacune finit par une ligne JSON."""
