@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     result = {
         "appareil": options.appareil,
         "torchdistill": version("torchdistill"),
-        "cas": [asdict(case) for case in cases],
+        "cas": [_rounded(asdict(case)) for case in cases],
         "differences": {name: difference for name, (*_, difference) in peers.items() if difference},
         "memoire": MEMORY,
         "cibles": _targets(cases),
@@ -168,6 +168,10 @@ def _peak_mb(loss: Loss, student: Tensor, teacher: Tensor) -> float:
         live += event.nbytes()
         peak = max(peak, live)
     return peak / 1e6
+
+
+def _rounded(measure: dict) -> dict:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in measure.items()}
 
 
 def _targets(cases: list[Case]) -> dict[str, bool]:
