@@ -9,7 +9,23 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _MODULES = {
-    "logits": ["KnowledgeDistillationLoss", "kd_loss"],
+    "logits": ["KnowledgeDistillationLoss", "dkd_loss", "kd_loss"],
+    "features": [
+        "AdaptationLayer",
+        "AttentionTransfer",
+        "FeatureDistillationLoss",
+        "attention_loss",
+        "attention_map",
+        "hint_loss",
+    ],
+    "relations": [
+        "RelationDistillation",
+        "cosine_relation_loss",
+        "cosine_relations",
+        "rkd_angle_loss",
+        "rkd_distance_loss",
+        "similarity_preserving_loss",
+    ],
     "loop": ["train_epochs"],
     "self_distillation": [
         "SelfDistillation",

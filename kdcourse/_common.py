@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -57,6 +58,22 @@ def check_number(name: str, value, low: float, high: float, expected: str) -> No
 def check_alpha(alpha) -> None:
     """``alpha`` pèse la distillation : un nombre de [0, 1]."""
     check_number("alpha", alpha, 0, 1, "un nombre de [0, 1]")
+
+
+def check_non_negative(name: str, value) -> None:
+    """Un poids : un nombre fini, positif ou nul."""
+    expected = "un nombre fini positif ou nul"
+    check_number(name, value, 0.0, float("inf"), expected)
+    if math.isinf(value):
+        raise ValueError(f"{name} : {value} reçu, {expected} attendu.")
+
+
+def check_positive_integer(name: str, value) -> None:
+    """Un nombre de canaux, de couches : un entier ≥ 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} : {value!r} ({type(value).__name__}) reçu, un entier ≥ 1 attendu.")
+    if value < 1:
+        raise ValueError(f"{name} : {value} reçu, un entier ≥ 1 attendu.")
 
 
 def check_temperature(temperature) -> None:
@@ -126,14 +143,6 @@ def check_finite(name: str, tensor: Tensor) -> None:
         )
 
 
-def check_positive_integer(name: str, value) -> None:
-    """Un rang, un nombre d'époques : un entier ≥ 1."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} : {value!r} ({type(value).__name__}) reçu, un entier ≥ 1 attendu.")
-    if value < 1:
-        raise ValueError(f"{name} : {value} reçu, un entier ≥ 1 attendu.")
-
-
 def check_module(name: str, module) -> None:
     """Refuse ce qui n'est pas un ``nn.Module`` : une classe au lieu d'un modèle, par exemple."""
     if not isinstance(module, torch.nn.Module):
@@ -149,3 +158,57 @@ def check_pair(reference_name: str, reference: Tensor, name: str, tensor: Tensor
             f"{name} : forme {shape_of(tensor)} reçue, {shape_of(reference)} attendue, celle de {reference_name}."
         )
     check_same_device(name, tensor, reference_name, reference)
+
+
+def check_feature_pair(
+    student, teacher, dims: tuple[int, ...], expected_shape: str, names: tuple[str, str] = ("student", "teacher")
+) -> None:
+    """Features du student et du teacher : flottantes, autant de dimensions, même lot, même appareil."""
+    student_name, teacher_name = names
+    check_floating(student_name, student, dims, expected_shape)
+    check_floating(teacher_name, teacher, dims, expected_shape)
+    if teacher.shape[0] != student.shape[0]:
+        raise ValueError(
+            f"{teacher_name} : forme {shape_of(teacher)} reçue, un lot de {student.shape[0]} attendu, "
+            f"comme {student_name}, de forme {shape_of(student)}."
+        )
+    check_same_device(teacher_name, teacher, student_name, student)
+
+
+def check_levels(student_features, teacher_features, dims: tuple[int, ...], expected_shape: str) -> None:
+    """Deux listes non vides, de même longueur, de features de même rang niveau par niveau."""
+    levels = {"student_features": student_features, "teacher_features": teacher_features}
+    for name, features in levels.items():
+        if not isinstance(features, list | tuple):
+            raise TypeError(
+                f"{name} : {type(features).__name__} reçu, une liste de tenseurs attendue, un par couche ; "
+                "pour une seule couche, écrivez [features]."
+            )
+    if not student_features or len(student_features) != len(teacher_features):
+        raise ValueError(
+            f"student_features, teacher_features : {len(student_features)} et {len(teacher_features)} couches reçues, "
+            "deux listes non vides de même longueur attendues."
+        )
+    for level, (student, teacher) in enumerate(zip(student_features, teacher_features, strict=True)):
+        names = tuple(f"{name}[{level}]" for name in levels)
+        check_feature_pair(student, teacher, dims, expected_shape, names)
+        if student.dim() != teacher.dim():
+            raise ValueError(
+                f"{names[1]} : forme {shape_of(teacher)} reçue, {student.dim()} dimensions attendues, "
+                f"comme {names[0]}, de forme {shape_of(student)}."
+            )
+
+
+def hard_loss(student_logits, labels, features: Tensor, features_name: str) -> Tensor:
+    """Entropie croisée des modules sans ``teacher_logits``, après vérification des formes et des valeurs."""
+    check_floating("student_logits", student_logits, (2,), "(B, C)")
+    if student_logits.shape[0] != features.shape[0]:
+        raise ValueError(
+            f"student_logits : forme {shape_of(student_logits)} reçue, un lot de {features.shape[0]} attendu, "
+            f"comme {features_name}, de forme {shape_of(features)}."
+        )
+    check_same_device("student_logits", student_logits, features_name, features)
+    check_labels(labels, student_logits)
+    check_label_values(labels, student_logits.shape[1])
+    check_finite("student_logits", student_logits)
+    return F.cross_entropy(at_least_float32(student_logits), labels)

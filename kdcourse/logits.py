@@ -1,5 +1,6 @@
 """10.2 : distiller les logits. La divergence KL adoucie, puis sa combinaison avec les étiquettes."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,9 +12,12 @@ from kdcourse._common import (
     check_label_values,
     check_labels,
     check_logits_pair,
+    check_non_negative,
     check_temperature,
     combine_terms,
+    shape_of,
 )
+from kdcourse._numerics import same_precision
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
@@ -49,6 +53,65 @@ def divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: floa
     student_log_probs = F.log_softmax(at_least_float32(student_logits) / temperature, dim=dim)
     teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=dim)
     return (teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)).sum(dim=dim)
+
+
+def dkd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float | Tensor = 4.0,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+) -> Tensor:
+    r"""Distillation découplée : la classe cible d'un côté (TCKD), la hiérarchie des autres classes de l'autre (NCKD).
+
+    .. math:: \frac{T^2}{B} \sum_b \left[ \alpha \, \mathrm{KL}(b^t \| b^s) + \beta \, \mathrm{KL}(q^t \| q^s) \right]
+
+    :math:`b = (p_y, 1 - p_y)` oppose la cible à toutes les autres classes ; :math:`q_c = p_c / (1 - p_y)`, pour
+    :math:`c \neq y`, répartit le reste. :func:`kd_loss` est le cas où alpha vaut 1 et beta, exemple par exemple,
+    :math:`1 - p^t_y` : un teacher sûr de lui y fait taire la seconde partie.
+
+    Args:
+        student_logits: logits du student, ``(B, C)``, flottants, C ≥ 2.
+        teacher_logits: logits du teacher, ``(B, C)`` ; aucun gradient ne les traverse.
+        labels: classes cibles, ``(B,)``, int64, de 0 à C - 1 (leur valeur n'est pas vérifiée ici).
+        temperature: T > 0, sans unité, nombre ou tenseur scalaire.
+        alpha: poids de TCKD, ≥ 0. Ce n'est pas le alpha de [0, 1] des modules : les étiquettes n'entrent pas ici.
+        beta: poids de NCKD, ≥ 0 ; l'article prend de 1 à 8 selon les modèles. NCKD est nulle quand C = 2.
+
+    Returns:
+        Scalaire en nats, float32 (float64 si une entrée l'est).
+
+    Raises:
+        TypeError: entrées qui ne sont pas des tenseurs du type attendu, T, alpha ou beta qui ne sont pas des nombres.
+        ValueError: formes ou appareils différents, C < 2, T ≤ 0, alpha ou beta négatif.
+
+    Source : Zhao, Cui, Song, Qiu, Liang (2022), équations 6 et 7, arXiv:2203.08679.
+    """
+    check_logits_pair(student_logits, teacher_logits)
+    check_labels(labels, student_logits)
+    check_temperature(temperature)
+    check_non_negative("alpha", alpha)
+    check_non_negative("beta", beta)
+    if student_logits.shape[1] < 2:
+        raise ValueError(f"student_logits : forme {shape_of(student_logits)} reçue, (B, C) attendue avec C ≥ 2.")
+    student, teacher = same_precision(student_logits, teacher_logits)
+    margin, log_rest = _decouple(student / temperature, labels)
+    teacher_margin, teacher_log_rest = _decouple(teacher / temperature, labels)
+    # Deux classes, cible ou non : leurs log-probabilités sont logsigmoid(±marge), sans jamais de log(softmax).
+    target_kl = teacher_margin.sigmoid() * (F.logsigmoid(teacher_margin) - F.logsigmoid(margin))
+    target_kl = target_kl + (-teacher_margin).sigmoid() * (F.logsigmoid(-teacher_margin) - F.logsigmoid(-margin))
+    rest_kl = (teacher_log_rest.exp() * (teacher_log_rest - log_rest)).sum(dim=-1)
+    return temperature**2 * (alpha * target_kl + beta * rest_kl).mean()
+
+
+def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Marge de la cible sur toutes les autres classes, ``(B,)``, et log-probabilités parmi elles, ``(B, C - 1)``."""
+    others = torch.arange(logits.shape[1] - 1, device=logits.device)
+    others = others + (others >= labels[:, None])  # toutes les classes, dans l'ordre, sauf la cible
+    rest = logits.gather(1, others)
+    target = logits.gather(1, labels[:, None]).squeeze(1)
+    return target - rest.logsumexp(dim=1), rest.log_softmax(dim=1)
 
 
 class KnowledgeDistillationLoss(nn.Module):

@@ -36,7 +36,7 @@ def test_un_nom_inconnu_donne_ceux_qui_existent():
 
 
 # Une perte s'emporte sans le cours : son module n'importe que torch et les contrôles communs.
-LOSS_MODULES = ["logits"]
+LOSS_MODULES = ["logits", "features", "relations"]
 
 
 @pytest.mark.parametrize("name", LOSS_MODULES)
@@ -49,7 +49,7 @@ def test_un_module_de_perte_n_importe_que_torch_et_les_controles_communs(name):
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module)
     ours = {module for module in imported if module.startswith("kdcourse")}
-    assert ours <= {"kdcourse._common"}
+    assert ours <= {"kdcourse._common", "kdcourse._numerics"}
 
 
 def test_environment_yml_ne_repete_aucune_dependance():

@@ -1,0 +1,192 @@
+"""Nos pertes contre celles de torchdistill, aller et retour, en temps et en valeur ; pour RKD, la mémoire aussi.
+
+Les deux bibliothèques reçoivent les mêmes tenseurs et tournent en alternance, dans un ordre qui s'inverse à chaque
+tour : une machine qui ralentit les ralentit toutes deux. Chaque chiffre est la médiane des tours.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks._report import publish
+from kdcourse import attention_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+MEMORY = (
+    "Mémoire : le plus haut total des octets alloués par PyTorch pendant un aller et retour, entrées non comprises ; "
+    "sur CPU, les allocations relevées par torch.profiler, sur GPU, torch.cuda.max_memory_allocated."
+)
+
+
+@dataclass
+class Case:
+    """Une perte à une taille : ce qu'on a mesuré de nous et de torchdistill."""
+
+    loss: str
+    shape: tuple[int, ...]
+    ours_ms: float
+    peer_ms: float
+    ratio: float
+    same_value: bool
+    ours_mb: float | None = None
+    peer_mb: float | None = None
+    memory_ratio: float | None = None
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks losses", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--secondes", type=float, default=3.0, help="durée visée par perte et par taille (3 par défaut)"
+    )
+    parser.add_argument("--appareil", default="cpu", help="cpu (par défaut) ou cuda")
+    parser.add_argument(
+        "--fils",
+        type=int,
+        default=1,
+        help="fils de calcul ; 1 par défaut : deux fils qui s'attendent mesurent surtout le voisinage",
+    )
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.fils)
+    peers = _peers()
+    torch.manual_seed(0)
+    cases = []
+    print(f"Aller et retour, {options.appareil}, médianes ; rapport = nous / torchdistill {version('torchdistill')}.")
+    print(f"{'perte':<14}{'forme':<20}{'nous':>11}{'eux':>11}{'rapport':>9}  {'même valeur':<12}mémoire nous / eux")
+    for name, (ours, peer, shapes, difference) in peers.items():
+        for shape in shapes:
+            cases.append(_measure(name, ours, peer, shape, options))
+            print(_row(cases[-1]), flush=True)
+        if difference:
+            print(f"  {name} chez torchdistill : {difference}")
+    print(MEMORY)
+    result = {
+        "appareil": options.appareil,
+        "torchdistill": version("torchdistill"),
+        "cas": [_rounded(asdict(case)) for case in cases],
+        "differences": {name: difference for name, (*_, difference) in peers.items() if difference},
+        "memoire": MEMORY,
+        "cibles": _targets(cases),
+    }
+    publish("losses" if options.appareil == "cpu" else f"losses-{options.appareil}", result)
+
+
+def _peers() -> dict[str, tuple[Loss, Loss, list[tuple[int, ...]], str]]:
+    """Chaque perte : la nôtre, celle de torchdistill, trois tailles, ce que l'autre calcule de différent."""
+    try:
+        from torchdistill.losses import mid_level as peer
+    except ImportError as error:
+        raise SystemExit(
+            "torchdistill, à qui cette mesure se compare, n'est pas installé. "
+            "Installez l'extra « bench » : pip install -e '.[bench]'."
+        ) from error
+    where = {"path": "m", "io": "output"}
+    hint = peer.SimpleLossWrapper(
+        nn.MSELoss(),
+        input={"is_from_teacher": False, "module_path": "m", "io": "output"},
+        target={"is_from_teacher": True, "module_path": "m", "io": "output"},
+    )
+    maps = [(32, 64, 8, 8), (64, 64, 16, 16), (64, 128, 32, 32)]
+    rows = [(64, 128), (128, 256), (256, 512)]
+
+    def adapt(loss: nn.Module, factor: float = 1.0) -> Loss:
+        return lambda s, t: factor * loss({"m": {"output": s}}, {"m": {"output": t}}, None)
+
+    return {
+        "KD": (
+            kd_loss,
+            adapt(peer.KDLoss("m", "output", "m", "output", temperature=4.0, alpha=0.0), factor=16.0),
+            [(64, 10), (128, 100), (256, 1000)],
+            "quand alpha = 0, le facteur T² est oublié ; nous le remettons ici (× 16) pour comparer les valeurs.",
+        ),
+        "hint": (hint_loss, adapt(hint), maps, ""),
+        "AT": (attention_loss, adapt(peer.ATLoss({"p": {"student": where, "teacher": where}})), maps, ""),
+        "SP": (
+            similarity_preserving_loss,
+            adapt(peer.SPKDLoss("m", "m", "batchmean")),
+            [(64, 128), (128, 512), (256, 4096)],
+            "les lignes de la matrice de Gram sont normalisées en L1 ; l'article les normalise en L2.",
+        ),
+        "RKD distance": (rkd_distance_loss, adapt(peer.RKDLoss("m", "m", 1.0, 0.0, "mean")), rows, ""),
+        "RKD angle": (rkd_angle_loss, adapt(peer.RKDLoss("m", "m", 0.0, 1.0, "mean")), rows, ""),
+    }
+
+
+def _measure(name: str, ours: Loss, peer: Loss, shape: tuple[int, ...], options: argparse.Namespace) -> Case:
+    student, teacher = (torch.randn(shape, device=options.appareil) for _ in range(2))
+    student.requires_grad_()
+    values = [loss(student, teacher).item() for loss in (ours, peer)]
+    times = _interleaved([ours, peer], student, teacher, options.secondes)
+    case = Case(name, shape, *times, times[0] / times[1], abs(values[0] - values[1]) <= 1e-4 * abs(values[0]))
+    if name.startswith("RKD"):
+        case.ours_mb, case.peer_mb = (_peak_mb(loss, student, teacher) for loss in (ours, peer))
+        case.memory_ratio = case.ours_mb / case.peer_mb
+    return case
+
+
+def _round_trip(loss: Loss, student: Tensor, teacher: Tensor) -> None:
+    student.grad = None
+    loss(student, teacher).backward()
+    if student.is_cuda:
+        torch.cuda.synchronize()
+
+
+def _interleaved(losses: list[Loss], student: Tensor, teacher: Tensor, seconds: float) -> list[float]:
+    """Médiane, en millisecondes, de chaque perte : au moins 7 tours, au plus 2000, dans la durée visée."""
+    times = [[] for _ in losses]
+    for loss in losses * 3:
+        _round_trip(loss, student, teacher)
+    start, turn = time.perf_counter(), 0
+    while turn < 7 or (turn < 2000 and time.perf_counter() - start < seconds):
+        for index in (range(len(losses)), reversed(range(len(losses))))[turn % 2]:
+            before = time.perf_counter()
+            _round_trip(losses[index], student, teacher)
+            times[index].append(1000 * (time.perf_counter() - before))
+        turn += 1
+    return [median(series) for series in times]
+
+
+def _peak_mb(loss: Loss, student: Tensor, teacher: Tensor) -> float:
+    """Le plus haut total d'octets alloués pendant un aller et retour, en Mo : voir ``MEMORY``."""
+    student.grad = None
+    if student.is_cuda:
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        _round_trip(loss, student, teacher)
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        _round_trip(loss, student, teacher)
+    live = peak = 0
+    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):  # une libération compte négativement
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak / 1e6
+
+
+def _rounded(measure: dict) -> dict:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in measure.items()}
+
+
+def _targets(cases: list[Case]) -> dict[str, bool]:
+    angle = next(case for case in cases if case.loss == "RKD angle" and case.shape == (256, 512))
+    return {
+        "jamais plus de 1,1 fois torchdistill": all(case.ratio <= 1.1 for case in cases),
+        "RKD angle (256, 512) : au plus 1/4 du temps": angle.ratio <= 1 / 4,
+        "RKD angle (256, 512) : au plus 1/2 de la mémoire": angle.memory_ratio <= 1 / 2,
+    }
+
+
+def _row(case: Case) -> str:
+    shape = "×".join(map(str, case.shape))
+    row = f"{case.loss:<14}{shape:<20}{case.ours_ms:>8.2f} ms{case.peer_ms:>8.2f} ms{case.ratio:>9.2f}"
+    row += f"  {'oui' if case.same_value else 'non':<12}"
+    if case.memory_ratio is not None:
+        row += f"{case.ours_mb:.1f} / {case.peer_mb:.1f} Mo, soit {case.memory_ratio:.3f}"
+    return row.replace(".", ",")
