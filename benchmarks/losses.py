@@ -1,7 +1,8 @@
 """Nos pertes contre celles de torchdistill, aller et retour, en temps et en valeur ; pour RKD, la mémoire aussi.
 
 Les deux bibliothèques reçoivent les mêmes tenseurs et tournent en alternance, dans un ordre qui s'inverse à chaque
-tour : une machine qui ralentit les ralentit toutes deux. Chaque chiffre est la médiane des tours.
+tour : une machine qui ralentit les ralentit toutes deux. Chaque chiffre est une médiane sur les tours, puis sur cinq
+tirages des entrées.
 """
 
 import argparse
@@ -19,6 +20,9 @@ from benchmarks._report import publish
 from kdcourse import attention_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+# Selon l'endroit où tombent les entrées, l'allocateur réutilise ses pages ou les redemande au système : du simple au
+# quintuple sur des cartes de 4 Mo. D'où plusieurs tirages, et le rapport médian.
+DRAWS = 5
 MEMORY = (
     "Mémoire : le plus haut total des octets alloués par PyTorch pendant un aller et retour, entrées non comprises ; "
     "sur CPU, les allocations relevées par torch.profiler, sur GPU, torch.cuda.max_memory_allocated."
@@ -119,11 +123,15 @@ def _peers() -> dict[str, tuple[Loss, Loss, list[tuple[int, ...]], str]]:
 
 
 def _measure(name: str, ours: Loss, peer: Loss, shape: tuple[int, ...], options: argparse.Namespace) -> Case:
-    student, teacher = (torch.randn(shape, device=options.appareil) for _ in range(2))
-    student.requires_grad_()
+    draws = []
+    for _ in range(DRAWS):
+        student, teacher = (torch.randn(shape, device=options.appareil) for _ in range(2))
+        student.requires_grad_()
+        draws.append(_interleaved([ours, peer], student, teacher, options.secondes / DRAWS))
+    ours_ms, peer_ms = (median(times) for times in zip(*draws, strict=True))
     values = [loss(student, teacher).item() for loss in (ours, peer)]
-    times = _interleaved([ours, peer], student, teacher, options.secondes)
-    case = Case(name, shape, *times, times[0] / times[1], abs(values[0] - values[1]) <= 1e-4 * abs(values[0]))
+    same_value = abs(values[0] - values[1]) <= 1e-4 * abs(values[0])
+    case = Case(name, shape, ours_ms, peer_ms, median(mine / other for mine, other in draws), same_value)
     if name.startswith("RKD"):
         case.ours_mb, case.peer_mb = (_peak_mb(loss, student, teacher) for loss in (ours, peer))
         case.memory_ratio = case.ours_mb / case.peer_mb
@@ -138,12 +146,12 @@ def _round_trip(loss: Loss, student: Tensor, teacher: Tensor) -> None:
 
 
 def _interleaved(losses: list[Loss], student: Tensor, teacher: Tensor, seconds: float) -> list[float]:
-    """Médiane, en millisecondes, de chaque perte : au moins 7 tours, au plus 2000, dans la durée visée."""
+    """Médiane, en millisecondes, de chaque perte : au moins 3 tours, au plus 2000, dans la durée visée."""
     times = [[] for _ in losses]
     for loss in losses * 3:
         _round_trip(loss, student, teacher)
     start, turn = time.perf_counter(), 0
-    while turn < 7 or (turn < 2000 and time.perf_counter() - start < seconds):
+    while turn < 3 or (turn < 2000 and time.perf_counter() - start < seconds):
         for index in (range(len(losses)), reversed(range(len(losses))))[turn % 2]:
             before = time.perf_counter()
             _round_trip(losses[index], student, teacher)
