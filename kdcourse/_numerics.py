@@ -35,16 +35,6 @@ def full_precision(features: Tensor) -> torch.autocast:
     return torch.autocast(features.device.type, enabled=False)
 
 
-def normalized_gram(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Lot réduit (ses carrés ne débordent plus), son échelle, sa matrice de Gram aux lignes unitaires, leurs normes."""
-    rows = features.flatten(1)
-    scale = without_underflow(rows.abs().amax(), rows.dtype)
-    rows = rows / scale
-    gram = rows @ rows.mT
-    norms = without_underflow(torch.linalg.vector_norm(gram, dim=-1, keepdim=True), gram.dtype)
-    return rows, scale, gram / norms, norms
-
-
 def batch_geometry(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Lot centré et réduit, son échelle, sa matrice de Gram, les carrés de ses distances (0 si confondus)."""
     # Une distance est ici une différence de grands nombres. D'où un lot centré, et float64 partout où il existe (pas
@@ -82,7 +72,7 @@ def smooth_l1(gap: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class KnownGradient(torch.autograd.Function):
-    """Donne à une valeur déjà calculée le gradient déjà calculé avec elle."""
+    """Donne à une valeur déjà calculée le gradient déjà calculé avec elle, lequel ne se dérive pas."""
 
     generate_vmap_rule = True
 
@@ -92,9 +82,28 @@ class KnownGradient(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(inputs[2])
+        features, _, gradient = inputs
+        ctx.save_for_backward(features, gradient)
 
     @staticmethod
     def backward(ctx, grad_output: Tensor):
-        (gradient,) = ctx.saved_tensors
-        return grad_output * gradient, None, None
+        features, gradient = ctx.saved_tensors
+        return _Once.apply(grad_output * gradient, features), None, None
+
+
+class _Once(torch.autograd.Function):
+    """L'identité sur un gradient ; le dériver encore donnerait 0 en silence : mieux vaut lever."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor, features: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, grad_output: Tensor):
+        raise RuntimeError("Cette perte se dérive une fois, pas deux : son gradient est calculé avec sa valeur.")

@@ -18,7 +18,6 @@ from kdcourse._numerics import (
     batch_geometry,
     full_precision,
     inverse_root,
-    normalized_gram,
     relative_distances,
     same_precision,
     smooth_l1,
@@ -80,7 +79,8 @@ def similarity_preserving_loss(student: Tensor, teacher: Tensor) -> Tensor:
     .. math:: \frac{1}{B^2} \lVert G^s - G^t \rVert_F^2, \qquad G_i = (F F^\top)_i / \lVert (F F^\top)_i \rVert_2
 
     Invariante par rotation et par échelle commune ; ni par translation, ni ligne par ligne. Les auteurs la pèsent par
-    3000 dans leur code : elle est de l'ordre de 1/B². Elle se dérive une fois, pas deux.
+    3000 dans leur code : elle est de l'ordre de 1/B². Le carré d'une feature doit tenir en float32 : de 1e-18 à
+    1e18.
 
     Args:
         student: features du student, ``(B, D)`` ou cartes ``(B, C, H, W)``, aplaties comme dans l'article.
@@ -96,13 +96,14 @@ def similarity_preserving_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     check_feature_pair(student, teacher, _DIMS, _SHAPE)
     student, teacher = same_precision(student, teacher)
-    with torch.no_grad(), full_precision(student):
-        rows, scale, gram, norms = normalized_gram(student)
-        gap = gram - normalized_gram(teacher)[2]
-        # Normaliser ôte au gradient sa part le long de la ligne ; puis d(F Fᵀ) donne (S + Sᵀ) F.
-        slope = (gap - (gap * gram).sum(1, keepdim=True) * gram) / norms
-        gradient = (slope + slope.mT) @ rows / (scale * gap.numel() / 2)
-    return KnownGradient.apply(student, gap.square().mean(), gradient.view_as(student))
+    return F.mse_loss(_normalized_gram(student), _normalized_gram(teacher))
+
+
+def _normalized_gram(features: Tensor) -> Tensor:
+    """F Fᵀ, chaque ligne de norme 1, ou nulle si l'exemple l'est."""
+    rows = features.flatten(1)
+    with full_precision(rows):
+        return unit_rows(rows @ rows.mT)
 
 
 def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
