@@ -17,6 +17,7 @@ help:
 
 # Sans écran, ouvrir un navigateur de texte prendrait le terminal ; l'adresse imprimée suffit.
 lab: $(VENV)/.lab
+	@mkdir -p notebooks/perso
 	@if [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] && [ "$$(uname)" != Darwin ]; then browser=--no-browser; fi; \
 	if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
 	echo "JupyterLab démarre ; son adresse s'affiche ci-dessous (http://localhost:…). Ctrl+C l'arrête."; \
@@ -35,7 +36,9 @@ notebooks: $(VENV)/.test
 	$(BIN)/python tools/build_notebooks.py $(ONLY)
 
 bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
 	$(BIN)/python -m benchmarks vectorised
+	$(BIN)/python -m benchmarks losses
 
 format: $(VENV)/.test
 	$(BIN)/python -m ruff check --fix .

@@ -33,7 +33,7 @@ class LossTerms(NamedTuple):
 
 
 def combine_terms(distillation: Tensor, hard: Tensor, alpha: float) -> LossTerms:
-    """Applique la convention du cours : ``alpha`` pèse la distillation, ``1 - alpha`` les étiquettes."""
+    """Applique la convention du cours : ``alpha`` pondère la distillation, ``1 - alpha`` les étiquettes."""
     return LossTerms(alpha * distillation + (1 - alpha) * hard, distillation, hard)
 
 
@@ -56,7 +56,7 @@ def check_number(name: str, value, low: float, high: float, expected: str) -> No
 
 
 def check_alpha(alpha) -> None:
-    """``alpha`` pèse la distillation : un nombre de [0, 1]."""
+    """``alpha`` pondère la distillation : un nombre de [0, 1]."""
     check_number("alpha", alpha, 0, 1, "un nombre de [0, 1]")
 
 

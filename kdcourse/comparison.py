@@ -25,7 +25,7 @@ class Interval(NamedTuple):
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        return f"{french(self.mean)} [{french(self.low)} ; {french(self.high)}]"
+        return f"{french(self.mean)} [{french(self.low)}\u00a0; {french(self.high)}]"
 
 
 def french(value: float, digits: int = 1) -> str:

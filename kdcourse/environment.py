@@ -16,7 +16,8 @@ def describe_environment() -> str:
     where = f"Python {platform.python_version()}, torch {torch.__version__}, kdcourse {version('kdcourse')}"
     if torch.cuda.is_available():
         return f"{where}. Appareil : GPU {torch.cuda.get_device_name()}."
+    threads = torch.get_num_threads()
     return (
-        f"{where}. Appareil : processeur, {torch.get_num_threads()} fil(s). Le cours entier s'en contente ; sur Colab, "
-        "un GPU s'allume par Exécution > Modifier le type d'exécution."
+        f"{where}. Appareil : processeur, {threads} fil{'s' if threads > 1 else ''} de calcul. Le cours entier s'en "
+        "contente ; sur Colab, un GPU s'allume par Exécution > Modifier le type d'exécution."
     )

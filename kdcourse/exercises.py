@@ -7,14 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdcourse._common import LossTerms
 from kdcourse.logits import kd_loss
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """Un exercice : des entrées fixes, la bonne réponse, et les réponses fausses que l'on sait reconnaître."""
+    """Un exercice : des entrées fixes, la bonne réponse, et les réponses fausses que l'on sait reconnaître.
 
-    inputs: tuple
+    Plusieurs jeux d'entrées : un réglage écrit en dur dans la réponse n'en passe qu'un.
+    """
+
+    cases: tuple[tuple, ...]
     reference: Callable[..., Tensor]
     mistakes: dict[str, Callable[..., Tensor]]
     """Indice à donner → la réponse fausse qui le mérite."""
@@ -37,9 +41,14 @@ def _mix(s, t, y, T, alpha, kd=None, hard=None):
     return alpha * kd + (1 - alpha) * hard
 
 
+def _kl_without_log(s, t, T):
+    p = F.softmax(t / T, -1)
+    return T**2 * (p * (p.log() - F.softmax(s / T, -1))).sum() / len(s)
+
+
 EXERCISES = {
     "10.1 a": Exercise(
-        inputs=(_TEACHER, 4.0),
+        cases=((_TEACHER, 3.0), (_TEACHER, 7.0)),
         reference=lambda z, T: F.softmax(z / T, dim=-1),
         mistakes={
             "La température n'apparaît pas : à T = 1 comme à T = 20, vous rendez la même chose.": (
@@ -54,18 +63,49 @@ EXERCISES = {
             "La somme fait 1 le long du lot, non le long des classes : regardez dim.": (
                 lambda z, T: F.softmax(z / T, dim=0)
             ),
+            "La somme fait 1 sur tout le lot : chaque ligne doit avoir la sienne.": (
+                lambda z, T: F.softmax((z / T).flatten(), dim=0).view_as(z)
+            ),
             "Ce sont des logarithmes : on attend les probabilités.": lambda z, T: F.log_softmax(z / T, dim=-1),
         },
     ),
     "10.1 b": Exercise(
-        inputs=(_STUDENT, _TEACHER, _LABELS, 4.0, 0.7),
+        # B = 6, C = 4, T = 3 : ni T, ni T², ni B, ni C ne se confondent.
+        cases=((_STUDENT, _TEACHER, _LABELS, 3.0, 0.7), (_STUDENT, _TEACHER, _LABELS, 5.0, 0.4)),
         reference=_mix,
         mistakes={
-            "Les deux poids sont échangés : dans ce cours, alpha pèse la distillation.": (
+            "Les deux poids sont échangés : dans ce cours, alpha pondère la distillation.": (
                 lambda s, t, y, T, a: _mix(s, t, y, T, 1 - a)
             ),
             "Il manque le facteur T² de la distillation.": (
                 lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) / T**2)
+            ),
+            "Le facteur est T, il devrait être T² : la division par T compte dans la KL et dans son gradient.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) / T)
+            ),
+            "Il manque T², et les deux poids sont échangés : alpha pondère la distillation.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, 1 - a, kd=kd_loss(s, t, T) / T**2)
+            ),
+            "Le facteur T² multiplie aussi les étiquettes : il n'appartient qu'à la distillation.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, hard=T**2 * F.cross_entropy(s, y))
+            ),
+            "Il manque le poids 1 - alpha devant les étiquettes.": (
+                lambda s, t, y, T, a: a * kd_loss(s, t, T) + F.cross_entropy(s, y)
+            ),
+            "La prédiction du teacher n'est pas adoucie : divisez aussi ses logits par T.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t * T, T))
+            ),
+            "La prédiction du student n'est pas adoucie : divisez aussi ses logits par T.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s * T, t, T))
+            ),
+            "kl_div attend le logarithme des probabilités du student : log_softmax, non softmax.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=_kl_without_log(s, t, T))
+            ),
+            "C'est l'entropie croisée avec le teacher : il manque son entropie pour faire une KL.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=T**2 * F.cross_entropy(s / T, F.softmax(t / T, -1)))
+            ),
+            "L'entropie croisée reçoit déjà des probabilités : elle applique elle-même le softmax.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, hard=F.cross_entropy(F.softmax(s, -1), y))
             ),
             "La température touche aussi l'entropie croisée : elle se calcule à T = 1.": (
                 lambda s, t, y, T, a: _mix(s, t, y, T, a, hard=F.cross_entropy(s / T, y))
@@ -115,31 +155,52 @@ def check(name: str, answer: Callable) -> bool:
 def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
     if not callable(answer):
         return False, f"une fonction est attendue, {type(answer).__name__} reçu."
-    # Des copies : une réponse qui modifie ses entrées ne dérange pas la suite.
-    inputs = [value.clone() if isinstance(value, Tensor) else value for value in exercise.inputs]
-    try:
-        result = answer(*inputs)
-    except Exception as error:  # la réponse est à l'élève : rien de ce qu'elle lève n'arrête le notebook
-        return False, f"la fonction s'arrête sur {type(error).__name__} : {error}"
-    if result is None or result is ...:
-        return False, "à compléter."
-    if not isinstance(result, Tensor):
-        return False, f"un tenseur est attendu, {type(result).__name__} reçu."
-    expected = exercise.reference(*exercise.inputs)
-    if result.shape != expected.shape:
-        got, wanted = tuple(result.shape), tuple(expected.shape)
-        return False, f"forme {got} reçue, {wanted} attendue."
-    if _same(result, expected):
-        return True, "juste."
+    results = []
+    for case in exercise.cases:
+        # Des copies : une réponse qui modifie ses entrées ne dérange pas la suite.
+        inputs = [_fresh(value) for value in case]
+        try:
+            result = answer(*inputs)
+        except NotImplementedError:
+            return False, "à compléter."
+        except Exception as error:  # la réponse est à l'élève : rien de ce qu'elle lève n'arrête le notebook
+            return False, f"la fonction s'arrête sur {type(error).__name__} : {error}"
+        if result is None or result is ...:
+            return False, "à compléter."
+        if not isinstance(result, Tensor):
+            advice = " ; rendez son .total" if isinstance(result, LossTerms) else ""
+            return False, f"un tenseur est attendu, {type(result).__name__} reçu{advice}."
+        expected = exercise.reference(*case)
+        if result.shape != expected.shape:
+            return False, f"forme {tuple(result.shape)} reçue, {tuple(expected.shape)} attendue."
+        results.append(result)
+    if _same(results, exercise.reference, exercise):
+        if results[0].requires_grad:
+            return True, "juste."
+        return (
+            False,
+            "la valeur est juste, mais aucun gradient ne remonte au student : detach, item ou no_grad de trop ?",
+        )
     for hint, mistake in exercise.mistakes.items():
-        if _same(result, mistake(*exercise.inputs)):
+        if _same(results, mistake, exercise):
             return False, f"pas encore. {hint}"
-    if not torch.isfinite(result).all():
+    if not all(torch.isfinite(result).all() for result in results):
         return False, "le résultat contient NaN ou infini."
     return False, "pas encore, et ce n'est pas une erreur connue. Relisez la formule terme à terme."
 
 
-def _same(result: Tensor, expected: Tensor) -> bool:
-    if result.shape != expected.shape:
-        return False
-    return torch.allclose(result.detach().double().cpu(), expected.detach().double(), rtol=1e-4, atol=1e-6)
+def _fresh(value):
+    if not isinstance(value, Tensor):
+        return value
+    # Un gradient est demandé, sur une copie qui n'est pas une feuille : la réponse peut la modifier sur place.
+    return value.clone().requires_grad_().clone() if value.is_floating_point() else value.clone()
+
+
+def _same(results: list[Tensor], formula: Callable[..., Tensor], exercise: Exercise) -> bool:
+    for result, case in zip(results, exercise.cases, strict=True):
+        expected = formula(*case)
+        if result.shape != expected.shape:
+            return False
+        if not torch.allclose(result.detach().double().cpu(), expected.double(), rtol=1e-4, atol=1e-6):
+            return False
+    return True

@@ -68,7 +68,7 @@ def plot_scheme() -> Figure:
 
     box(1, 16, 11, "image\n$x$", "neutral")
     box(20, 29, 17, "teacher (grand)\nfigé", "teacher", "--")
-    box(20, 16, 17, "student (petit)\nappris", "distilled")
+    box(20, 16, 17, "student (petit)\nentraîné", "distilled")
     box(45, 29, 16, "softmax à $T$\n$p^t$", "teacher")
     box(45, 16, 16, "softmax à $T$\n$p^s$", "distilled")
     box(45, 2, 16, "softmax à 1", "distilled")
@@ -107,13 +107,18 @@ def plot_prediction(
         probabilities = softened(logits, temperature)
         ax.bar(range(len(logits)), probabilities.numpy(), color=COLORS["teacher"])
         ax.set(ylim=(0, 1), xticks=range(len(logits)), xlabel="classe")
-        ax.set_title(f"T = {temperature:g}\n{french(entropy_bits(probabilities), 2)} bit(s)".replace(".", ","))
+        ax.set_title(f"T = {temperature:g}\n{bits(entropy_bits(probabilities))}".replace(".", ","))
         ax.tick_params(axis="x", labelsize=8)
         comma_axis(ax.yaxis)
         if ax is not axes[1]:
             ax.set_yticklabels([])
     axes[1].set_ylabel("probabilité")
     return _done(figure)
+
+
+def bits(entropy: float) -> str:
+    """Une entropie et son unité, accordée : « 1,06 bit », « 2,07 bits »."""
+    return f"{french(entropy, 2)} bit{'s' if entropy >= 2 else ''}"
 
 
 def entropy_bits(probabilities: Tensor) -> float:
@@ -247,7 +252,7 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
             low, high = [i.low for i in intervals], [i.high for i in intervals]
             ax.fill_between(biases, low, high, color=COLORS[role], alpha=0.2, lw=0)
         ax.plot(biases[tuned.tolist()], np.full(len(tuned), -4.0), "|", color="0.2", ms=8)
-        ax.set(xlabel=f"biais ajouté à la classe {label}", title=name, ylim=(-8, 102))
+        ax.set(xlabel=f"biais ajouté au logit du {label}", title=name, ylim=(-8, 102))
     handles = [
         Line2D([], [], color="0.3", ls=line, marker=mark, label=what)
         for line, mark, what in (
@@ -257,8 +262,7 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
         )
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    axes[0].set_ylabel("% des images de test")
-    figure.suptitle(
-        "Relever un biais achète du rappel ; tous ne le paient pas le même prix (bandes : intervalle à 95 %)"
-    )
+    axes[0].set_ylabel(f"rappel des {label}, erreur globale (%)")
+    recalls = " ; ".join(f"{name} : {french(s.at(tuned)[0].mean())} %" for name, (s, tuned, _) in sweeps.items())
+    figure.suptitle(f"Rappel des {label} au biais réglé. {recalls} (bandes : 95 %)", fontsize=10)
     return _done(figure)

@@ -78,8 +78,8 @@ def similarity_preserving_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
     .. math:: \frac{1}{B^2} \lVert G^s - G^t \rVert_F^2, \qquad G_i = (F F^\top)_i / \lVert (F F^\top)_i \rVert_2
 
-    Invariante par rotation et par échelle commune ; ni par translation, ni ligne par ligne. Les auteurs la pèsent par
-    3000 dans leur code : elle est de l'ordre de 1/B². Le carré d'une feature doit tenir en float32 : de 1e-18 à
+    Invariante par rotation et par échelle commune ; ni par translation, ni ligne par ligne. Les auteurs la pondèrent
+    par 3000 dans leur code : elle est de l'ordre de 1/B². Le carré d'une feature doit tenir en float32 : de 1e-18 à
     1e18.
 
     Args:

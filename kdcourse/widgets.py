@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from kdcourse._common import check_number
 from kdcourse.comparison import BiasSweep, french, mean_interval
 from kdcourse.data import Split
-from kdcourse.plots import COLORS, MARKERS, comma_axis, entropy_bits, most_uncertain, softened
+from kdcourse.plots import COLORS, MARKERS, bits, comma_axis, entropy_bits, most_uncertain, softened
 
 _DPI = 100
 
@@ -119,18 +119,19 @@ def temperature_state(logits: Tensor, temperature: float) -> TemperatureState:
 
 
 class TemperatureExplorer(SliderFigure):
-    """Curseur de température sur les images où le teacher hésite le plus.
+    """Curseur de température sur des images choisies de la plus ambiguë à la plus sûre.
 
     À gauche l'image, au milieu sa prédiction adoucie, à droite l'entropie en fonction de T.
 
     Args:
         teacher: un modèle qui rend des logits.
         part: les images où choisir.
-        count: nombre d'images proposées, les plus ambiguës d'abord.
+        count: nombre d'images proposées, régulièrement espacées dans ce classement.
     """
 
     def __init__(self, teacher: nn.Module, part: Split, count: int = 12):
-        chosen = most_uncertain(teacher, part, count)
+        order = most_uncertain(teacher, part, len(part.labels))
+        chosen = order[torch.linspace(0, len(order) - 1, count).long()]
         with torch.no_grad():
             logits = teacher(part.images[chosen]).cpu()
         images, labels = part.images[chosen, 0].cpu().numpy(), part.labels[chosen].tolist()
@@ -163,7 +164,7 @@ class TemperatureExplorer(SliderFigure):
             caption.set_text(f"étiquette : {labels[index]}")
             for rectangle, height in zip(rectangles, state.probabilities.tolist(), strict=True):
                 rectangle.set_height(height)
-            heading.set_text(f"T = {french(temperature)}   entropie : {french(state.entropy, 2)} bit(s)")
+            heading.set_text(f"T = {french(temperature)}   entropie : {bits(state.entropy)}")
             line.set_data(temperatures, entropies[index])
             point.set_data([temperature], [state.entropy])
 
@@ -174,7 +175,9 @@ class TemperatureExplorer(SliderFigure):
             update,
             {
                 "temperature": slider("Température T", steps, 1),
-                "image_number": slider("Image (de la plus ambiguë à la moins)", range(1, len(labels) + 1), 1, digits=0),
+                "image_number": slider(
+                    "Image (de la plus ambiguë à la plus sûre)", range(1, len(labels) + 1), 1, digits=0
+                ),
             },
         )
 
@@ -189,7 +192,7 @@ class BiasExplorer(SliderFigure):
     """
 
     def __init__(self, biases: Tensor, sweeps: Mapping[str, tuple[BiasSweep, Tensor, str]], label: int):
-        names, start = list(sweeps), biases[len(biases) // 4].item()
+        names, start = list(sweeps), 5.0 if 5.0 in biases.tolist() else biases[0].item()
         figure = Figure(figsize=(9, 3.3), dpi=_DPI, layout="constrained")
         axes = figure.subplots(1, 2)
         artists = []
@@ -212,8 +215,12 @@ class BiasExplorer(SliderFigure):
         figure.supxlabel("moyenne sur les graines, trait : intervalle à 95 %", fontsize=9)
         position = {round(float(bias), 4): index for index, bias in enumerate(biases)}
 
+        heading = figure.suptitle("0", fontsize=11)
+        artists.append(heading)
+
         def update(bias: float) -> None:
             index = position[round(bias, 4)]
+            heading.set_text(f"biais ajouté au logit du {label} : {french(bias, 2)}")
             for intervals, rectangles, whiskers, texts in panels:
                 for name, rectangle, whisker, text in zip(names, rectangles, whiskers, texts, strict=True):
                     interval = intervals[name][index]
@@ -226,5 +233,5 @@ class BiasExplorer(SliderFigure):
             figure,
             artists,
             update,
-            {"bias": slider(f"Biais ajouté à la classe {label}", biases.tolist(), start, digits=2)},
+            {"bias": slider(f"Biais ajouté au logit du {label}", biases.tolist(), start, digits=2)},
         )

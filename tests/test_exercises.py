@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdcourse import check
+from kdcourse import KnowledgeDistillationLoss, check
 
 
 def soften(logits, temperature):
@@ -35,7 +35,11 @@ def test_une_autre_facon_d_ecrire_juste_est_juste():
     assert check("10.1 b", other)
 
 
-@pytest.mark.parametrize("stub", [lambda *_: None, lambda *_: ...], ids=["None", "..."])
+def not_implemented(*_):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("stub", [lambda *_: None, lambda *_: ..., not_implemented], ids=["None", "...", "levée"])
 def test_une_ebauche_affiche_a_completer(stub, capsys):
     assert check("10.1 a", stub) is False
     assert "à compléter" in capsys.readouterr().out
@@ -52,6 +56,8 @@ def test_une_ebauche_affiche_a_completer(stub, capsys):
         (lambda z, T: (z / T).softmax(-1).sum(), "forme"),
         (lambda z, T: [1, 2], "tenseur est attendu"),
         (lambda z, T: 1 / 0, "ZeroDivisionError"),
+        (lambda z, T: torch.softmax(z / 3.0, dim=-1), "pas une erreur connue"),
+        (lambda z, T: (z / T).flatten().softmax(0).view_as(z), "sur tout le lot"),
         (lambda z, T: torch.full_like(z, float("nan")), "NaN"),
         (lambda z, T: z, "pas une erreur connue"),
     ],
@@ -72,6 +78,34 @@ def test_chaque_erreur_de_l_exercice_a_recoit_son_indice(answer, hint, capsys):
         (lambda s, t, y, T, a: a * T**2 * kl(s, t, T) / s.shape[1] + (1 - a) * F.cross_entropy(s, y), "batchmean"),
         (lambda s, t, y, T, a: a * T**2 * kl(s, t, T) * len(s) + (1 - a) * F.cross_entropy(s, y), "somme sur le lot"),
         (lambda s, t, y, T, a: a * T**2 * kl(t, s, T) + (1 - a) * F.cross_entropy(s, y), "à l'envers"),
+        (lambda s, t, y, T, a: a * T * kl(s, t, T) + (1 - a) * F.cross_entropy(s, y), "il devrait être T²"),
+        (lambda s, t, y, T, a: (1 - a) * kl(s, t, T) + a * F.cross_entropy(s, y), "Il manque T², et"),
+        (lambda s, t, y, T, a: T**2 * (a * kl(s, t, T) + (1 - a) * F.cross_entropy(s, y)), "multiplie aussi"),
+        (lambda s, t, y, T, a: a * T**2 * kl(s, t, T) + F.cross_entropy(s, y), "1 - alpha devant"),
+        (
+            lambda s, t, y, T, a: a * T**2 * kl(s, t * T, T) + (1 - a) * F.cross_entropy(s, y),
+            "teacher n'est pas adoucie",
+        ),
+        (
+            lambda s, t, y, T, a: a * T**2 * kl(s * T, t, T) + (1 - a) * F.cross_entropy(s, y),
+            "student n'est pas adoucie",
+        ),
+        (
+            lambda s, t, y, T, a: (
+                a * T**2 * F.kl_div((s / T).softmax(-1), (t / T).softmax(-1), reduction="batchmean")
+                + (1 - a) * F.cross_entropy(s, y)
+            ),
+            "log_softmax, non softmax",
+        ),
+        (
+            lambda s, t, y, T, a: (
+                a * T**2 * F.cross_entropy(s / T, (t / T).softmax(-1)) + (1 - a) * F.cross_entropy(s, y)
+            ),
+            "il manque son entropie",
+        ),
+        (lambda s, t, y, T, a: a * T**2 * kl(s, t, T) + (1 - a) * F.cross_entropy(s.softmax(-1), y), "déjà des prob"),
+        (lambda *x: loss(*x).detach(), "aucun gradient"),
+        (lambda s, t, y, T, a: KnowledgeDistillationLoss(T, a)(s, t, y), "rendez son .total"),
     ],
 )
 def test_chaque_erreur_de_l_exercice_b_recoit_son_indice(answer, hint, capsys):

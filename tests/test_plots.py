@@ -8,6 +8,7 @@ import torch
 from kdcourse import (
     MLP,
     bias_sweep,
+    french,
     load_dataset,
     most_uncertain,
     plot_bias_sweep,
@@ -63,4 +64,6 @@ def test_le_balayage_montre_rappel_et_erreur_de_chaque_methode():
         "B": (sweep, tune_bias(sweep), "neutral")
     }, 3)  # fmt: skip
     assert [ax.get_title() for ax in figure.get_axes()] == ["A", "B"]
+    recall = sweep.at(tune_bias(sweep))[0].mean()
+    assert f"A : {french(recall)} %" in figure.get_suptitle()
     np.testing.assert_allclose(figure.get_axes()[0].lines[0].get_ydata(), sweep.recall.mean(0), rtol=1e-5)

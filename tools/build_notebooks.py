@@ -8,6 +8,7 @@ python tools/build_notebooks.py --check    compare seulement le code et la prose
 import argparse
 import hashlib
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,8 @@ def read_source(path: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         digest = hashlib.sha1(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:10]
         seen[digest] = seen.get(digest, 0) + 1
+        if cell.cell_type == "markdown":
+            cell.source = typeset(cell.source)
         cell.id = f"{digest}-{seen[digest]}"
         cell.metadata = nbformat.NotebookNode({k: v for k, v in cell.metadata.items() if k == "tags"})
     notebook.metadata = nbformat.from_dict(
@@ -40,6 +43,17 @@ def read_source(path: Path) -> nbformat.NotebookNode:
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def typeset(text: str) -> str:
+    """Les espaces insécables du français, hors du code, des formules, des liens et des balises."""
+    parts = re.split(r"(```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\]\([^)]*\)|<[^>]*>)", text, flags=re.S)
+    for index in range(0, len(parts), 2):  # un rang sur deux est du texte, l'autre ce qu'on ne touche pas
+        parts[index] = re.sub(r" ([:;?!%»])", "\u00a0\\1", parts[index])
+        parts[index] = re.sub(r"« ", "«\u00a0", parts[index])
+        parts[index] = re.sub(r"(?<=\d) (?=\d{3}\b)", "\u00a0", parts[index])
+    # Après une formule, un mot de code ou une balise, l'espace ouvre le texte qui suit.
+    return "".join(parts)
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
