@@ -114,6 +114,36 @@ class CNN(nn.Module):
         return self.forward_features(images).logits
 
 
+def digits_teacher() -> CNN:
+    """Teacher des chiffres 8×8 : trois étages, 25 978 paramètres."""
+    return CNN(channels=(16, 32, 64))
+
+
+def digits_student() -> MLP:
+    """Student des chiffres 8×8 : deux couches cachées de 32 unités, 3 466 paramètres."""
+    return MLP(hidden=(32, 32))
+
+
+def mnist_teacher() -> MLP:
+    """Teacher 28×28 : deux couches cachées de 1 200 unités, avec dropout (Hinton, Vinyals, Dean 2015, section 3)."""
+    return MLP(784, (1200, 1200), dropout=0.5, input_dropout=0.2)
+
+
+def mnist_student() -> MLP:
+    """Student 28×28 : deux couches cachées de 800 unités, sans régularisation (même source)."""
+    return MLP(784, (800, 800))
+
+
+def color_teacher(classes: int = 10) -> CNN:
+    """Teacher des photos 32×32 : quatre étages de 64 à 512 canaux."""
+    return CNN(in_channels=3, channels=(64, 128, 256, 512), classes=classes, groups=8)
+
+
+def color_student(classes: int = 10) -> CNN:
+    """Student des photos 32×32 : trois étages de 16 à 64 canaux."""
+    return CNN(in_channels=3, channels=(16, 32, 64), classes=classes)
+
+
 def parameter_count(model: nn.Module) -> int:
     """Nombre de paramètres entraînables."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

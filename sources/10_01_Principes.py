@@ -79,27 +79,22 @@ plot_scheme()
 # cachées de 32 unités.
 
 # %% tags=["nbval-check-output"]
-from kdcourse import CNN, MLP, load_dataset, parameter_count
+from kdcourse import digits_student, digits_teacher, load_dataset, parameter_count
 
 digits = load_dataset("digits")
 for name, part in zip(digits._fields, digits):
     print(f"{name:10} {len(part.labels):4} images {tuple(part.images.shape[1:])}")
 
-def make_teacher():
-    return CNN(channels=(16, 32, 64))
-
-def make_student():
-    return MLP(hidden=(32, 32))
-
-print("teacher :", parameter_count(make_teacher()), "paramètres")
-print("student :", parameter_count(make_student()), "paramètres")
+print("teacher :", parameter_count(digits_teacher()), "paramètres")
+print("student :", parameter_count(digits_student()), "paramètres")
+digits_student()
 
 # %%
 import torch
 from kdcourse import error_rate, french, train_one
 
 torch.set_num_threads(1)  # de si petits réseaux ne gagnent rien à deux fils
-teacher = train_one(make_teacher, digits.train, epochs=30)
+teacher = train_one(digits_teacher, digits.train, epochs=30)
 with torch.no_grad():
     teacher_logits = teacher(digits.train.images)
     for name, part in zip(digits._fields, digits):
@@ -190,7 +185,7 @@ def distillation_loss(student, teacher, labels, temperature=4.0, alpha=0.9):
 
 torch.manual_seed(0)
 with torch.no_grad():
-    student_logits = make_student()(digits.train.images)
+    student_logits = digits_student()(digits.train.images)
     arguments = student_logits, teacher_logits, digits.train.labels
     loss = KnowledgeDistillationLoss(temperature=4.0, alpha=0.9)(*arguments)
     torch.testing.assert_close(loss.total, distillation_loss(*arguments))
@@ -206,7 +201,7 @@ print(f"0,9 × {french(loss.distillation, 2)} (teacher, facteur T² compris) et 
 # %%
 def train_by_hand(loss_function, data, teacher_logits, seed, epochs):
     torch.manual_seed(seed)
-    student = make_student()
+    student = digits_student()
     optimizer = torch.optim.Adam(student.parameters(), lr=3e-3)
     shuffle = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
@@ -236,7 +231,7 @@ print("erreur de validation après 50 époques :", french(error), "%")
 from kdcourse import train_many
 
 settings = dict(temperatures=4.0, alphas=0.9, epochs=50)
-four = train_many(make_student, hundred, teacher_logits[:100], seeds=range(4), **settings)
+four = train_many(digits_student, hundred, teacher_logits[:100], seeds=range(4), **settings)
 gap = (four[0](digits.test.images) - by_hand(digits.test.images)).abs().max()
 print(f"plus grand écart entre les logits des deux versions : {gap:.0e}")
 
@@ -261,7 +256,7 @@ errors = {"validation": [], "test": []}
 for size in sizes:
     few, few_logits = digits.train.where(slice(0, size)), teacher_logits[:size]
     students = train_many(
-        make_student, few, few_logits, seeds=seeds * 2, temperatures=4.0,
+        digits_student, few, few_logits, seeds=seeds * 2, temperatures=4.0,
         alphas=[0.0] * 10 + [0.9] * 10, epochs=600 * 100 // max(size, 100),
     )
     for name in errors:  # pour chaque régime : (seul ou distillé, graine)
@@ -321,6 +316,8 @@ plot_curves(
 # largeurs et vingt graines.
 
 # %%
+from kdcourse import MLP
+
 twenty, temperatures = list(range(20)), [1.0, 4.0, 20.0]
 losers = {}
 for width in (4, 32):
@@ -368,7 +365,7 @@ from kdcourse import bias_sweep, tune_bias
 no_three = digits.train.without_class(3)
 three_logits = teacher_logits[digits.train.labels != 3]
 students = train_many(
-    make_student, no_three, three_logits, seeds=twenty * 3,
+    digits_student, no_three, three_logits, seeds=twenty * 3,
     temperatures=[20.0] * 20 + [1.0] * 40, alphas=[1.0] * 40 + [0.0] * 20,
 )
 biases = torch.arange(0, 30.01, 0.25)
@@ -597,7 +594,7 @@ device = best_device()
 many = range(512 if device.type == "cuda" else 16)
 start = time.perf_counter()
 students = train_many(
-    make_student, hundred.to(device), teacher_logits[:100].to(device), seeds=many,
+    digits_student, hundred.to(device), teacher_logits[:100].to(device), seeds=many,
     alphas=0.9, epochs=600,
 )
 errors_gpu = students.errors(digits.test.to(device)).cpu()

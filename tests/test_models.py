@@ -3,14 +3,26 @@
 import pytest
 import torch
 
-from kdcourse import CNN, MLP, parameter_count
+from kdcourse import (
+    CNN,
+    MLP,
+    color_student,
+    color_teacher,
+    digits_student,
+    digits_teacher,
+    mnist_student,
+    mnist_teacher,
+    parameter_count,
+)
 
 BUILDERS = {
-    "mlp 8×8": (lambda: MLP(), (1, 8, 8)),
-    "mlp 28×28": (lambda: MLP(in_features=784, hidden=(100, 50)), (1, 28, 28)),
-    "cnn 8×8": (lambda: CNN(channels=(16, 32, 64)), (1, 8, 8)),
+    "digits_teacher": (digits_teacher, (1, 8, 8)),
+    "digits_student": (digits_student, (1, 8, 8)),
+    "mnist_teacher": (mnist_teacher, (1, 28, 28)),
+    "mnist_student": (mnist_student, (1, 28, 28)),
+    "color_teacher": (lambda: color_teacher(100), (3, 32, 32)),
+    "color_student": (color_student, (3, 32, 32)),
     "cnn 28×28": (lambda: CNN(channels=(8, 16)), (1, 28, 28)),
-    "cnn 32×32 couleur": (lambda: CNN(in_channels=3, channels=(8, 16, 32), classes=100), (3, 32, 32)),
 }
 
 
@@ -33,6 +45,18 @@ def test_chaque_etage_du_cnn_divise_la_taille_par_deux():
 def test_le_nombre_de_parametres_est_celui_du_calcul_a_la_main():
     assert parameter_count(MLP(64, (32, 32), 10)) == (64 * 32 + 32) + (32 * 32 + 32) + (32 * 10 + 10)
     assert parameter_count(CNN(1, (8,), 10)) == 9 * 8 + 2 * 8 + (4 * 8 * 10 + 10)
+
+
+def test_les_tailles_annoncees_sont_les_vraies():
+    assert (parameter_count(digits_teacher()), parameter_count(digits_student())) == (25_978, 3_466)
+
+
+@pytest.mark.parametrize(
+    "teacher, student",
+    [(digits_teacher, digits_student), (mnist_teacher, mnist_student), (color_teacher, color_student)],
+)
+def test_un_student_est_plus_petit_que_son_teacher(teacher, student):
+    assert parameter_count(student()) < parameter_count(teacher())
 
 
 def test_le_dropout_n_agit_qu_a_l_entrainement():
