@@ -199,6 +199,15 @@ def check_levels(student_features, teacher_features, dims: tuple[int, ...], expe
             )
 
 
+def label_loss(logits, labels, logits_name: str) -> Tensor:
+    """Entropie croisée des logits ``(B, C)`` avec les étiquettes ``(B,)``, une fois formes et valeurs vérifiées."""
+    check_floating(logits_name, logits, (2,), "(B, C)")
+    check_labels(labels, logits, logits_name)
+    check_label_values(labels, logits.shape[-1])
+    check_finite(logits_name, logits)
+    return F.cross_entropy(at_least_float32(logits), labels)
+
+
 def hard_loss(student_logits, labels, features: Tensor, features_name: str) -> Tensor:
     """Entropie croisée des modules sans ``teacher_logits``, après vérification des formes et des valeurs."""
     check_floating("student_logits", student_logits, (2,), "(B, C)")
@@ -208,7 +217,4 @@ def hard_loss(student_logits, labels, features: Tensor, features_name: str) -> T
             f"comme {features_name}, de forme {shape_of(features)}."
         )
     check_same_device("student_logits", student_logits, features_name, features)
-    check_labels(labels, student_logits)
-    check_label_values(labels, student_logits.shape[1])
-    check_finite("student_logits", student_logits)
-    return F.cross_entropy(at_least_float32(student_logits), labels)
+    return label_loss(student_logits, labels, "student_logits")

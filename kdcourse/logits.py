@@ -9,12 +9,12 @@ from kdcourse._common import (
     at_least_float32,
     check_alpha,
     check_finite,
-    check_label_values,
     check_labels,
     check_logits_pair,
     check_non_negative,
     check_temperature,
     combine_terms,
+    label_loss,
     shape_of,
 )
 from kdcourse._numerics import same_precision
@@ -154,12 +154,8 @@ class KnowledgeDistillationLoss(nn.Module):
                 dans les logits.
         """
         distillation = kd_loss(student_logits, teacher_logits, self.temperature)
-        check_labels(labels, student_logits)
-        check_label_values(labels, student_logits.shape[-1])
-        check_finite("student_logits", student_logits)
         check_finite("teacher_logits", teacher_logits)
-        hard = F.cross_entropy(at_least_float32(student_logits), labels)
-        return combine_terms(distillation, hard, self.alpha)
+        return combine_terms(distillation, label_loss(student_logits, labels, "student_logits"), self.alpha)
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, alpha={self.alpha}"

@@ -8,16 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdcourse._common import (
-    at_least_float32,
-    check_finite,
-    check_floating,
-    check_label_values,
-    check_labels,
     check_module,
     check_number,
     check_positive_integer,
@@ -99,15 +93,6 @@ def frozen_logits(teacher: nn.Module, images: Tensor) -> Tensor:
     """Logits du teacher, sans graphe, calculés sur son appareil et rendus sur celui des images."""
     device = next((parameter.device for parameter in teacher.parameters()), images.device)
     return teacher(images.to(device)).to(images.device)
-
-
-def label_loss(logits: Tensor, labels: Tensor, logits_name: str = "model(images)") -> Tensor:
-    """Entropie croisée des logits ``(B, C)`` avec les étiquettes ``(B,)``, une fois tout contrôlé."""
-    check_floating(logits_name, logits, (2,), "(B, C)")
-    check_labels(labels, logits, logits_name)
-    check_label_values(labels, logits.shape[-1])
-    check_finite(logits_name, logits)
-    return F.cross_entropy(at_least_float32(logits), labels)
 
 
 def _on_device(batch, device: torch.device) -> list[Tensor]:

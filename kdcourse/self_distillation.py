@@ -23,10 +23,11 @@ from kdcourse._common import (
     check_positive_integer,
     check_temperature,
     combine_terms,
+    label_loss,
     shape_of,
 )
 from kdcourse.logits import KnowledgeDistillationLoss, kd_loss
-from kdcourse.loop import frozen_copy, frozen_logits, label_loss, train_epochs
+from kdcourse.loop import frozen_copy, frozen_logits, train_epochs
 
 
 class SelfDistillation(nn.Module):
@@ -149,7 +150,7 @@ def progressive_self_distillation(
     def loss_of_batch(model, images, labels, *_):
         current_logits = model(images)
         if previous is None:
-            return label_loss(current_logits, labels)
+            return label_loss(current_logits, labels, "model(images)")
         return loss(current_logits, frozen_logits(previous, images), labels, alpha).total
 
     for epoch_loss in train_epochs(model, dataloader, loss_of_batch, epochs, learning_rate):
@@ -228,7 +229,7 @@ def born_again(
 
     def loss_of_batch(student, images, labels, *_):
         if teacher is None:
-            return label_loss(student(images), labels)
+            return label_loss(student(images), labels, "model(images)")
         return loss(student(images), frozen_logits(teacher, images), labels).total
 
     for _ in range(generations):
