@@ -88,6 +88,12 @@ def evaluating(teacher: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits d'un modèle en ``eval``, sans graphe ; il retrouve ensuite son mode."""
+    with evaluating(model):
+        return frozen_logits(model, images)
+
+
 @torch.no_grad()
 def frozen_logits(teacher: nn.Module, images: Tensor) -> Tensor:
     """Logits du teacher, sans graphe, calculés sur son appareil et rendus sur celui des images."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kdcourse.comparison import Interval, french, mean_interval
 from kdcourse.data import Split
+from kdcourse.loop import predict
 
 COLORS = {"teacher": "#0072B2", "student": "#D55E00", "distilled": "#009E73", "neutral": "#6E6E6E"}
 MARKERS = {"teacher": "s", "student": "o", "distilled": "^", "neutral": "D"}
@@ -40,15 +41,19 @@ def comma_axis(*axes) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace(".", ",").replace("-", "−")))
 
 
+def as_picture(image: Tensor) -> np.ndarray:
+    """Une image ``(1, H, W)`` ou ``(3, H, W)`` comme matplotlib l'attend : ``(H, W)`` ou ``(H, W, 3)``."""
+    return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).cpu().numpy()
+
+
 def softened(logits: Tensor, temperature: float) -> Tensor:
     """softmax(z / T) : les probabilités qu'un schéma montre. ``(…, C)`` vers ``(…, C)``."""
     return torch.softmax(logits / temperature, dim=-1)
 
 
-@torch.no_grad()
 def most_uncertain(model: nn.Module, part: Split, count: int = 1) -> Tensor:
     """Indices ``(count,)`` des images où le modèle hésite le plus : ses deux premiers logits se touchent."""
-    best = model(part.images).topk(2, dim=-1).values
+    best = predict(model, part.images).topk(2, dim=-1).values
     return (best[:, 0] - best[:, 1]).argsort()[:count]
 
 
@@ -97,10 +102,9 @@ def plot_prediction(
     model: nn.Module, part: Split, index: int, temperatures: Sequence[float] = (1, 2, 4, 8, 20)
 ) -> Figure:
     """Une image, et ce que le modèle en pense à plusieurs températures, avec l'entropie de chaque prédiction."""
-    with torch.no_grad():
-        logits = model(part.images[index : index + 1])[0].cpu()
+    logits = predict(model, part.images[index : index + 1])[0].cpu()
     figure, axes = _subplots(1, len(temperatures) + 1, figsize=(2 * (len(temperatures) + 1), 2.6))
-    axes[0].imshow(part.images[index, 0].cpu().numpy(), cmap="gray_r")
+    axes[0].imshow(as_picture(part.images[index]), cmap="gray_r")
     axes[0].set_title(f"étiquette : {int(part.labels[index])}")
     axes[0].axis("off")
     for ax, temperature in zip(axes[1:], temperatures, strict=True):
@@ -131,6 +135,10 @@ def plot_paired(
 ) -> Figure:
     """Les deux students de chaque graine, reliés ; à droite, leur différence appariée et son intervalle à 95 %."""
     alone, distilled = (np.array([float(value) for value in values]) for values in (alone, distilled))
+    if alone.shape != distilled.shape:
+        raise ValueError(
+            f"distilled : {len(distilled)} mesures reçues, {len(alone)} attendues, une par graine de alone."
+        )
     gain = mean_interval(alone - distilled)
     figure, (left, right) = _subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 1.3))
     left.plot([0, 1], np.stack([alone, distilled]), color="0.75", lw=1, zorder=0)

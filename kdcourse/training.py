@@ -7,6 +7,7 @@ lots : un test exige les mêmes paramètres à l'arrondi près.
 """
 
 import copy
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from kdcourse._common import (
 from kdcourse.comparison import error_rate
 from kdcourse.data import Split
 from kdcourse.logits import divergence, kd_loss
+from kdcourse.loop import predict
 
 _SMALL_MODEL = 200_000  # paramètres
 _EVALUATION_BATCH = 512  # images par passage à l'évaluation : la mémoire ne dépend pas de la taille du test
@@ -53,6 +55,11 @@ def threads_for(model: nn.Module) -> Iterator[None]:
 
 def initial_model(make_model: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Le modèle que ``make_model`` tire de cette graine, sans toucher au générateur global."""
+    if isinstance(make_model, nn.Module) or not callable(make_model):
+        raise TypeError(
+            f"make_model : {type(make_model).__name__} reçu, une fonction qui construit un modèle attendue, "
+            "digits_student ou lambda: MLP(), par exemple."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make_model()
@@ -94,7 +101,10 @@ def train_one(
     check_temperature(temperature)
     check_alpha(alpha)
     images, labels = data
-    model = initial_model(make_model, seed).to(images.device).train()
+    (seed,) = _check_seeds([seed])
+    model = initial_model(make_model, seed).to(images.device)
+    _check_model(model, data, teacher_logits)
+    model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     shuffle = torch.Generator().manual_seed(seed)
     with threads_for(model):
@@ -189,6 +199,11 @@ def train_many(
     temperatures = _one_per_student("temperatures", temperatures, len(seeds), check_temperature).to(device)
     alphas = _one_per_student("alphas", alphas, len(seeds), check_alpha).to(device)
     models = [initial_model(make_model, seed).to(device) for seed in seeds]
+    _check_model(models[0], data, teacher_logits)
+    if len(list(models[0].named_parameters(remove_duplicate=False))) != len(list(models[0].parameters())):
+        raise ValueError(
+            "make_model : un modèle aux poids partagés reçu, que torch.vmap n'empile pas ; voyez train_one."
+        )
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in models[0].modules()):
         raise ValueError("make_model : un modèle avec BatchNorm reçu, GroupNorm ou LayerNorm attendu (torch.vmap).")
     parameters, buffers = stack_module_state(models)
@@ -241,6 +256,11 @@ def _check_run(data, teacher_logits, epochs, batch_size, learning_rate) -> None:
     if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
         raise TypeError(f"data : {type(data).__name__} reçu, Split(images, labels) attendu.")
     images, labels = data
+    if not images.is_floating_point() or images.dim() < 2 or not len(images):
+        raise TypeError(
+            f"data.images : {images.dtype} {tuple(images.shape)} reçu, un tenseur flottant (N, …) attendu, N ≥ 1 ; "
+            "convertissez par .float() / 255, par exemple."
+        )
     check_labels(labels, images, "data.images")
     check_finite("data.images", images)
     if teacher_logits is not None:
@@ -254,10 +274,22 @@ def _check_run(data, teacher_logits, epochs, batch_size, learning_rate) -> None:
     check_number("learning_rate", learning_rate, 1e-12, 1e3, "un nombre strictement positif")
 
 
+def _check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None) -> None:
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("make_model : un modèle sans paramètre à entraîner reçu, au moins un attendu.")
+    logits = predict(model, data.images[:1])
+    check_floating("make_model()(images)", logits, (2,), "(N, C)")
+    if teacher_logits is not None and teacher_logits.shape[1] != logits.shape[1]:
+        raise ValueError(
+            f"teacher_logits : {teacher_logits.shape[1]} classes reçues, {logits.shape[1]} attendues, celles du modèle."
+        )
+    check_label_values(data.labels, logits.shape[1])
+
+
 def _check_seeds(seeds) -> list[int]:
     try:
-        seeds = [int(seed) for seed in seeds]
-    except (TypeError, ValueError):
+        seeds = [operator.index(seed) for seed in seeds]
+    except TypeError:
         raise TypeError(f"seeds : {seeds!r} reçu, une suite d'entiers attendue, range(10) par exemple.") from None
     if not seeds:
         raise ValueError("seeds : suite vide reçue, au moins une graine attendue.")

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from kdcourse._common import check_number
 from kdcourse.comparison import BiasSweep, french, mean_interval
 from kdcourse.data import Split
-from kdcourse.plots import COLORS, MARKERS, bits, comma_axis, entropy_bits, most_uncertain, softened
+from kdcourse.loop import predict
+from kdcourse.plots import COLORS, MARKERS, as_picture, bits, comma_axis, entropy_bits, most_uncertain, softened
 
 _DPI = 100
 
@@ -132,9 +133,8 @@ class TemperatureExplorer(SliderFigure):
     def __init__(self, teacher: nn.Module, part: Split, count: int = 12):
         order = most_uncertain(teacher, part, len(part.labels))
         chosen = order[torch.linspace(0, len(order) - 1, count).long()]
-        with torch.no_grad():
-            logits = teacher(part.images[chosen]).cpu()
-        images, labels = part.images[chosen, 0].cpu().numpy(), part.labels[chosen].tolist()
+        logits = predict(teacher, part.images[chosen]).cpu()
+        images, labels = [as_picture(image) for image in part.images[chosen]], part.labels[chosen].tolist()
         classes = logits.shape[-1]
         temperatures = np.geomspace(0.5, 32, 37)
 

@@ -67,3 +67,8 @@ def test_le_balayage_montre_rappel_et_erreur_de_chaque_methode():
     recall = sweep.at(tune_bias(sweep))[0].mean()
     assert f"A : {french(recall)} %" in figure.get_suptitle()
     np.testing.assert_allclose(figure.get_axes()[0].lines[0].get_ydata(), sweep.recall.mean(0), rtol=1e-5)
+
+
+def test_une_comparaison_de_graines_inegales_est_refusee():
+    with pytest.raises(ValueError, match="distilled : 4 mesures reçues, 3 attendues"):
+        plot_paired(torch.rand(3), torch.rand(4))

@@ -123,6 +123,7 @@ def test_batchnorm_est_refuse_avec_le_remede(data):
         ({"alphas": [0.1, 0.2, 0.3]}, ValueError, "alphas : 3 valeurs reçues, 2 attendues"),
         ({"seeds": []}, ValueError, "seeds : suite vide"),
         ({"seeds": 3}, TypeError, "seeds : 3 reçu"),
+        ({"seeds": [0.5, 1]}, TypeError, "seeds : .*une suite d'entiers"),
         ({"epochs": 0}, ValueError, "epochs : 0 reçu"),
         ({"batch_size": 1.5}, ValueError, "batch_size : 1.5 reçu"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate : -1.0 reçu"),
@@ -155,3 +156,38 @@ def test_une_etiquette_hors_des_classes_du_teacher_est_refusee(data, teacher_log
     wrong = Split(data.images, data.labels.clone().fill_(10))
     with pytest.raises(ValueError, match="labels : valeur 10 reçue, de 0 à 9"):
         train_one(lambda: MLP(), wrong, teacher_logits, epochs=1)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(64, 64)
+        self.again = self.first
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.head(self.again(self.first(images.flatten(1)).relu()).relu())
+
+
+@pytest.mark.parametrize(
+    "make_model, error, message",
+    [
+        (MLP(), TypeError, "make_model : MLP reçu, une fonction"),
+        (lambda: MLP().requires_grad_(False), ValueError, "make_model : un modèle sans paramètre à entraîner"),
+        (lambda: MLP(classes=5), ValueError, "labels : valeur 9 reçue, de 0 à 4"),
+        (Tied, ValueError, "make_model : un modèle aux poids partagés"),
+    ],
+)
+def test_un_modele_que_le_moteur_ne_peut_entrainer_est_refuse(data, make_model, error, message):
+    with pytest.raises(error, match=message):
+        train_many(make_model, data, seeds=[0], epochs=1)
+
+
+def test_un_student_d_un_autre_nombre_de_classes_que_le_teacher_est_refuse(data, teacher_logits):
+    with pytest.raises(ValueError, match="teacher_logits : 10 classes reçues, 12 attendues"):
+        train_one(lambda: MLP(classes=12), data, teacher_logits, epochs=1)
+
+
+def test_des_images_entieres_sont_refusees_avec_le_remede(data):
+    with pytest.raises(TypeError, match=r"data.images : torch.uint8 .*\.float\(\)"):
+        train_one(lambda: MLP(), Split((255 * data.images).byte(), data.labels), epochs=1)

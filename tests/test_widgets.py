@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kdcourse import MLP, BiasExplorer, TemperatureExplorer, bias_sweep, load_dataset, tune_bias
+from kdcourse import MLP, BiasExplorer, Split, TemperatureExplorer, bias_sweep, color_student, load_dataset, tune_bias
 from kdcourse.widgets import slider, temperature_state
 
 
@@ -123,3 +123,16 @@ def test_le_curseur_de_biais_montre_le_rappel_du_biais_choisi(bias_explorer):
     threes = torch.arange(50) % 10 == 3
     expected = 100 * (logits[:, threes].argmax(-1) == 3).float().mean().item()
     assert heights == pytest.approx([expected], abs=1e-3)
+
+
+def test_un_teacher_en_mode_train_est_vu_en_eval_et_garde_son_mode():
+    teacher = MLP(dropout=0.5)
+    first, second = (TemperatureExplorer(teacher, load_dataset().validation, count=3) for _ in range(2))
+    assert np.array_equal(pixels(first), pixels(second))
+    assert teacher.training
+
+
+def test_une_image_en_couleur_se_montre_en_couleur():
+    photos = Split(torch.rand(4, 3, 32, 32), torch.arange(4))
+    widget = TemperatureExplorer(color_student(), photos, count=2)
+    assert widget.figure.get_axes()[0].images[0].get_array().shape == (32, 32, 3)
