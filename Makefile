@@ -4,6 +4,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+SUITABLE := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
 # Plus longue que la plus lente des cellules sur une machine chargée.
 CELL_TIMEOUT := 300
 
@@ -48,12 +49,12 @@ clean:
 	rm -rf $(VENV)
 
 # Un environnement n'est refait que si pyproject.toml change : ensuite, plus rien ne demande le réseau.
-$(VENV)/.lab: pyproject.toml tools/jupyterlab_overrides.json | $(BIN)/python
+$(VENV)/.lab: pyproject.toml tools/jupyterlab_overrides.json | $(VENV)/.cree
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab]"
 	@$(MAKE) --no-print-directory overrides
 	@touch $@
 
-$(VENV)/.test: pyproject.toml tools/jupyterlab_overrides.json | $(BIN)/python
+$(VENV)/.test: pyproject.toml tools/jupyterlab_overrides.json | $(VENV)/.cree
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab,test]"
 	@$(MAKE) --no-print-directory overrides
 	@touch $@ $(VENV)/.lab
@@ -63,12 +64,16 @@ overrides:
 	@mkdir -p $(VENV)/share/jupyter/lab/settings
 	@cp tools/jupyterlab_overrides.json $(VENV)/share/jupyter/lab/settings/overrides.json
 
-# Le premier Python qui convient : 3.11 à 3.13, avec venv et pip.
-$(BIN)/python:
-	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
-	  $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
-	    && echo "Environnement $(VENV) créé avec $$($$python --version) ; l'installation prend quelques minutes." \
-	    && exec $$python -m venv $(VENV); \
+# Le premier Python qui convient : 3.11 à 3.13, avec venv et pip. Le témoin .cree n'apparaît qu'une fois tout en place :
+# une création interrompue se refait.
+$(VENV)/.cree:
+	@if [ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1; then touch $@; exit 0; fi; \
+	if [ -n "$(PYTHON)" ] && ! "$(PYTHON)" -c $(SUITABLE) >/dev/null 2>&1; then \
+	  echo "PYTHON=$(PYTHON) refusé : un Python 3.11, 3.12 ou 3.13 avec venv est attendu." >&2; exit 1; fi; \
+	for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11 python; do \
+	  "$$python" -c $(SUITABLE) >/dev/null 2>&1 \
+	    && echo "Environnement $(VENV) créé avec $$("$$python" --version) ; l'installation prend quelques minutes." \
+	    && "$$python" -m venv --clear $(VENV) && touch $@ && exit 0; \
 	done; \
 	echo "Aucun Python 3.11, 3.12 ou 3.13 avec venv n'a été trouvé. Installez-en un (Debian, Ubuntu : apt install" \
 	  "python3-venv ; autres : https://www.python.org/downloads/), ou donnez le vôtre : make lab PYTHON=chemin." >&2; exit 1

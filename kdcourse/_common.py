@@ -82,10 +82,18 @@ def check_temperature(temperature) -> None:
     if isinstance(temperature, Tensor):
         if temperature.dim() != 0:
             raise ValueError(f"temperature : forme {shape_of(temperature)} reçue, () attendue, un scalaire.")
+        if not temperature.is_floating_point():
+            raise TypeError(f"temperature : dtype {temperature.dtype} reçu, un dtype flottant attendu.")
         return
     check_number("temperature", temperature, math.ulp(0.0), float("inf"), expected)
     if math.isinf(temperature):
         raise ValueError(f"temperature : {temperature} reçu, {expected} attendu.")
+
+
+def check_module_temperature(temperature) -> None:
+    """La température que garde un module : la valeur d'un tenseur y est vérifiée aussi."""
+    check_temperature(temperature)
+    check_temperature(float(temperature))
 
 
 def check_floating(name: str, tensor, dims: tuple[int, ...], expected_shape: str) -> None:

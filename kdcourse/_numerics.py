@@ -47,13 +47,14 @@ def batch_geometry(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     norms = gram.diagonal()[:, None] + gram.diagonal()
     squares = norms - 2 * gram
     # Sous l'arrondi de la soustraction, une distance n'est que du bruit : les deux exemples sont confondus.
-    squares = torch.where(squares > 64 * torch.finfo(gram.dtype).eps * norms, squares, 0)
+    # (masked_fill, non where : un NaN ne se compare pas, et doit rester visible.)
+    squares = squares.masked_fill(squares <= 64 * torch.finfo(gram.dtype).eps * norms, 0)
     return rows.to(features.dtype), scale.to(features.dtype), gram, squares
 
 
 def inverse_root(squares: Tensor) -> Tensor:
     """1/d, et 0 entre exemples confondus."""
-    return torch.where(squares > 0, squares.rsqrt(), 0)
+    return squares.rsqrt().masked_fill(squares == 0, 0)
 
 
 def relative_distances(squares: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,7 +62,7 @@ def relative_distances(squares: Tensor, dtype: torch.dtype) -> tuple[Tensor, Ten
     distances = squares.to(dtype).sqrt()
     positives = (distances > 0).sum().clamp(min=1)
     mean = distances.sum() / positives
-    mean = torch.where(mean > 0, mean, 1)
+    mean = mean.masked_fill(mean == 0, 1)
     return distances / mean, mean, positives
 
 

@@ -155,10 +155,9 @@ def check(name: str, answer: Callable) -> bool:
 def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
     if not callable(answer):
         return False, f"une fonction est attendue, {type(answer).__name__} reçu."
-    results = []
+    results, gradients = [], []
     for case in exercise.cases:
-        # Des copies : une réponse qui modifie ses entrées ne dérange pas la suite.
-        inputs = [_fresh(value) for value in case]
+        inputs = _inputs_with_gradient(case)
         try:
             result = answer(*inputs)
         except NotImplementedError:
@@ -167,20 +166,21 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             return False, f"la fonction s'arrête sur {type(error).__name__} : {error}"
         if result is None or result is ...:
             return False, "à compléter."
-        if not isinstance(result, Tensor):
+        if not isinstance(result, Tensor) or not result.is_floating_point():
             advice = " ; rendez son .total" if isinstance(result, LossTerms) else ""
-            return False, f"un tenseur est attendu, {type(result).__name__} reçu{advice}."
+            received = result.dtype if isinstance(result, Tensor) else type(result).__name__
+            return False, f"un tenseur flottant est attendu, {received} reçu{advice}."
         expected = exercise.reference(*case)
         if result.shape != expected.shape:
             return False, f"forme {tuple(result.shape)} reçue, {tuple(expected.shape)} attendue."
         results.append(result)
+        gradients.append(_gradient(result, inputs[0]))
     if _same(results, exercise.reference, exercise):
-        if results[0].requires_grad:
+        if results[0].dim() or all(
+            map(_right_gradient, gradients, exercise.cases, [exercise.reference] * len(results))
+        ):
             return True, "juste."
-        return (
-            False,
-            "la valeur est juste, mais aucun gradient ne remonte au student : detach, item ou no_grad de trop ?",
-        )
+        return False, "la valeur est juste, mais pas son gradient pour le student : detach, item ou no_grad de trop ?"
     for hint, mistake in exercise.mistakes.items():
         if _same(results, mistake, exercise):
             return False, f"pas encore. {hint}"
@@ -189,11 +189,26 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
     return False, "pas encore, et ce n'est pas une erreur connue. Relisez la formule terme à terme."
 
 
-def _fresh(value):
-    if not isinstance(value, Tensor):
-        return value
-    # Un gradient est demandé, sur une copie qui n'est pas une feuille : la réponse peut la modifier sur place.
-    return value.clone().requires_grad_().clone() if value.is_floating_point() else value.clone()
+def _inputs_with_gradient(case: tuple) -> list:
+    # Des copies : une réponse peut modifier ses entrées. La première seule, le student, demande un gradient.
+    inputs = [value.clone() if isinstance(value, Tensor) else value for value in case]
+    inputs[0] = inputs[0].requires_grad_().clone()
+    return inputs
+
+
+def _gradient(result: Tensor, entry: Tensor) -> Tensor | None:
+    """Gradient d'une perte pour la première entrée ; rien si elle n'y entre pas, ou si ce n'est pas une perte."""
+    if result.dim() or not result.requires_grad:
+        return None
+    return torch.autograd.grad(result, entry, allow_unused=True)[0]
+
+
+def _right_gradient(gradient: Tensor | None, case: tuple, reference: Callable[..., Tensor]) -> bool:
+    if gradient is None:
+        return False
+    inputs = _inputs_with_gradient(case)
+    expected = _gradient(reference(*inputs), inputs[0])
+    return torch.allclose(gradient.double().cpu(), expected.double(), rtol=1e-3, atol=1e-6)
 
 
 def _same(results: list[Tensor], formula: Callable[..., Tensor], exercise: Exercise) -> bool:

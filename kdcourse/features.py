@@ -52,7 +52,7 @@ def attention_map(features: Tensor) -> Tensor:
 
     Returns:
         ``(B, 1, H, W)``, positive, de norme L2 égale à 1 pour chaque exemple (0 si ses features sont nulles). Ne dépend
-        pas de l'échelle des features.
+        pas de leur échelle, tant que leurs carrés tiennent en float32 (de 1e-18 à 1e18).
 
     Raises:
         TypeError, ValueError: ce qui n'est pas un tenseur flottant à quatre dimensions.

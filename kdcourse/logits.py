@@ -11,6 +11,7 @@ from kdcourse._common import (
     check_finite,
     check_labels,
     check_logits_pair,
+    check_module_temperature,
     check_non_negative,
     check_temperature,
     combine_terms,
@@ -133,7 +134,7 @@ class KnowledgeDistillationLoss(nn.Module):
 
     def __init__(self, temperature: float = 4.0, alpha: float = 0.7):
         super().__init__()
-        check_temperature(temperature)
+        check_module_temperature(temperature)
         check_alpha(alpha)
         self.temperature = temperature
         self.alpha = alpha

@@ -138,7 +138,7 @@ def rkd_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
         # Chaque distance agit par son quotient et par la moyenne ; d'où, au bout, des ressorts entre les exemples :
         # df_i = Σ_j 2 w_ij (f_i - f_j).
         springs = 2 * (slope - (slope * distances).sum() / positives) / (mean * len(rows)) ** 2
-        springs = torch.where(distances > 0, springs / distances, 0)
+        springs = (springs / distances).masked_fill(distances == 0, 0)
         gradient = (springs.sum(1, keepdim=True) * rows - springs @ rows) / scale
     return KnownGradient.apply(student, value.mean(), gradient.view_as(student))
 

@@ -18,10 +18,10 @@ from kdcourse._common import (
     check_label_values,
     check_labels,
     check_module,
+    check_module_temperature,
     check_number,
     check_pair,
     check_positive_integer,
-    check_temperature,
     combine_terms,
     label_loss,
     shape_of,
@@ -43,7 +43,7 @@ class SelfDistillation(nn.Module):
 
     def __init__(self, temperature: float = 4.0):
         super().__init__()
-        check_temperature(temperature)
+        check_module_temperature(temperature)
         self.temperature = temperature
 
     def forward(self, current_logits: Tensor, previous_logits: Tensor, labels: Tensor, alpha: float = 0.5) -> LossTerms:
@@ -107,7 +107,7 @@ def label_smoothing_probabilities(labels: Tensor, classes: int, smoothing: float
     ``ps_kd_loss(logits, 1/C, labels, ε)`` : lisser, c'est apprendre d'un teacher uniforme, de poids ε.
 
     Args:
-        labels: étiquettes, ``(B,)``, int64, de 0 à C - 1.
+        labels: étiquettes, ``(B,)``, int64, de 0 à C - 1 (leur valeur n'est pas vérifiée).
         classes: nombre C de classes.
         smoothing: ε, dans [0, 1] ; à 0 l'étiquette seule, à 1 la loi uniforme.
 
@@ -211,7 +211,7 @@ def born_again(
 ) -> list[Generation]:
     """Entraîne une lignée de réseaux identiques : le premier par les étiquettes, chaque suivant par le précédent.
 
-    Le teacher est une copie figée de la génération précédente ; le student, un réseau neuf. Rend toute la lignée.
+    Le teacher est une copie figée de la génération précédente ; le student, un réseau neuf. Rend la lignée.
 
     Args:
         make_model: fonction sans argument qui construit un réseau *neuf* à chaque appel, sur l'appareil voulu.

@@ -229,8 +229,8 @@ class TensorDistillation:
         """
         check_module("teacher_model", teacher_model)
         check_module("student_model", student_model)
-        if student_model is teacher_model:
-            raise ValueError("student_model : l'objet teacher_model reçu, un autre modèle attendu.")
+        if set(map(id, student_model.parameters())) & set(map(id, teacher_model.parameters())):
+            raise ValueError("student_model : des poids de teacher_model reçus, un modèle aux poids distincts attendu.")
         loss = KnowledgeDistillationLoss(temperature=4.0, alpha=0.7)
 
         def loss_of_batch(student, images, labels, *_):

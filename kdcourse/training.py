@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -141,8 +142,11 @@ class Students:
 
     def __getitem__(self, index: int) -> nn.Module:
         model = copy.deepcopy(self.skeleton).to_empty(device=self.losses.device)
-        state = {name: tensor[index] for name, tensor in (self.parameters | self.buffers).items()}
-        model.load_state_dict(state)
+        with torch.no_grad():  # un par un : load_state_dict ignore les tampons non persistants
+            for name, stacked in self.parameters.items():
+                model.get_parameter(name).copy_(stacked[index])
+            for name, stacked in self.buffers.items():
+                model.get_buffer(name).copy_(stacked[index])
         return model.eval()
 
     @torch.no_grad()
@@ -297,7 +301,9 @@ def _check_seeds(seeds) -> list[int]:
 
 
 def _one_per_student(name: str, values, students: int, check) -> Tensor:
-    values = values.tolist() if isinstance(values, Tensor) else values
+    values = values.tolist() if isinstance(values, Tensor | np.ndarray | np.generic) else values
+    if not isinstance(values, (int, float, Sequence)):
+        raise TypeError(f"{name} : {type(values).__name__} reçu, un nombre ou une suite de nombres attendu.")
     values = [values] * students if isinstance(values, (int, float)) else list(values)
     if len(values) != students:
         raise ValueError(f"{name} : {len(values)} valeurs reçues, {students} attendues, une par graine (ou un nombre).")

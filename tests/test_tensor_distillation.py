@@ -92,7 +92,7 @@ REFUSALS = {
     "teacher_model : NoneType reçu, un modèle": lambda: distill(None, linear(), []),
     "teacher_model : type reçu, un modèle": lambda: TensorDistillation.compress_teacher_with_tensor_train(nn.Linear),
     "student_model : str reçu, un modèle": lambda: distill(linear(), "student", []),
-    "student_model : l'objet teacher_model reçu, un autre modèle attendu": lambda: distill(SAME, SAME, []),
+    "student_model : des poids de teacher_model reçus": lambda: distill(SAME, SAME, []),
     "dataloader : aucun lot reçu": lambda: distill(linear(), linear(), []),
     "epochs : 0 reçu": lambda: distill(linear(), linear(), loader(*data()), epochs=0),
     "teacher_logits : forme (4, 5) reçue, (4, 3) attendue": lambda: distill(nn.Linear(4, 5), linear(), loader(*data())),
