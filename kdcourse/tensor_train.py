@@ -148,11 +148,16 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
         raise ValueError(f"conv : {conv!r} reçu, 'tucker2' ou None attendu.")
     compressed = copy.deepcopy(model)
     owners = Counter(id(weight) for module in compressed.modules() for weight in module.parameters(recurse=False))
+    # Le chemin rapide d'un nn.TransformerEncoderLayer lit les poids de ses couches sans les appeler.
+    blocks = [module for module in compressed.modules() if isinstance(module, nn.TransformerEncoderLayer)]
+    bypassed = {layer for block in blocks for layer in block.modules()}
     replacements, rows = {}, []
     for name, layer in compressed.named_modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             shared = any(owners[id(weight)] > 1 for weight in layer.parameters())
             new, reason = _compress_layer(layer, rank, conv, shared)
+            if layer in bypassed:
+                new, reason = None, "lue directement par nn.TransformerEncoderLayer"
             rows.append(_report_row(name, layer, new, reason))
             if new is not None:
                 replacements[layer] = new

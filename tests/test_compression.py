@@ -278,3 +278,11 @@ REFUSALS = {
 def test_la_compression_refuse_et_dit_pourquoi(message):
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         REFUSALS[message]()
+
+
+def test_les_couches_d_un_transformer_sont_gardees_et_il_tourne_en_eval():
+    model = nn.TransformerEncoderLayer(64, 4, 512, batch_first=True).eval()
+    compressed = convert_to_tensor_train(model, 2)
+    inputs = torch.randn(2, 5, 64)
+    torch.testing.assert_close(compressed(inputs), model(inputs))
+    assert "lue directement par nn.TransformerEncoderLayer" in str(compressed.compression_report)

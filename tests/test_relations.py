@@ -440,3 +440,11 @@ def test_une_derivee_seconde_leve_au_lieu_d_etre_fausse(loss):
     (gradient,) = torch.autograd.grad(loss(student, teacher), student, create_graph=True)
     with pytest.raises(RuntimeError, match="se dérive une fois, pas deux"):
         (gradient.square().sum() + student.square().sum()).backward()
+
+
+@LOSSES
+def test_un_nan_reste_visible_dans_la_perte(loss):
+    student, teacher = pair(5, 3)
+    student = student.detach().clone()
+    student[0, 0] = float("nan")
+    assert loss(student, teacher).isnan()
