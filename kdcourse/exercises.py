@@ -177,7 +177,7 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         gradients.append(_gradient(result, inputs[0]))
     if _same(results, exercise.reference, exercise):
         if results[0].dim() or all(
-            map(_right_gradient, gradients, exercise.cases, [exercise.reference] * len(results))
+            _right_gradient(*pair, exercise.reference) for pair in zip(gradients, exercise.cases, strict=True)
         ):
             return True, "juste."
         return False, "la valeur est juste, mais pas son gradient pour le student : detach, item ou no_grad de trop ?"
