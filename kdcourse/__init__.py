@@ -52,17 +52,16 @@ _MODULES = {
     "training": ["Students", "train_many", "train_one"],
     "comparison": ["Interval", "bias_sweep", "error_rate", "french", "markdown_table", "mean_interval", "tune_bias"],
     "environment": ["best_device", "describe_environment"],
-    "exercises": ["check"],
-    "plots": [
+    "exercises.checking": ["check"],
+    "plots.common": ["plot_curves", "plot_paired"],
+    "plots.principles": [
         "most_uncertain",
         "plot_bias_sweep",
-        "plot_curves",
         "plot_field_map",
-        "plot_paired",
         "plot_prediction",
         "plot_scheme",
     ],
-    "widgets": ["BiasExplorer", "TemperatureExplorer"],
+    "widgets.principles": ["BiasExplorer", "TemperatureExplorer"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}
 __all__ = sorted(_MODULE_OF)

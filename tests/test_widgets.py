@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from kdcourse import MLP, BiasExplorer, Split, TemperatureExplorer, bias_sweep, color_student, load_dataset, tune_bias
-from kdcourse.widgets import slider, temperature_state
+from kdcourse.widgets.principles import temperature_state
+from kdcourse.widgets.slider_figure import slider
 
 
 def pixels(widget):

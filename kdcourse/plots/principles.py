@@ -1,49 +1,18 @@
-"""Les figures du cours. Chacune rend sa ``Figure`` ; un titre qui porte un nombre le calcule.
-
-Les trois rôles ont chacun leur couleur et leur forme, les mêmes dans les six chapitres (palette d'Okabe et Ito, lisible
-par les daltoniens).
-"""
+"""Les figures de 10.1."""
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import FuncFormatter
 from torch import Tensor, nn
 
-from kdcourse.comparison import Interval, french, mean_interval
+from kdcourse.comparison import french, mean_interval
 from kdcourse.data import Split
 from kdcourse.loop import predict
-
-COLORS = {"teacher": "#0072B2", "student": "#D55E00", "distilled": "#009E73", "neutral": "#6E6E6E"}
-MARKERS = {"teacher": "s", "student": "o", "distilled": "^", "neutral": "D"}
-_STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "font.size": 10}
-
-
-def _subplots(*args, **kwargs):
-    with plt.rc_context(_STYLE):
-        return plt.subplots(*args, layout="constrained", **kwargs)
-
-
-def _done(figure: Figure) -> Figure:
-    """Ferme la figure pour pyplot : un notebook l'affiche une fois, comme valeur de la cellule, et non deux."""
-    plt.close(figure)
-    return figure
-
-
-def comma_axis(*axes) -> None:
-    """Met la virgule décimale aux graduations."""
-    for axis in axes:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace(".", ",").replace("-", "−")))
-
-
-def as_picture(image: Tensor) -> np.ndarray:
-    """Une image ``(1, H, W)`` ou ``(3, H, W)`` comme matplotlib l'attend : ``(H, W)`` ou ``(H, W, 3)``."""
-    return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).cpu().numpy()
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, subplots
 
 
 def softened(logits: Tensor, temperature: float) -> Tensor:
@@ -59,7 +28,7 @@ def most_uncertain(model: nn.Module, part: Split, count: int = 1) -> Tensor:
 
 def plot_scheme() -> Figure:
     """Le schéma de la distillation, avec la bonne perte : l'entropie croisée compare le student aux étiquettes."""
-    figure, ax = _subplots(figsize=(9, 3.6))
+    figure, ax = subplots(figsize=(9, 3.6))
     ax.set(xlim=(0, 100), ylim=(0, 42))
     ax.axis("off")
 
@@ -95,7 +64,7 @@ def plot_scheme() -> Figure:
     ax.plot([28.5, 28.5, 84, 84], [1.2, -1.5, -1.5, 0.2], color=COLORS["neutral"], lw=1.6, clip_on=False)
     ax.plot(84, 0.6, "^", color=COLORS["neutral"], ms=7, clip_on=False)
     ax.set_title("Le teacher guide le student ; l'étiquette, elle, se compare au student, jamais au teacher")
-    return _done(figure)
+    return finished(figure)
 
 
 def plot_prediction(
@@ -103,7 +72,7 @@ def plot_prediction(
 ) -> Figure:
     """Une image, et ce que le modèle en pense à plusieurs températures, avec l'entropie de chaque prédiction."""
     logits = predict(model, part.images[index : index + 1])[0].cpu()
-    figure, axes = _subplots(1, len(temperatures) + 1, figsize=(2 * (len(temperatures) + 1), 2.6))
+    figure, axes = subplots(1, len(temperatures) + 1, figsize=(2 * (len(temperatures) + 1), 2.6))
     axes[0].imshow(as_picture(part.images[index]), cmap="gray_r")
     axes[0].set_title(f"étiquette : {int(part.labels[index])}")
     axes[0].axis("off")
@@ -117,7 +86,7 @@ def plot_prediction(
         if ax is not axes[1]:
             ax.set_yticklabels([])
     axes[1].set_ylabel("probabilité")
-    return _done(figure)
+    return finished(figure)
 
 
 def bits(entropy: float) -> str:
@@ -130,91 +99,9 @@ def entropy_bits(probabilities: Tensor) -> float:
     return float(torch.special.entr(probabilities).sum() / np.log(2))
 
 
-def plot_paired(
-    alone: Tensor, distilled: Tensor, names: tuple[str, str] = ("seul", "distillé"), unit: str = "erreur de test (%)"
-) -> Figure:
-    """Les deux students de chaque graine, reliés ; à droite, leur différence appariée et son intervalle à 95 %."""
-    alone, distilled = (np.array([float(value) for value in values]) for values in (alone, distilled))
-    if alone.shape != distilled.shape:
-        raise ValueError(
-            f"distilled : {len(distilled)} mesures reçues, {len(alone)} attendues, une par graine de alone."
-        )
-    gain = mean_interval(alone - distilled)
-    figure, (left, right) = _subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 1.3))
-    left.plot([0, 1], np.stack([alone, distilled]), color="0.75", lw=1, zorder=0)
-    for x, values, role in ((0, alone, "student"), (1, distilled, "distilled")):
-        interval = mean_interval(values)
-        left.plot(np.full(len(values), x), values, MARKERS[role], color=COLORS[role], alpha=0.6)
-        offset = x + (0.12 if x else -0.12)
-        _error_bar(left, offset, interval, role)
-        left.annotate(
-            french(interval.mean), (offset, interval.mean), xytext=(28 if x else -28, 0), textcoords="offset points",
-            ha="center", va="center", color=COLORS[role], weight="bold",
-        )  # fmt: skip
-    left.set(xticks=[0, 1], xticklabels=names, xlim=(-0.5, 1.5), ylabel=unit)
-    left.set_ylim(bottom=0)
-    right.axhline(0, color="0.4", lw=1)
-    right.plot(np.zeros(len(alone)), alone - distilled, ".", color="0.6")
-    _error_bar(right, 0.15, gain, "distilled")
-    right.set(xticks=[], xlim=(-0.5, 0.6), ylabel="différence appariée (points)")
-    right.set_title("barre : intervalle à 95 %", fontsize=9)
-    comma_axis(left.yaxis, right.yaxis)
-    verdict = (
-        f"Distillé, le student gagne {french(gain.mean)} points" if gain.low > 0
-        else f"Distillé, le student perd {french(-gain.mean)} points" if gain.high < 0
-        else "Pas de différence que ces graines établissent"
-    )  # fmt: skip
-    figure.suptitle(f"{verdict} ({len(alone)} graines, intervalle {_bounds(gain)})", fontsize=11)
-    return _done(figure)
-
-
-def _error_bar(ax, x: float, interval: Interval, role: str) -> None:
-    ax.errorbar(
-        x, interval.mean, yerr=[[interval.mean - interval.low], [interval.high - interval.mean]],
-        fmt=MARKERS[role], color=COLORS[role], capsize=4, lw=2,
-    )  # fmt: skip
-
-
-def _bounds(interval: Interval) -> str:
-    return f"[{french(interval.low)} ; {french(interval.high)}]"
-
-
-def plot_curves(
-    x: Sequence[float],
-    curves: Mapping[str, tuple[Tensor, str]],
-    xlabel: str,
-    ylabel: str,
-    title: str,
-    log: bool = False,
-    ax=None,
-) -> Figure:
-    """Des moyennes sur les graines et leur bande à 95 %.
-
-    Args:
-        x: abscisses, ``(n,)``.
-        curves: nom → (mesures ``(n, graines)``, rôle de ``COLORS``).
-    """
-    figure, ax = (ax.figure, ax) if ax is not None else _subplots(figsize=(7, 3.6))
-    for name, (values, role) in curves.items():
-        intervals = [mean_interval(row) for row in values]
-        ax.plot(x, [i.mean for i in intervals], MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
-        ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=COLORS[role], alpha=0.2, lw=0)
-    if log:
-        ax.set_xscale("log")
-        ax.set_xticks(x, [f"{value:g}" for value in x])
-        ax.minorticks_off()
-    else:
-        comma_axis(ax.xaxis)
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    ax.set_ylim(bottom=0)
-    comma_axis(ax.yaxis)
-    ax.legend(frameon=False, title="bande : intervalle à 95 %", title_fontsize=8)
-    return _done(figure)
-
-
 def plot_field_map() -> Figure:
     """La carte du domaine : ce que chaque famille de méthodes compare, et le chapitre qui la mesure."""
-    figure, ax = _subplots(figsize=(9, 3.9))
+    figure, ax = subplots(figsize=(9, 3.9))
     ax.set(xlim=(0, 100), ylim=(0, 44))
     ax.axis("off")
     columns = [(6, "image"), (30, "cartes\nintermédiaires"), (54, "embedding"), (78, "logits")]
@@ -240,7 +127,7 @@ def plot_field_map() -> Figure:
     )
     ax.text(13.5, 21.7, others, ha="center", va="center", fontsize=9)
     ax.set_title("Cinq façons de guider un student : ce que l'on compare change, l'idée reste")
-    return _done(figure)
+    return finished(figure)
 
 
 def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> Figure:
@@ -251,7 +138,7 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
         sweeps: nom → (``BiasSweep`` de mesures ``(S, n)``, indices des biais réglés ``(S,)``, rôle de ``COLORS``).
         label: la classe.
     """
-    figure, axes = _subplots(1, len(sweeps), figsize=(9.5, 3.4), sharey=True)
+    figure, axes = subplots(1, len(sweeps), figsize=(9.5, 3.4), sharey=True)
     biases = np.asarray(biases.tolist())
     for ax, (name, (sweep, tuned, role)) in zip(axes, sweeps.items(), strict=True):
         for values, line in ((sweep.recall, "-"), (sweep.error, "--")):
@@ -273,4 +160,4 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
     axes[0].set_ylabel(f"rappel des {label}, erreur globale (%)")
     recalls = " ; ".join(f"{name} : {french(s.at(tuned)[0].mean())} %" for name, (s, tuned, _) in sweeps.items())
     figure.suptitle(f"Rappel des {label} au biais réglé. {recalls} (bandes : 95 %)", fontsize=10)
-    return _done(figure)
+    return finished(figure)

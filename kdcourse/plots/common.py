@@ -1,0 +1,123 @@
+"""Ce que toutes les figures du cours partagent : les couleurs, les formes, la virgule, et deux figures d'usage général.
+
+Chacune rend sa ``Figure`` ; un titre qui porte un nombre le calcule. Les trois rôles ont chacun leur couleur et leur
+forme, les mêmes dans les six chapitres (palette d'Okabe et Ito, lisible par les daltoniens).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from torch import Tensor
+
+from kdcourse.comparison import Interval, french, mean_interval
+
+COLORS = {"teacher": "#0072B2", "student": "#D55E00", "distilled": "#009E73", "neutral": "#6E6E6E"}
+MARKERS = {"teacher": "s", "student": "o", "distilled": "^", "neutral": "D"}
+_STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "font.size": 10}
+
+
+def subplots(*args, **kwargs):
+    with plt.rc_context(_STYLE):
+        return plt.subplots(*args, layout="constrained", **kwargs)
+
+
+def finished(figure: Figure) -> Figure:
+    """Ferme la figure pour pyplot : un notebook l'affiche une fois, comme valeur de la cellule, et non deux."""
+    plt.close(figure)
+    return figure
+
+
+def comma_axis(*axes) -> None:
+    """Met la virgule décimale aux graduations."""
+    for axis in axes:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace(".", ",").replace("-", "−")))
+
+
+def as_picture(image: Tensor) -> np.ndarray:
+    """Une image ``(1, H, W)`` ou ``(3, H, W)`` comme matplotlib l'attend : ``(H, W)`` ou ``(H, W, 3)``."""
+    return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).cpu().numpy()
+
+
+def plot_paired(
+    alone: Tensor, distilled: Tensor, names: tuple[str, str] = ("seul", "distillé"), unit: str = "erreur de test (%)"
+) -> Figure:
+    """Les deux students de chaque graine, reliés ; à droite, leur différence appariée et son intervalle à 95 %."""
+    alone, distilled = (np.array([float(value) for value in values]) for values in (alone, distilled))
+    if alone.shape != distilled.shape:
+        raise ValueError(
+            f"distilled : {len(distilled)} mesures reçues, {len(alone)} attendues, une par graine de alone."
+        )
+    gain = mean_interval(alone - distilled)
+    figure, (left, right) = subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 1.3))
+    left.plot([0, 1], np.stack([alone, distilled]), color="0.75", lw=1, zorder=0)
+    for x, values, role in ((0, alone, "student"), (1, distilled, "distilled")):
+        interval = mean_interval(values)
+        left.plot(np.full(len(values), x), values, MARKERS[role], color=COLORS[role], alpha=0.6)
+        offset = x + (0.12 if x else -0.12)
+        error_bar(left, offset, interval, role)
+        left.annotate(
+            french(interval.mean), (offset, interval.mean), xytext=(28 if x else -28, 0), textcoords="offset points",
+            ha="center", va="center", color=COLORS[role], weight="bold",
+        )  # fmt: skip
+    left.set(xticks=[0, 1], xticklabels=names, xlim=(-0.5, 1.5), ylabel=unit)
+    left.set_ylim(bottom=0)
+    right.axhline(0, color="0.4", lw=1)
+    right.plot(np.zeros(len(alone)), alone - distilled, ".", color="0.6")
+    error_bar(right, 0.15, gain, "distilled")
+    right.set(xticks=[], xlim=(-0.5, 0.6), ylabel="différence appariée (points)")
+    right.set_title("barre : intervalle à 95 %", fontsize=9)
+    comma_axis(left.yaxis, right.yaxis)
+    verdict = (
+        f"Distillé, le student gagne {french(gain.mean)} points" if gain.low > 0
+        else f"Distillé, le student perd {french(-gain.mean)} points" if gain.high < 0
+        else "Pas de différence que ces graines établissent"
+    )  # fmt: skip
+    figure.suptitle(f"{verdict} ({len(alone)} graines, intervalle {bounds(gain)})", fontsize=11)
+    return finished(figure)
+
+
+def error_bar(ax, x: float, interval: Interval, role: str) -> None:
+    ax.errorbar(
+        x, interval.mean, yerr=[[interval.mean - interval.low], [interval.high - interval.mean]],
+        fmt=MARKERS[role], color=COLORS[role], capsize=4, lw=2,
+    )  # fmt: skip
+
+
+def bounds(interval: Interval) -> str:
+    return f"[{french(interval.low)} ; {french(interval.high)}]"
+
+
+def plot_curves(
+    x: Sequence[float],
+    curves: Mapping[str, tuple[Tensor, str]],
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    log: bool = False,
+    ax=None,
+) -> Figure:
+    """Des moyennes sur les graines et leur bande à 95 %.
+
+    Args:
+        x: abscisses, ``(n,)``.
+        curves: nom → (mesures ``(n, graines)``, rôle de ``COLORS``).
+    """
+    figure, ax = (ax.figure, ax) if ax is not None else subplots(figsize=(7, 3.6))
+    for name, (values, role) in curves.items():
+        intervals = [mean_interval(row) for row in values]
+        ax.plot(x, [i.mean for i in intervals], MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
+        ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=COLORS[role], alpha=0.2, lw=0)
+    if log:
+        ax.set_xscale("log")
+        ax.set_xticks(x, [f"{value:g}" for value in x])
+        ax.minorticks_off()
+    else:
+        comma_axis(ax.xaxis)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.set_ylim(bottom=0)
+    comma_axis(ax.yaxis)
+    ax.legend(frameon=False, title="bande : intervalle à 95 %", title_fontsize=8)
+    return finished(figure)
