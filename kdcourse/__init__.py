@@ -40,6 +40,7 @@ _MODULES = {
     "data": ["Dataset", "Split", "load_dataset"],
     "models": [
         "CNN",
+        "Features",
         "MLP",
         "color_student",
         "color_teacher",
@@ -48,6 +49,7 @@ _MODULES = {
         "mnist_student",
         "mnist_teacher",
         "parameter_count",
+        "predict_features",
     ],
     "training": ["Students", "train_many", "train_one"],
     "comparison": ["Interval", "bias_sweep", "error_rate", "french", "markdown_table", "mean_interval", "tune_bias"],

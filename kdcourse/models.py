@@ -7,10 +7,12 @@ logits en un seul passage. Aucune n'emploie BatchNorm : ses statistiques courant
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse._common import check_number, shape_of
+from kdcourse.loop import evaluating
 
 
 class Features(NamedTuple):
@@ -142,6 +144,13 @@ def color_teacher(classes: int = 10) -> CNN:
 def color_student(classes: int = 10) -> CNN:
     """Student des photos 32×32 : trois étages de 16 à 64 canaux."""
     return CNN(in_channels=3, channels=(16, 32, 64), classes=classes)
+
+
+@torch.no_grad()
+def predict_features(model: nn.Module, images: Tensor) -> Features:
+    """Cartes, embedding et logits d'un modèle en ``eval``, sans graphe ; il retrouve ensuite son mode."""
+    with evaluating(model):
+        return model.forward_features(images)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -7,32 +7,32 @@ lots : un test exige les mêmes paramètres à l'arrondi près.
 """
 
 import copy
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from tqdm.auto import tqdm
 
-from kdcourse._common import (
-    check_alpha,
-    check_finite,
-    check_floating,
-    check_label_values,
-    check_labels,
-    check_number,
-    check_temperature,
-    combine_terms,
+from kdcourse._common import check_alpha, check_temperature, combine_terms
+from kdcourse._training_checks import (
+    check_model,
+    check_run,
+    check_seeds,
+    check_stackable,
+    check_teacher,
+    one_per_student,
 )
 from kdcourse.comparison import error_rate
 from kdcourse.data import Split
 from kdcourse.logits import divergence, kd_loss
-from kdcourse.loop import predict
+from kdcourse.models import Features
+
+Distillation = Callable[[Features, Features], Tensor]
+"""Une perte entre les features d'un student et celles du teacher, ``(B, …)`` toutes deux : un scalaire."""
 
 _SMALL_MODEL = 200_000  # paramètres
 _EVALUATION_BATCH = 512  # images par passage à l'évaluation : la mémoire ne dépend pas de la taille du test
@@ -73,6 +73,8 @@ def train_one(
     *,
     temperature: float = 4.0,
     alpha: float = 0.7,
+    distillation: Distillation | None = None,
+    teacher_features: Features | None = None,
     seed: int = 0,
     epochs: int = 60,
     batch_size: int = 100,
@@ -85,8 +87,11 @@ def train_one(
         data: images ``(N, …)`` et étiquettes ``(N,)``.
         teacher_logits: logits du teacher sur ``data``, ``(N, C)`` ; sans eux, les étiquettes seules (T et alpha ne
             servent alors pas).
-        temperature: T > 0 de la distillation.
+        temperature: T > 0 de la distillation des logits.
         alpha: poids de la distillation, dans [0, 1].
+        distillation: une autre perte que celle des logits, ``distillation(student, teacher)`` sur deux ``Features``
+            d'un même lot ; elle remplace ``teacher_logits`` et T, et demande ``teacher_features``.
+        teacher_features: ce que ``predict_features(teacher, data.images)`` rend, N exemples.
         seed: graine des poids initiaux et de l'ordre des lots.
         epochs: passages sur les données.
         batch_size: exemples par lot ; le dernier lot peut être plus petit.
@@ -98,23 +103,31 @@ def train_one(
     Raises:
         TypeError, ValueError: argument hors de son domaine, nommé dans le message.
     """
-    _check_run(data, teacher_logits, epochs, batch_size, learning_rate)
+    check_run(data, epochs, batch_size, learning_rate)
+    check_teacher(data, teacher_logits, distillation, teacher_features)
     check_temperature(temperature)
     check_alpha(alpha)
     images, labels = data
-    (seed,) = _check_seeds([seed])
+    (seed,) = check_seeds([seed])
     model = initial_model(make_model, seed).to(images.device)
-    _check_model(model, data, teacher_logits)
+    check_model(model, data, teacher_logits, distillation)
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     shuffle = torch.Generator().manual_seed(seed)
     with threads_for(model):
         for _ in tqdm(range(epochs), desc="Entraînement", unit="époque", leave=False, delay=1):
             for batch in torch.randperm(len(labels), generator=shuffle).to(images.device).split(batch_size):
-                student_logits = model(images[batch])
-                loss = F.cross_entropy(student_logits, labels[batch])
-                if teacher_logits is not None:
-                    loss = alpha * kd_loss(student_logits, teacher_logits[batch], temperature) + (1 - alpha) * loss
+                if distillation is not None:
+                    student = model.forward_features(images[batch])
+                    hard = F.cross_entropy(student.logits, labels[batch])
+                    guide = distillation(student, take(teacher_features, batch))
+                    loss = combine_terms(guide, hard, alpha).total
+                else:
+                    student_logits = model(images[batch])
+                    loss = F.cross_entropy(student_logits, labels[batch])
+                    if teacher_logits is not None:
+                        guide = kd_loss(student_logits, teacher_logits[batch], temperature)
+                        loss = combine_terms(guide, loss, alpha).total
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -136,6 +149,8 @@ class Students:
     alphas: Tensor
     losses: Tensor
     """Perte moyenne de chaque époque, ``(S, époques)``."""
+    validation_errors: Tensor | None = None
+    """Erreur de validation en % de chaque époque, ``(S, époques)``, si ``train_many`` reçoit ``validation``."""
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -153,12 +168,7 @@ class Students:
     def logits(self, images: Tensor) -> Tensor:
         """Logits ``(S, N, C)`` des S modèles sur les mêmes images ``(N, …)``."""
 
-        def one(parameters, buffers, images):
-            return functional_call(self.skeleton, (parameters, buffers), (images,))
-
-        forward = torch.vmap(one, in_dims=(0, 0, None))
-        parts = [forward(self.parameters, self.buffers, part) for part in images.split(_EVALUATION_BATCH)]
-        return torch.cat(parts, dim=1)
+        return _logits_of_all(self.skeleton, self.parameters, self.buffers, images)
 
     def errors(self, data: Split) -> Tensor:
         """Taux d'erreur en % de chaque modèle, ``(S,)``."""
@@ -173,6 +183,9 @@ def train_many(
     seeds: Sequence[int],
     temperatures: float | Sequence[float] = 4.0,
     alphas: float | Sequence[float] = 0.7,
+    distillation: Distillation | None = None,
+    teacher_features: Features | None = None,
+    validation: Split | None = None,
     epochs: int = 60,
     batch_size: int = 100,
     learning_rate: float = 3e-3,
@@ -185,10 +198,12 @@ def train_many(
 
     Args:
         make_model: fonction sans argument qui construit un student ; GroupNorm ou LayerNorm, pas BatchNorm.
-        data, teacher_logits, epochs, batch_size, learning_rate: comme pour ``train_one``, communs à tous.
+        data, teacher_logits, distillation, teacher_features, epochs, batch_size, learning_rate: comme pour
+            ``train_one``, communs à tous.
         seeds: une graine par student ; leur nombre S est celui des students.
         temperatures: T > 0, un nombre pour tous ou S nombres.
         alphas: poids de la distillation dans [0, 1], un nombre pour tous ou S nombres.
+        validation: si elle est donnée, l'erreur de chaque student y est mesurée à la fin de chaque époque.
 
     Returns:
         ``Students``, dans l'ordre de ``seeds``.
@@ -196,116 +211,103 @@ def train_many(
     Raises:
         TypeError, ValueError: argument hors de son domaine, nommé dans le message ; modèle avec BatchNorm.
     """
-    _check_run(data, teacher_logits, epochs, batch_size, learning_rate)
+    check_run(data, epochs, batch_size, learning_rate)
+    check_teacher(data, teacher_logits, distillation, teacher_features)
     images, labels = data
     device = images.device
-    seeds = _check_seeds(seeds)
-    temperatures = _one_per_student("temperatures", temperatures, len(seeds), check_temperature).to(device)
-    alphas = _one_per_student("alphas", alphas, len(seeds), check_alpha).to(device)
+    seeds = check_seeds(seeds)
+    temperatures = one_per_student("temperatures", temperatures, len(seeds), check_temperature).to(device)
+    alphas = one_per_student("alphas", alphas, len(seeds), check_alpha).to(device)
     models = [initial_model(make_model, seed).to(device) for seed in seeds]
-    _check_model(models[0], data, teacher_logits)
-    if len(list(models[0].named_parameters(remove_duplicate=False))) != len(list(models[0].parameters())):
-        raise ValueError(
-            "make_model : un modèle aux poids partagés reçu, que torch.vmap n'empile pas ; voyez train_one."
-        )
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in models[0].modules()):
-        raise ValueError("make_model : un modèle avec BatchNorm reçu, GroupNorm ou LayerNorm attendu (torch.vmap).")
+    check_model(models[0], data, teacher_logits, distillation)
+    check_stackable(models[0])
     parameters, buffers = stack_module_state(models)
     skeleton = copy.deepcopy(models[0]).to("meta").train()
     optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate, fused=True)
+    guided = _Guided(skeleton, distillation) if distillation is not None else skeleton
 
-    def forward_one(parameters, buffers, images):
-        return functional_call(skeleton, (parameters, buffers), (images,))
+    def forward_one(parameters, buffers, *inputs):
+        if distillation is not None:  # functional_call ne connaît que forward : _Guided y met forward_features
+            parameters, buffers = ({f"model.{k}": v for k, v in d.items()} for d in (parameters, buffers))
+        return functional_call(guided, (parameters, buffers), inputs)
 
     forward = torch.vmap(forward_one, randomness="different")
     shuffles = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
-    history = []
+    losses, validation_errors = [], []
     with threads_for(skeleton):
         for _ in tqdm(range(epochs), desc=f"{len(seeds)} students", unit="époque", leave=False, delay=1):
             orders = {seed: torch.randperm(len(labels), generator=shuffle) for seed, shuffle in shuffles.items()}
             order = torch.stack([orders[seed] for seed in seeds]).to(device)
             epoch_loss = torch.zeros(len(seeds), device=device)
             for batch in order.split(batch_size, dim=1):
-                logits = forward(parameters, buffers, _take(images, batch))
-                targets = None if teacher_logits is None else _take(teacher_logits, batch)
-                losses = _losses_of_all(logits, targets, labels[batch], temperatures, alphas)
+                if distillation is not None:
+                    logits, guides = forward(parameters, buffers, take(images, batch), take(teacher_features, batch))
+                    batch_losses = combine_terms(
+                        guides, _hard_of_all(_classes_first(logits), labels[batch]), alphas
+                    ).total
+                else:
+                    logits = forward(parameters, buffers, take(images, batch))
+                    targets = None if teacher_logits is None else _classes_first(take(teacher_logits, batch))
+                    batch_losses = _losses_of_all(_classes_first(logits), targets, labels[batch], temperatures, alphas)
                 optimizer.zero_grad()
-                losses.sum().backward()  # le gradient de chaque student ne dépend que de sa propre perte
+                batch_losses.sum().backward()  # le gradient de chaque student ne dépend que de sa propre perte
                 optimizer.step()
-                epoch_loss += losses.detach() * batch.shape[1] / len(labels)
-            history.append(epoch_loss)
+                epoch_loss += batch_losses.detach() * batch.shape[1] / len(labels)
+            losses.append(epoch_loss)
+            if validation is not None:
+                logits = _logits_of_all(skeleton.eval(), parameters, buffers, validation.images)
+                validation_errors.append(error_rate(logits, validation.labels))
+                skeleton.train()
     parameters = {name: parameter.detach() for name, parameter in parameters.items()}
-    losses = torch.stack(history, dim=1)
-    return Students(skeleton.eval(), parameters, buffers, torch.tensor(seeds), temperatures, alphas, losses)
+    losses, errors = torch.stack(losses, dim=1), torch.stack(validation_errors, dim=1) if validation_errors else None
+    return Students(skeleton.eval(), parameters, buffers, torch.tensor(seeds), temperatures, alphas, losses, errors)
 
 
-def _take(tensor: Tensor, batch: Tensor) -> Tensor:
-    """``tensor[batch]`` pour des indices ``(S, B)``, quatre fois plus vite que l'indexation générale sur processeur."""
-    return tensor.index_select(0, batch.flatten()).unflatten(0, batch.shape)
+class _Guided(nn.Module):
+    """Un student et la perte de ses features, en un seul ``forward``."""
+
+    def __init__(self, model: nn.Module, distillation: Distillation):
+        super().__init__()
+        self.model, self.distillation = model, distillation
+
+    def forward(self, images: Tensor, teacher: Features) -> tuple[Tensor, Tensor]:
+        student = self.model.forward_features(images)
+        return student.logits, self.distillation(student, teacher)
+
+
+@torch.no_grad()
+def _logits_of_all(skeleton: nn.Module, parameters: dict, buffers: dict, images: Tensor) -> Tensor:
+    def one(parameters, buffers, images):
+        return functional_call(skeleton, (parameters, buffers), (images,))
+
+    forward = torch.vmap(one, in_dims=(0, 0, None))
+    return torch.cat([forward(parameters, buffers, part) for part in images.split(_EVALUATION_BATCH)], dim=1)
+
+
+def take(source: Tensor | Features, batch: Tensor) -> Tensor | Features:
+    """``source[batch]`` pour des indices ``(B,)`` ou ``(S, B)``, d'un tenseur ou de chaque tenseur de ``Features``."""
+    if isinstance(source, Features):
+        return Features(
+            [take(m, batch) for m in source.maps], take(source.embedding, batch), take(source.logits, batch)
+        )
+    # Quatre fois plus vite que l'indexation générale sur processeur.
+    return source.index_select(0, batch.flatten()).unflatten(0, batch.shape)
+
+
+def _hard_of_all(student_logits: Tensor, labels: Tensor) -> Tensor:
+    """L'entropie croisée ``(S,)`` de S students, classes avant exemples : ``(S, C, B)``."""
+    return F.cross_entropy(student_logits, labels, reduction="none").mean(dim=1)
 
 
 def _losses_of_all(student_logits, teacher_logits, labels, temperatures, alphas) -> Tensor:
-    """La perte ``(S,)`` de S students, de logits ``(S, B, C)``, chacun avec son T et son alpha."""
-    # Les classes passent avant les exemples : le long d'une dernière dimension de taille 10, log_softmax est seize fois
-    # plus lent sur processeur.
-    student_logits = student_logits.mT.contiguous()
-    hard = F.cross_entropy(student_logits, labels, reduction="none").mean(dim=1)
+    """La perte ``(S,)`` de S students, de logits ``(S, C, B)``, chacun avec son T et son alpha."""
+    hard = _hard_of_all(student_logits, labels)
     if teacher_logits is None:
         return hard
-    soft = divergence(student_logits, teacher_logits.mT.contiguous(), temperatures[:, None, None], dim=1).mean(dim=1)
+    soft = divergence(student_logits, teacher_logits, temperatures[:, None, None], dim=1).mean(dim=1)
     return combine_terms(temperatures**2 * soft, hard, alphas).total
 
 
-def _check_run(data, teacher_logits, epochs, batch_size, learning_rate) -> None:
-    if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
-        raise TypeError(f"data : {type(data).__name__} reçu, Split(images, labels) attendu.")
-    images, labels = data
-    if not images.is_floating_point() or images.dim() < 2 or not len(images):
-        raise TypeError(
-            f"data.images : {images.dtype} {tuple(images.shape)} reçu, un tenseur flottant (N, …) attendu, N ≥ 1 ; "
-            "convertissez par .float() / 255, par exemple."
-        )
-    check_labels(labels, images, "data.images")
-    check_finite("data.images", images)
-    if teacher_logits is not None:
-        check_floating("teacher_logits", teacher_logits, (2,), "(N, C)")
-        check_labels(labels, teacher_logits, "teacher_logits")
-        check_finite("teacher_logits", teacher_logits)
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} : {value!r} reçu, un entier ≥ 1 attendu.")
-    check_number("learning_rate", learning_rate, 1e-12, 1e3, "un nombre strictement positif")
-
-
-def _check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None) -> None:
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError("make_model : un modèle sans paramètre à entraîner reçu, au moins un attendu.")
-    logits = predict(model, data.images[:1])
-    check_floating("make_model()(images)", logits, (2,), "(N, C)")
-    if teacher_logits is not None and teacher_logits.shape[1] != logits.shape[1]:
-        raise ValueError(
-            f"teacher_logits : {teacher_logits.shape[1]} classes reçues, {logits.shape[1]} attendues, celles du modèle."
-        )
-    check_label_values(data.labels, logits.shape[1])
-
-
-def _check_seeds(seeds) -> list[int]:
-    try:
-        seeds = [operator.index(seed) for seed in seeds]
-    except TypeError:
-        raise TypeError(f"seeds : {seeds!r} reçu, une suite d'entiers attendue, range(10) par exemple.") from None
-    if not seeds:
-        raise ValueError("seeds : suite vide reçue, au moins une graine attendue.")
-    return seeds
-
-
-def _one_per_student(name: str, values, students: int, check) -> Tensor:
-    values = values.tolist() if isinstance(values, Tensor | np.ndarray | np.generic) else values
-    if not isinstance(values, (int, float, Sequence)):
-        raise TypeError(f"{name} : {type(values).__name__} reçu, un nombre ou une suite de nombres attendu.")
-    values = [values] * students if isinstance(values, (int, float)) else list(values)
-    if len(values) != students:
-        raise ValueError(f"{name} : {len(values)} valeurs reçues, {students} attendues, une par graine (ou un nombre).")
-    for value in values:
-        check(value)
-    return torch.tensor(values, dtype=torch.float32)
+def _classes_first(logits: Tensor) -> Tensor:
+    # Le long d'une dernière dimension de taille 10, log_softmax est seize fois plus lent sur processeur.
+    return logits.mT.contiguous()

@@ -4,7 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from kdcourse import CNN, MLP, Split, load_dataset, train_many, train_one
+from kdcourse import (
+    CNN,
+    MLP,
+    Split,
+    attention_loss,
+    cosine_relation_loss,
+    kd_loss,
+    load_dataset,
+    predict_features,
+    rkd_distance_loss,
+    train_many,
+    train_one,
+)
 from kdcourse.training import threads_for
 
 SEEDS, TEMPERATURES, ALPHAS = [3, 4, 3], [1.0, 4.0, 20.0], [0.0, 0.5, 1.0]
@@ -191,3 +203,80 @@ def test_un_student_d_un_autre_nombre_de_classes_que_le_teacher_est_refuse(data,
 def test_des_images_entieres_sont_refusees_avec_le_remede(data):
     with pytest.raises(TypeError, match=r"data.images : torch.uint8 .*\.float\(\)"):
         train_one(lambda: MLP(), Split((255 * data.images).byte(), data.labels), epochs=1)
+
+
+@pytest.fixture(scope="module")
+def teacher_features(data):
+    torch.manual_seed(2)
+    return predict_features(CNN(channels=(8, 12)), data.images)
+
+
+def relations_and_logits(student, teacher):
+    return cosine_relation_loss(student.embedding, teacher.embedding) + kd_loss(student.logits, teacher.logits)
+
+
+@pytest.mark.parametrize(
+    "make_model, distillation",
+    [
+        (lambda: MLP(hidden=(16,)), relations_and_logits),
+        (lambda: CNN(channels=(4, 8)), lambda s, t: 100 * attention_loss(s.maps[0], t.maps[1])),
+        (lambda: MLP(hidden=(16,)), lambda s, t: 25 * rkd_distance_loss(s.embedding, t.embedding)),
+    ],
+    ids=["relations et logits", "attention", "rkd"],
+)
+def test_des_students_guides_par_des_features_sont_ceux_de_la_boucle_nue(
+    make_model, distillation, data, teacher_features
+):
+    options = {"epochs": 3, "batch_size": 50, "distillation": distillation, "teacher_features": teacher_features}
+    together = train_many(make_model, data, seeds=SEEDS, alphas=ALPHAS, **options)
+    for index, (seed, alpha) in enumerate(zip(SEEDS, ALPHAS, strict=True)):
+        single = train_one(make_model, data, seed=seed, alpha=alpha, **options)
+        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_une_distillation_qui_est_kd_loss_donne_le_student_des_logits(data, teacher_features):
+    options = {"epochs": 3, "batch_size": 50, "alpha": 0.6}
+    ours = train_one(
+        lambda: MLP(), data, distillation=lambda s, t: kd_loss(s.logits, t.logits, 2.0),
+        teacher_features=teacher_features, **options,
+    )  # fmt: skip
+    theirs = train_one(lambda: MLP(), data, teacher_features.logits, temperature=2.0, **options)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_l_erreur_de_validation_de_chaque_epoque_est_celle_du_student_a_cette_epoque(data, teacher_logits):
+    validation = load_dataset().validation
+    students = train_many(lambda: MLP(), data, teacher_logits, seeds=[0, 1], epochs=3, validation=validation)
+    shorter = train_many(lambda: MLP(), data, teacher_logits, seeds=[0, 1], epochs=2)
+    assert students.validation_errors.shape == (2, 3)
+    torch.testing.assert_close(students.validation_errors[:, 2], students.errors(validation))
+    torch.testing.assert_close(students.validation_errors[:, 1], shorter.errors(validation))
+    assert shorter.validation_errors is None
+
+
+@pytest.mark.parametrize(
+    "changes, error, message",
+    [
+        ({"teacher_features": None}, ValueError, "teacher_features : absent, attendu avec distillation"),
+        ({"distillation": None}, ValueError, "distillation : absent, attendu avec teacher_features"),
+        ({"distillation": "kd"}, TypeError, "distillation : str reçu, une fonction"),
+        ({"teacher_features": torch.zeros(130, 10)}, TypeError, "teacher_features : Tensor reçu, Features attendu"),
+        ({"teacher_logits": torch.zeros(130, 10)}, ValueError, "teacher_logits : reçu avec distillation"),
+    ],
+)
+def test_une_distillation_de_features_mal_donnee_est_refusee(data, teacher_features, changes, error, message):
+    options = {"distillation": relations_and_logits, "teacher_features": teacher_features, "epochs": 1} | changes
+    with pytest.raises(error, match=message):
+        train_many(lambda: MLP(), data, seeds=[0], **options)
+
+
+def test_les_features_d_un_autre_jeu_et_un_modele_sans_features_sont_refuses(data, teacher_features):
+    short = data.where(slice(0, 100))
+    options = {"distillation": relations_and_logits, "teacher_features": teacher_features, "epochs": 1}
+    with pytest.raises(ValueError, match="teacher_features : 130 exemples reçus, 100 attendus"):
+        train_one(lambda: MLP(), short, **options)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(TypeError, match="make_model : Sequential reçu, un modèle qui a forward_features"):
+        train_one(lambda: plain, data, **options)
