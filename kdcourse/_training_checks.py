@@ -33,10 +33,10 @@ def check_run(data, epochs, batch_size, learning_rate) -> None:
 
 def check_teacher(data: Split, teacher_logits, distillation, teacher_features) -> None:
     """Ce que le teacher donne : rien, des logits, ou des features et la perte qui les compare."""
-    examples = len(data.labels)
+    _, labels = data
     if teacher_logits is not None:
         check_floating("teacher_logits", teacher_logits, (2,), "(N, C)")
-        check_labels(data.labels, teacher_logits, "teacher_logits")
+        check_labels(labels, teacher_logits, "teacher_logits")
         check_finite("teacher_logits", teacher_logits)
     if (distillation is None) != (teacher_features is None):
         given, missing = ("distillation", "teacher_features")[:: 1 if teacher_features is None else -1]
@@ -59,26 +59,27 @@ def check_teacher(data: Split, teacher_logits, distillation, teacher_features) -
             "predict_features(teacher, data.images)."
         )
     for part in (*teacher_features.maps, teacher_features.embedding, teacher_features.logits):
-        if len(part) != examples:
-            raise ValueError(f"teacher_features : {len(part)} exemples reçus, {examples} attendus, ceux de data.")
+        if len(part) != len(labels):
+            raise ValueError(f"teacher_features : {len(part)} exemples reçus, {len(labels)} attendus, ceux de data.")
         check_finite("teacher_features", part)
 
 
 def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, distillation=None) -> None:
     """Un modèle qui a quelque chose à apprendre, et rend des logits qui conviennent aux étiquettes et au teacher."""
+    images, labels = data
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("make_model : un modèle sans paramètre à entraîner reçu, au moins un attendu.")
     if distillation is not None and not hasattr(model, "forward_features"):
         raise TypeError(
             f"make_model : {type(model).__name__} reçu, un modèle qui a forward_features attendu avec distillation."
         )
-    logits = predict(model, data.images[:1])
+    logits = predict(model, images[:1])
     check_floating("make_model()(images)", logits, (2,), "(N, C)")
     if teacher_logits is not None and teacher_logits.shape[1] != logits.shape[1]:
         raise ValueError(
             f"teacher_logits : {teacher_logits.shape[1]} classes reçues, {logits.shape[1]} attendues, celles du modèle."
         )
-    check_label_values(data.labels, logits.shape[1])
+    check_label_values(labels, logits.shape[1])
 
 
 def check_stackable(model: nn.Module) -> None:

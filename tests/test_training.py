@@ -280,3 +280,9 @@ def test_les_features_d_un_autre_jeu_et_un_modele_sans_features_sont_refuses(dat
     plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     with pytest.raises(TypeError, match="make_model : Sequential reçu, un modèle qui a forward_features"):
         train_one(lambda: plain, data, **options)
+
+
+def test_un_simple_couple_vaut_un_split(data, teacher_logits):
+    ours = train_many(lambda: MLP(), tuple(data), teacher_logits, seeds=[0], epochs=1)
+    theirs = train_many(lambda: MLP(), data, teacher_logits, seeds=[0], epochs=1)
+    assert all(torch.equal(ours.parameters[name], theirs.parameters[name]) for name in theirs.parameters)

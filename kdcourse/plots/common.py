@@ -121,3 +121,27 @@ def plot_curves(
     comma_axis(ax.yaxis)
     ax.legend(frameon=False, title="bande : intervalle à 95 %", title_fontsize=8)
     return finished(figure)
+
+
+def plot_intervals(measures: Mapping[str, tuple[Tensor, str]], unit: str, title: str) -> Figure:
+    """Une mesure par méthode : la moyenne sur les graines, son intervalle à 95 %, et chaque graine.
+
+    Args:
+        measures: nom → (mesures ``(graines,)``, rôle de ``COLORS``).
+        unit: ce que l'axe mesure, et son unité.
+        title: ce que la figure montre.
+    """
+    figure, ax = subplots(figsize=(8, 0.5 * len(measures) + 1.2))
+    for y, (values, role) in enumerate(measures.values()):
+        interval = mean_interval(values)
+        ax.barh(y, interval.mean, color=COLORS[role], alpha=0.35)
+        ax.plot(values, np.full(len(values), y), ".", color="0.45", ms=4)
+        ax.plot([interval.low, interval.high], [y, y], color=COLORS[role], lw=2.5, solid_capstyle="butt")
+        ax.plot(interval.mean, y, MARKERS[role], color=COLORS[role], ms=7)
+        ax.text(interval.high, y + 0.28, f"  {french(interval.mean)}", va="center", color=COLORS[role], weight="bold")
+    ax.set_yticks(range(len(measures)), list(measures))
+    ax.invert_yaxis()
+    ax.set(xlabel=f"{unit} ; barre : intervalle à 95 %", title=title)
+    ax.set_xlim(left=0)
+    comma_axis(ax.xaxis)
+    return finished(figure)

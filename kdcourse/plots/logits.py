@@ -1,0 +1,158 @@
+"""Les figures de 10.2 : le gradient et sa limite, la carte T × alpha, les images sans étiquettes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from kdcourse._common import check_number
+from kdcourse.comparison import french, mean_interval
+from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, subplots
+from kdcourse.plots.principles import softened
+from kdcourse.temperature_map import TemperatureMap
+
+GAIN_COLORS = "PuOr"  # divergente, lisible par les daltoniens : violet pour un gain, orange pour une perte
+
+
+def logit_gradient(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T²·∇ de la KL adoucie d'un exemple, par rapport aux logits du student : T·(p_s − p_t). ``(…, C)``."""
+    check_number("temperature", temperature, 1e-6, 1e6, "un nombre strictement positif")
+    return temperature * (softened(student, temperature) - softened(teacher, temperature))
+
+
+def matching_gradient(student: Tensor, teacher: Tensor) -> Tensor:
+    """Sa limite quand T tend vers l'infini : la différence des logits centrés, divisée par C."""
+    difference = student - teacher
+    return (difference - difference.mean(dim=-1, keepdim=True)) / difference.shape[-1]
+
+
+def log_slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Pente d'une droite en échelles logarithmiques, par moindres carrés : l'exposant k de y ≈ x^k."""
+    return float(np.polyfit(np.log(np.asarray(x)), np.log(np.asarray(y)), 1)[0])
+
+
+def plot_gradient_norms(
+    temperatures: Sequence[float], with_factor: Tensor, without_factor: Tensor, limit: Tensor
+) -> Figure:
+    """La taille du gradient selon T, avec et sans T², et l'écart relatif à sa limite.
+
+    Args:
+        temperatures: ``(n,)``.
+        with_factor, without_factor: gradients ``(n, graines, B, C)``.
+        limit: gradient limite ``(graines, B, C)``.
+    """
+    figure, (left, right) = subplots(1, 2, figsize=(9, 3.6))
+
+    def norms(gradients):
+        return gradients.flatten(-2).norm(dim=-1)
+
+    for values, role, name in ((with_factor, "distilled", "avec T²"), (without_factor, "student", "sans T²")):
+        _curve(left, temperatures, norms(values), role, name)
+    target = norms(limit).mean().item()
+    left.axhline(target, color=COLORS["teacher"], ls="--", lw=1.5, label="limite")
+    far = len(temperatures) // 2
+    slope = log_slope(temperatures[far:], norms(without_factor).mean(dim=1)[far:])
+    left.set(ylabel="norme du gradient (nats par logit)", title=f"Sans T², il s'éteint comme $T^{{{french(slope)}}}$")
+    left.legend(frameon=False)
+    gaps = norms(with_factor - limit) / norms(limit)
+    _curve(right, temperatures, 100 * gaps, "distilled", "")
+    slope = log_slope(temperatures[far:], gaps.mean(dim=1)[far:])
+    right.set(ylabel="écart à la limite (%)", title=f"Avec T², il rejoint sa limite comme $T^{{{french(slope)}}}$")
+    for ax in (left, right):
+        ax.set(xscale="log", yscale="log", xlabel="température T")
+        ax.set_xticks(temperatures, [f"{t:g}".replace(".", ",") for t in temperatures], fontsize=8)
+        ax.minorticks_off()
+    figure.supxlabel("moyenne sur les graines, bande : intervalle à 95 %", fontsize=8)
+    return finished(figure)
+
+
+def _curve(ax, x, values: Tensor, role: str, name: str) -> None:
+    """Moyenne et bande à 95 % de mesures ``(n, graines)``."""
+    intervals = [mean_interval(row) for row in values]
+    ax.plot(x, [i.mean for i in intervals], MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
+    ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=COLORS[role], alpha=0.2, lw=0)
+
+
+def plot_gradients(student: Tensor, teacher: Tensor, temperatures: Sequence[float]) -> Figure:
+    """Le gradient d'une image, classe par classe, à plusieurs températures, et sa limite."""
+    figure, axes = subplots(1, len(temperatures), figsize=(2 * len(temperatures) + 0.8, 2.7), sharey=True)
+    limit, classes = matching_gradient(student, teacher), range(student.shape[-1])
+    for ax, temperature in zip(axes, temperatures, strict=True):
+        values = logit_gradient(student, teacher, temperature)
+        ax.bar(classes, values.tolist(), color=COLORS["distilled"], label="gradient, avec T²")
+        ax.plot(classes, limit.tolist(), MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=6, label="limite")
+        ax.axhline(0, color="0.4", lw=0.8)
+        gap = french(100 * (values - limit).norm() / limit.norm(), 0)
+        ax.set(xticks=classes, xlabel="classe")
+        ax.set_title(f"T = {temperature:g}".replace(".", ",") + f"\nécart à la limite : {gap} %", fontsize=10)
+        ax.tick_params(axis="x", labelsize=8)
+    axes[0].set_ylabel("gradient")
+    comma_axis(axes[0].yaxis)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return finished(figure)
+
+
+def plot_temperature_maps(maps: Mapping[str, TemperatureMap]) -> Figure:
+    """Gain apparié de chaque case sur le student seul ; la case encadrée est choisie sur la validation."""
+    figure, axes = subplots(1, len(maps), figsize=(5 * len(maps), 4.2))
+    for ax, (name, measured) in zip(np.atleast_1d(axes), maps.items(), strict=True):
+        image = draw_map(ax, measured)
+        for row in range(len(measured.temperatures)):
+            for column in range(len(measured.alphas)):
+                gain = measured.gain(row, column)
+                mark = "" if gain.excludes_zero else "·"
+                red, green, blue, _ = image.cmap(image.norm(gain.mean))
+                dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
+                text = f"{french(gain.mean)}{mark}"
+                ax.text(column, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
+        row, column = measured.best()
+        ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="black", lw=2.5))
+        figure.colorbar(image, ax=ax, label="gain sur le student seul (points)", shrink=0.9)
+        gains = measured.gains()
+        ax.set_title(f"{name}\nde {french(gains.min())} à {french(gains.max())} points", fontsize=10)
+    figure.supxlabel(
+        "un point à droite d'un nombre : l'intervalle à 95 % contient 0 ; encadrée : la meilleure en validation",
+        fontsize=9,
+    )
+    return finished(figure)
+
+
+def draw_map(ax, measured: TemperatureMap):
+    """La carte de couleurs d'une ``TemperatureMap``, blanche où le gain est nul."""
+    gains = measured.gains()
+    span = max(1.0, float(np.abs(gains).max()))
+    image = ax.imshow(gains, cmap=GAIN_COLORS, norm=TwoSlopeNorm(0, -span, span), aspect="auto", origin="lower")
+    ax.set_xticks(range(len(measured.alphas)), [french(a) for a in measured.alphas])
+    ax.set_yticks(range(len(measured.temperatures)), [f"{t:g}".replace(".", ",") for t in measured.temperatures])
+    ax.set(xlabel="poids de la distillation, alpha", ylabel="température T")
+    return image
+
+
+def plot_map_curves(measured: TemperatureMap, column: int) -> Figure:
+    """L'erreur de validation au fil des époques, à chaque température, pour un alpha ; en gris, le student seul."""
+    shown = range(0, len(measured.temperatures), 2)
+    figure, axes = subplots(1, len(shown), figsize=(2.4 * len(shown), 2.7), sharey=True)
+    epochs = np.arange(1, measured.curves.shape[-1] + 1)
+    for ax, row in zip(axes, shown, strict=True):
+        for values, role, name, line in (
+            (measured.alone_curve, "student", "seul", "--"),
+            (measured.curves[row, column], "distilled", "distillé", "-"),
+        ):
+            intervals = [mean_interval(v) for v in values.T]
+            ax.plot(epochs, [i.mean for i in intervals], line, color=COLORS[role], label=name)
+            band = [i.low for i in intervals], [i.high for i in intervals]
+            ax.fill_between(epochs, *band, color=COLORS[role], alpha=0.2, lw=0)
+        temperature = f"{measured.temperatures[row]:g}".replace(".", ",")
+        gain = mean_interval(measured.alone_curve[:, -1] - measured.curves[row, column, :, -1])
+        ax.set_title(f"T = {temperature}\ngain final : {french(gain.mean)}", fontsize=10)
+        ax.set(xlabel="époque", ylim=(0, 3 * float(measured.alone_curve[:, -1].mean())))
+    axes[0].set_ylabel("erreur de validation (%)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    alpha = french(measured.alphas[column])
+    figure.suptitle(f"alpha = {alpha} ; bandes : intervalle à 95 % ; gains de validation, en points", fontsize=10)
+    return finished(figure)

@@ -1,0 +1,147 @@
+"""Les curseurs de 10.2 : le gradient d'une image selon T, et la carte T × alpha."""
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from kdcourse.comparison import Interval, french, mean_interval
+from kdcourse.plots.common import COLORS, MARKERS, comma_axis
+from kdcourse.plots.logits import draw_map, logit_gradient, matching_gradient
+from kdcourse.temperature_map import TemperatureMap
+from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
+
+
+class GradientExplorer(SliderFigure):
+    """Curseur de température sur le gradient d'une image, classe par classe, avec et sans T².
+
+    Args:
+        student: logits du student, ``(C,)``.
+        teacher: logits du teacher, ``(C,)``.
+    """
+
+    def __init__(self, student: Tensor, teacher: Tensor):
+        classes, steps = range(len(student)), [0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128]
+        limit = matching_gradient(student, teacher)
+        table = {t: logit_gradient(student, teacher, t) for t in steps}
+        norms = np.array([float(g.norm()) for g in table.values()])
+
+        figure = Figure(figsize=(9, 3.3), dpi=DPI, layout="constrained")
+        bars, curve = figure.subplots(1, 2, width_ratios=(1.5, 1))
+        top = 1.15 * max(float(g.abs().max()) for g in table.values())
+        with_factor = bars.bar([c - 0.2 for c in classes], np.zeros(len(student)), 0.4, color=COLORS["distilled"])
+        without_factor = bars.bar([c + 0.2 for c in classes], np.zeros(len(student)), 0.4, color=COLORS["student"])
+        bars.plot(
+            classes, limit.tolist(), MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=7, label="limite"
+        )
+        bars.axhline(0, color="0.4", lw=0.8)
+        bars.set(ylim=(-top, top), xticks=classes, xlabel="classe", ylabel="gradient par rapport au logit")
+        handles = [with_factor, without_factor, bars.lines[0]]
+        bars.legend(handles, ["avec T²", "sans T²", "limite, T → ∞"], frameon=False, fontsize=8, ncols=3)
+        heading = bars.set_title("0", fontsize=11)
+        for values, role, line, name in (
+            (norms, "distilled", "-", "avec T²"),
+            (norms / np.square(steps), "student", "--", "sans T²"),
+        ):
+            curve.plot(steps, values, line, color=COLORS[role], label=name)
+        curve.axhline(float(limit.norm()), color=COLORS["teacher"], ls=":")
+        points = [curve.plot([], [], MARKERS[r], color=COLORS[r], ms=9)[0] for r in ("distilled", "student")]
+        curve.set(xscale="log", yscale="log", xlabel="température T", ylabel="norme du gradient")
+        curve.set_ylim(bottom=max(norms[-1] / steps[-1] ** 2 / 3, 1e-12))
+        curve.set_xticks([0.5, 1, 4, 16, 64], ["0,5", "1", "4", "16", "64"])
+        curve.minorticks_off()
+        comma_axis(bars.yaxis)
+
+        def update(temperature: float) -> None:
+            gradient = table[temperature]
+            for pair, value in zip(zip(with_factor, without_factor, strict=True), gradient.tolist(), strict=True):
+                pair[0].set_height(value)
+                pair[1].set_height(value / temperature**2)
+            norm = float(gradient.norm())
+            small = french(norm / temperature**2, 4)
+            heading.set_text(f"T = {french(temperature)} : norme {french(norm, 2)} avec T², {small} sans")
+            for point, height in zip(points, (norm, norm / temperature**2), strict=True):
+                point.set_data([temperature], [height])
+
+        super().__init__(
+            figure,
+            [*with_factor, *without_factor, heading, *points],
+            update,
+            {"temperature": slider("Température T", steps, 4)},
+        )
+
+
+class MapState(NamedTuple):
+    """Ce que ``MapExplorer`` montre d'une case : erreur et gain de test, courbe de validation, réponses fausses."""
+
+    error: Interval
+    gain: Interval
+    curve: np.ndarray
+    """Moyenne, bas et haut de l'intervalle à 95 %, ``(3, E)``."""
+    mistakes: np.ndarray
+    """Images de test mal classées par (étiquette, réponse), moyenne sur les graines, ``(C, C)``."""
+
+
+def map_state(measured: TemperatureMap, temperature: float, alpha: float) -> MapState:
+    """La case d'une température et d'un alpha de la carte."""
+    row, column = measured.temperatures.index(temperature), measured.alphas.index(alpha)
+    curve = np.array([mean_interval(values) for values in measured.curves[row, column].T]).T
+    mistakes = measured.confusions[row, column].numpy().copy()
+    np.fill_diagonal(mistakes, 0)
+    return MapState(mean_interval(measured.errors[row, column]), measured.gain(row, column), curve, mistakes)
+
+
+class MapExplorer(SliderFigure):
+    """Deux curseurs sur une carte T × alpha : la case choisie, sa courbe d'apprentissage et ses confusions."""
+
+    def __init__(self, measured: TemperatureMap):
+        states = {(t, a): map_state(measured, t, a) for t in measured.temperatures for a in measured.alphas}
+        epochs = np.arange(1, measured.curves.shape[-1] + 1)
+        figure = Figure(figsize=(9.6, 3.5), dpi=DPI, layout="constrained")
+        chart, curve, confusion = figure.subplots(1, 3, width_ratios=(1.1, 1.2, 1.1))
+        image = draw_map(chart, measured)
+        figure.colorbar(image, ax=chart, location="bottom", label="gain de test (points)", shrink=0.9)
+        frame = chart.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=3))
+
+        alone = np.array([mean_interval(values) for values in measured.alone_curve.T]).T
+        curve.plot(epochs, alone[0], "--", color=COLORS["student"], label="seul")
+        curve.fill_between(epochs, alone[1], alone[2], color=COLORS["student"], alpha=0.2, lw=0)
+        (line,) = curve.plot(epochs, alone[0], color=COLORS["distilled"], label="distillé")
+        band = curve.fill_between(epochs, alone[1], alone[2], color=COLORS["distilled"], alpha=0.25, lw=0)
+        last = max(alone[0, -1], *(state.curve[0, -1] for state in states.values()))
+        curve.set(ylim=(0, min(100, 2.5 * last)), xlim=(0, epochs[-1] + 1))
+        curve.set(xlabel="époque", ylabel="erreur de validation (%)")
+        curve.legend(frameon=False, fontsize=8, loc="upper right")
+
+        largest = max(state.mistakes.max() for state in states.values())
+        classes = range(len(measured.alone_confusion))
+        matrix = confusion.imshow(np.zeros((len(classes),) * 2), cmap="Greys", vmin=0, vmax=largest)
+        confusion.set(xlabel="réponse", ylabel="étiquette", xticks=classes, yticks=classes)
+        confusion.tick_params(labelsize=8)
+        figure.colorbar(matrix, ax=confusion, location="bottom", label="images fausses, par graine", shrink=0.9)
+        heading = figure.suptitle("0", fontsize=11)
+
+        def update(temperature: float, alpha: float) -> None:
+            state = states[temperature, alpha]
+            row, column = measured.temperatures.index(temperature), measured.alphas.index(alpha)
+            frame.set_xy((column - 0.5, row - 0.5))
+            line.set_ydata(state.curve[0])
+            band.set_data(epochs, state.curve[1], state.curve[2])
+            matrix.set_data(state.mistakes)
+            heading.set_text(
+                f"T = {french(temperature)}, alpha = {french(alpha)} : erreur de test {state.error} %, "
+                f"gain {state.gain} points"
+            )
+
+        row, column = measured.best()
+        super().__init__(
+            figure,
+            [frame, band, line, matrix, heading],
+            update,
+            {
+                "temperature": slider("Température T", measured.temperatures, measured.temperatures[row]),
+                "alpha": slider("Poids alpha", measured.alphas, measured.alphas[column]),
+            },
+        )
