@@ -421,7 +421,7 @@ plot_intervals(measures, "erreur de test (%)",
 
 # %% [markdown]
 # Les mélanges font mieux que les 100 images dont ils viennent : le teacher sait dire « un peu 3, un peu 8 », l'étiquette
-# non. Les pixels mêlés, qui ne ressemblent à rien, enseignent à peu près autant que 100 étiquettes. Et le bruit pur transmet
+# non. Les pixels mêlés, qui ne ressemblent à rien, enseignent au moins autant que 100 étiquettes. Et le bruit pur transmet
 # l'essentiel : le student imite une **fonction**, et une fonction s'apprend partout où on l'interroge. Mais pas également
 # bien : mieux vaut l'interroger près des images à reconnaître.
 #

@@ -141,7 +141,7 @@ def plot_intervals(measures: Mapping[str, tuple[Tensor, str]], unit: str, title:
         ax.text(interval.high, y + 0.28, f"  {french(interval.mean)}", va="center", color=COLORS[role], weight="bold")
     ax.set_yticks(range(len(measures)), list(measures))
     ax.invert_yaxis()
-    ax.set(xlabel=f"{unit} ; barre : intervalle à 95 %", title=title)
+    ax.set(xlabel=f"{unit} ; points : graines ; trait : intervalle à 95 %", title=title)
     ax.set_xlim(left=0)
     comma_axis(ax.xaxis)
     return finished(figure)

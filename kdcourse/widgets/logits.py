@@ -102,7 +102,7 @@ class MapExplorer(SliderFigure):
         figure = Figure(figsize=(9.6, 3.5), dpi=DPI, layout="constrained")
         chart, curve, confusion = figure.subplots(1, 3, width_ratios=(1.1, 1.2, 1.1))
         image = draw_map(chart, measured)
-        figure.colorbar(image, ax=chart, location="bottom", label="gain de test (points)", shrink=0.9)
+        scales = [figure.colorbar(image, ax=chart, location="bottom", label="gain de test (points)", shrink=0.9)]
         frame = chart.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=3))
 
         alone = np.array([mean_interval(values) for values in measured.alone_curve.T]).T
@@ -120,7 +120,8 @@ class MapExplorer(SliderFigure):
         matrix = confusion.imshow(np.zeros((len(classes),) * 2), cmap="Greys", vmin=0, vmax=largest)
         confusion.set(xlabel="réponse", ylabel="étiquette", xticks=classes, yticks=classes)
         confusion.tick_params(labelsize=8)
-        figure.colorbar(matrix, ax=confusion, location="bottom", label="images fausses, par graine", shrink=0.9)
+        scales.append(figure.colorbar(matrix, ax=confusion, location="bottom", label="fautes par graine", shrink=0.9))
+        comma_axis(*(scale.ax.xaxis for scale in scales))
         heading = figure.suptitle("0", fontsize=11)
 
         def update(temperature: float, alpha: float) -> None:
