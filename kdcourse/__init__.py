@@ -37,7 +37,8 @@ _MODULES = {
     ],
     "tensor_train": ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"],
     "tucker": ["tucker2_conv"],
-    "data": ["Dataset", "Split", "load_dataset"],
+    "calibration": ["expected_calibration_error", "reliability", "tune_temperature"],
+    "data": ["Batches", "Dataset", "Split", "load_dataset"],
     "models": [
         "CNN",
         "Features",
@@ -51,7 +52,7 @@ _MODULES = {
         "parameter_count",
         "predict_features",
     ],
-    "training": ["Students", "train_many", "train_one"],
+    "training": ["Students", "initial_model", "train_many", "train_one"],
     "comparison": ["Interval", "bias_sweep", "error_rate", "french", "markdown_table", "mean_interval", "tune_bias"],
     "environment": ["best_device", "describe_environment"],
     "exercises.checking": ["check"],
@@ -66,7 +67,9 @@ _MODULES = {
         "plot_map_curves",
         "plot_temperature_maps",
     ],
+    "plots.self_distillation": ["plot_generations", "plot_reliability", "plot_targets", "plot_two_axes"],
     "widgets.logits": ["GradientExplorer", "MapExplorer"],
+    "widgets.self_distillation": ["CalibrationExplorer"],
     "plots.principles": [
         "most_uncertain",
         "plot_bias_sweep",

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdcourse._common import check_positive_integer
+
 
 class Split(NamedTuple):
     """Des images ``(N, canaux, hauteur, largeur)`` float32 et leurs étiquettes ``(N,)`` int64."""
@@ -36,6 +38,27 @@ class Dataset(NamedTuple):
     def to(self, device) -> "Dataset":
         """Les trois parties, sur un autre appareil."""
         return Dataset(*(part.to(device) for part in self))
+
+
+class Batches:
+    """Des lots mélangés ``(images, labels, indices)``, à parcourir une fois par époque ; ceux de ``train_many``.
+
+    Même graine, mêmes lots : les deux boucles se comparent graine par graine.
+
+    Args:
+        data: les exemples.
+        seed: graine de l'ordre.
+        batch_size: exemples par lot, ≥ 1 ; le dernier lot peut être plus petit.
+    """
+
+    def __init__(self, data: Split, seed: int = 0, batch_size: int = 100):
+        check_positive_integer("batch_size", batch_size)
+        self.data, self.batch_size = data, batch_size
+        self.shuffle = torch.Generator().manual_seed(seed)
+
+    def __iter__(self):
+        for indices in torch.randperm(len(self.data.labels), generator=self.shuffle).split(self.batch_size):
+            yield self.data.images[indices], self.data.labels[indices], indices
 
 
 # Le partage ne dépend ni de la machine ni de la session : une seule graine, ici.

@@ -198,8 +198,9 @@ def train_many(
 
     Args:
         make_model: fonction sans argument qui construit un student ; GroupNorm ou LayerNorm, pas BatchNorm.
-        data, teacher_logits, distillation, teacher_features, epochs, batch_size, learning_rate: comme pour
-            ``train_one``, communs à tous.
+        data, distillation, teacher_features, epochs, batch_size, learning_rate: comme pour ``train_one``, communs à
+            tous.
+        teacher_logits: ``(N, C)``, le même teacher pour tous, ou ``(S, N, C)``, un teacher par student.
         seeds: une graine par student ; leur nombre S est celui des students.
         temperatures: T > 0, un nombre pour tous ou S nombres.
         alphas: poids de la distillation dans [0, 1], un nombre pour tous ou S nombres.
@@ -212,10 +213,10 @@ def train_many(
         TypeError, ValueError: argument hors de son domaine, nommé dans le message ; modèle avec BatchNorm.
     """
     check_run(data, epochs, batch_size, learning_rate)
-    check_teacher(data, teacher_logits, distillation, teacher_features)
+    seeds = check_seeds(seeds)
+    check_teacher(data, teacher_logits, distillation, teacher_features, students=len(seeds))
     images, labels = data
     device = images.device
-    seeds = check_seeds(seeds)
     temperatures = one_per_student("temperatures", temperatures, len(seeds), check_temperature).to(device)
     alphas = one_per_student("alphas", alphas, len(seeds), check_alpha).to(device)
     models = [initial_model(make_model, seed).to(device) for seed in seeds]
@@ -247,7 +248,7 @@ def train_many(
                     ).total
                 else:
                     logits = forward(parameters, buffers, take(images, batch))
-                    targets = None if teacher_logits is None else _classes_first(take(teacher_logits, batch))
+                    targets = None if teacher_logits is None else _classes_first(_targets(teacher_logits, batch))
                     batch_losses = _losses_of_all(_classes_first(logits), targets, labels[batch], temperatures, alphas)
                 optimizer.zero_grad()
                 batch_losses.sum().backward()  # le gradient de chaque student ne dépend que de sa propre perte
@@ -292,6 +293,15 @@ def take(source: Tensor | Features, batch: Tensor) -> Tensor | Features:
         )
     # Quatre fois plus vite que l'indexation générale sur processeur.
     return source.index_select(0, batch.flatten()).unflatten(0, batch.shape)
+
+
+def _targets(teacher_logits: Tensor, batch: Tensor) -> Tensor:
+    """Les logits ``(S, B, C)`` du teacher commun, ou de celui de chaque student, pour des indices ``(S, B)``."""
+    if teacher_logits.dim() == 2:
+        return take(teacher_logits, batch)
+    students, examples = teacher_logits.shape[:2]
+    first = examples * torch.arange(students, device=batch.device)[:, None]
+    return take(teacher_logits.flatten(0, 1), first + batch)
 
 
 def _hard_of_all(student_logits: Tensor, labels: Tensor) -> Tensor:

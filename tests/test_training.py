@@ -286,3 +286,20 @@ def test_un_simple_couple_vaut_un_split(data, teacher_logits):
     ours = train_many(lambda: MLP(), tuple(data), teacher_logits, seeds=[0], epochs=1)
     theirs = train_many(lambda: MLP(), data, teacher_logits, seeds=[0], epochs=1)
     assert all(torch.equal(ours.parameters[name], theirs.parameters[name]) for name in theirs.parameters)
+
+
+def test_chaque_student_peut_avoir_son_teacher(data, teacher_logits):
+    own = torch.stack([teacher_logits, -teacher_logits, teacher_logits.roll(1, 0)])
+    options = {"epochs": 3, "batch_size": 50}
+    together = train_many(lambda: MLP(hidden=(16,)), data, own, seeds=SEEDS, alphas=0.8, **options)
+    for index, seed in enumerate(SEEDS):
+        single = train_one(lambda: MLP(hidden=(16,)), data, own[index], seed=seed, alpha=0.8, **options)
+        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_un_nombre_de_teachers_qui_n_est_pas_celui_des_students_est_refuse(data, teacher_logits):
+    with pytest.raises(ValueError, match="teacher_logits : 2 teachers reçus, 3 attendus, un par graine"):
+        train_many(lambda: MLP(), data, torch.stack([teacher_logits] * 2), seeds=SEEDS, epochs=1)
+    with pytest.raises(ValueError, match=r"labels : forme \(130,\) reçue, \(100,\) attendue"):
+        train_many(lambda: MLP(), data, torch.stack([teacher_logits[:100]] * 3), seeds=SEEDS, epochs=1)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from kdcourse._common import LossTerms
-from kdcourse.exercises import logits, principles
+from kdcourse.exercises import logits, principles, self_distillation
 from kdcourse.exercises.exercise import Exercise
 
-EXERCISES = principles.EXERCISES | logits.EXERCISES
+EXERCISES = principles.EXERCISES | logits.EXERCISES | self_distillation.EXERCISES
 
 
 def check(name: str, answer: Callable) -> bool:
@@ -48,6 +48,8 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             return False, f"la fonction s'arrête sur {type(error).__name__} : {error}"
         if result is None or result is ...:
             return False, "à compléter."
+        if isinstance(result, float):
+            result = torch.tensor(result)
         if not isinstance(result, Tensor) or not result.is_floating_point():
             advice = " ; rendez son .total" if isinstance(result, LossTerms) else ""
             received = result.dtype if isinstance(result, Tensor) else type(result).__name__
@@ -58,8 +60,10 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         results.append(result)
         gradients.append(_gradient(result, inputs[0]))
     if _same(results, exercise.reference, exercise):
-        if results[0].dim() or all(
-            _right_gradient(*pair, exercise.reference) for pair in zip(gradients, exercise.cases, strict=True)
+        if (
+            results[0].dim()
+            or not exercise.differentiable
+            or all(_right_gradient(*pair, exercise.reference) for pair in zip(gradients, exercise.cases, strict=True))
         ):
             return True, "juste."
         return False, "la valeur est juste, mais pas son gradient pour le student : detach, item ou no_grad de trop ?"
@@ -74,13 +78,14 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
 def _inputs_with_gradient(case: tuple) -> list:
     # Des copies : une réponse peut modifier ses entrées. La première seule, le student, demande un gradient.
     inputs = [value.clone() if isinstance(value, Tensor) else value for value in case]
-    inputs[0] = inputs[0].requires_grad_().clone()
+    if inputs[0].is_floating_point():
+        inputs[0] = inputs[0].requires_grad_().clone()
     return inputs
 
 
 def _gradient(result: Tensor, entry: Tensor) -> Tensor | None:
     """Gradient d'une perte pour la première entrée ; rien si elle n'y entre pas, ou si ce n'est pas une perte."""
-    if result.dim() or not result.requires_grad:
+    if result.dim() or not result.requires_grad or not entry.requires_grad:
         return None
     return torch.autograd.grad(result, entry, allow_unused=True)[0]
 

@@ -17,3 +17,5 @@ class Exercise:
     reference: Callable[..., Tensor]
     mistakes: dict[str, Callable[..., Tensor]]
     """Indice à donner → la réponse fausse qui le mérite."""
+    differentiable: bool = True
+    """La réponse est une perte : si elle est scalaire, son gradient pour la première entrée est vérifié aussi."""

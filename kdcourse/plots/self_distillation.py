@@ -1,0 +1,101 @@
+"""Les figures de 10.5 : les cibles, la calibration, l'erreur et la calibration ensemble, les générations."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from kdcourse.calibration import Reliability, expected_calibration_error, reliability
+from kdcourse.comparison import french, mean_interval
+from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, subplots
+
+
+def plot_targets(targets: Mapping[str, Tensor], label: int) -> Figure:
+    """La cible moyenne qu'ont reçue les images d'une classe, une colonne par méthode, ``(C,)`` chacune."""
+    figure, axes = subplots(1, len(targets), figsize=(3 * len(targets), 2.7), sharey=True)
+    for ax, (name, target) in zip(np.atleast_1d(axes), targets.items(), strict=True):
+        bars = ax.bar(range(len(target)), target.tolist(), color=COLORS["neutral"])
+        bars[label].set_color(COLORS["teacher"])
+        ax.set(xticks=range(len(target)), xlabel="classe", ylim=(0, 1))
+        ax.set_title(f"{name}\nsur le {label} : {french(target[label], 2)}", fontsize=10)
+        comma_axis(ax.yaxis)
+    np.atleast_1d(axes)[0].set_ylabel("poids moyen dans la cible")
+    return finished(figure)
+
+
+def plot_reliability(models: Mapping[str, tuple[Tensor, str]], labels: Tensor) -> Figure:
+    """Diagramme de fiabilité : exactitude selon la confiance ; sur la diagonale, le modèle dit vrai.
+
+    Args:
+        models: nom → (logits de test ``(S, N, C)``, rôle de ``COLORS``) ; les S graines sont réunies.
+        labels: ``(N,)``.
+    """
+    figure, axes = subplots(1, len(models), figsize=(2.7 * len(models), 3), sharey=True)
+    for ax, (name, (logits, role)) in zip(np.atleast_1d(axes), models.items(), strict=True):
+        draw_reliability(ax, reliability(logits, labels, bins=10), role)
+        ece = mean_interval(expected_calibration_error(logits, labels))
+        ax.set_title(f"{name}\nECE {french(ece.mean)} %", fontsize=10)
+    np.atleast_1d(axes)[0].set_ylabel("exactitude (%)")
+    figure.supxlabel("aire d'un point : part des images de sa tranche ; diagonale : calibration parfaite", fontsize=9)
+    return finished(figure)
+
+
+def draw_reliability(ax, found: Reliability, role: str):
+    """Les tranches non vides d'un diagramme de fiabilité, et sa diagonale."""
+    ax.plot([0, 100], [0, 100], color="0.5", ls="--", lw=1)
+    ax.set(xlim=(0, 102), ylim=(0, 102), xlabel="confiance (%)", aspect="equal")
+    return ax.scatter(*reliability_points(found), color=COLORS[role], marker=MARKERS[role], alpha=0.8)
+
+
+def reliability_points(found: Reliability) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confiance et exactitude en %, et aire du point, de chaque tranche non vide."""
+    filled = found.share > 0
+    x, y, share = (values[filled].numpy() for values in found)
+    return 100 * x, 100 * y, 20 + 400 * share
+
+
+def plot_two_axes(measures: Mapping[str, tuple[Tensor, Tensor, str]]) -> Figure:
+    """Erreur et ECE ensemble : une méthode n'est bonne que si elle l'est sur les deux axes.
+
+    Args:
+        measures: nom → (erreurs ``(graines,)``, ECE ``(graines,)``, rôle de ``COLORS``).
+    """
+    figure, ax = subplots(figsize=(7, 4))
+    for name, (errors, eces, role) in measures.items():
+        x, y = mean_interval(errors), mean_interval(eces)
+        ax.plot(errors, eces, MARKERS[role], color=COLORS[role], alpha=0.25, ms=4)
+        ax.errorbar(
+            x.mean, y.mean, xerr=[[x.mean - x.low], [x.high - x.mean]], yerr=[[y.mean - y.low], [y.high - y.mean]],
+            fmt=MARKERS[role], color=COLORS[role], capsize=3, ms=8,
+        )  # fmt: skip
+        ax.annotate(name, (x.mean, y.mean), xytext=(8, 8), textcoords="offset points", color=COLORS[role], fontsize=9)
+    ax.set(xlabel="erreur de test (%)", ylabel="erreur de calibration, ECE (%)")
+    ax.set_ylim(bottom=0)
+    ax.set_title("En bas à gauche : juste, et sachant quand il se trompe (traits : intervalle à 95 %)", fontsize=10)
+    comma_axis(ax.xaxis, ax.yaxis)
+    return finished(figure)
+
+
+def plot_generations(errors: Mapping[str, Tensor]) -> Figure:
+    """L'erreur de chaque génération, une ligne par graine ; à droite de chaque nom, le gain de la dernière.
+
+    Args:
+        errors: nom → erreurs de test ``(graines, générations)``.
+    """
+    figure, axes = subplots(1, len(errors), figsize=(4.5 * len(errors), 3.3), sharey=True)
+    for ax, (name, values) in zip(np.atleast_1d(axes), errors.items(), strict=True):
+        generations = range(1, values.shape[1] + 1)
+        ax.plot(generations, values.T, color="0.75", lw=1)
+        intervals = [mean_interval(column) for column in values.T]
+        ax.plot(generations, [i.mean for i in intervals], MARKERS["distilled"] + "-", color=COLORS["distilled"], ms=8)
+        low, high = [i.low for i in intervals], [i.high for i in intervals]
+        ax.fill_between(generations, low, high, color=COLORS["distilled"], alpha=0.2, lw=0)
+        gain = mean_interval(values[:, 0] - values[:, -1])
+        ax.set(xticks=generations, xlabel="génération")
+        ax.set_title(f"{name}\ngain de la dernière : {gain} points", fontsize=10)
+        ax.set_ylim(bottom=0)
+        comma_axis(ax.yaxis)
+    np.atleast_1d(axes)[0].set_ylabel("erreur de test (%)")
+    figure.supxlabel("traits gris : graines ; bande : intervalle à 95 %", fontsize=9)
+    return finished(figure)
