@@ -5,10 +5,11 @@ génération d'avant (Born-Again), ou rien du tout (le lissage d'étiquettes, te
 """
 
 from collections.abc import Iterable
+from math import nan
 from typing import NamedTuple
 
 import torch.nn.functional as F
-from torch import Tensor, nn, stack
+from torch import Tensor, cat, nn
 
 from kdcourse._common import (
     LossTerms,
@@ -139,10 +140,8 @@ def progressive_self_distillation(
         learning_rate: pas d'Adam.
 
     Returns:
-        Perte moyenne de chaque époque (la première, étiquettes seules, ne se compare pas aux suivantes).
-
-    Raises:
-        TypeError, ValueError: argument hors de son domaine, nommé dans le message.
+        Perte moyenne de chaque époque (la première, étiquettes seules, ne se compare pas aux suivantes). Argument hors
+        de son domaine : ``TypeError`` ou ``ValueError``.
     """
     check_alpha(alpha)
     loss, previous, history = SelfDistillation(temperature), None, []
@@ -168,30 +167,32 @@ def ps_kd(model: nn.Module, dataloader: Iterable, epochs: int = 10, *, alpha=0.8
 
     Args:
         model, epochs, learning_rate: comme pour ``progressive_self_distillation`` ; E = ``epochs``.
-        dataloader: donne des lots ``(images, labels, indices)`` : l'indice ``(B,)``, entier, dit de quel exemple il
-            s'agit. Un ``TensorDataset(images, labels, torch.arange(len(labels)))`` y suffit.
+        dataloader: donne des lots ``(images, labels, indices)`` : l'indice ``(B,)``, de 0 à N - 1, dit de quel exemple
+            il s'agit. Un ``TensorDataset(images, labels, torch.arange(len(labels)))`` y suffit.
         alpha: α_E, poids atteint à la dernière époque, dans [0, 1] ; 0,8 dans l'article.
 
     Returns:
-        Perte moyenne de chaque époque.
-
-    Raises:
-        TypeError, ValueError: argument ou lot hors de son domaine, nommé dans le message.
+        Perte moyenne de chaque époque. Argument ou lot hors de son domaine : ``TypeError`` ou ``ValueError``.
 
     Source : Kim et al. (2021), PS-KD, section 3, arXiv:2006.12000.
     """
     check_alpha(alpha)
-    predictions: dict[int, Tensor] = {}
+    memory: Tensor | None = None  # (N, C), NaN pour un exemple encore jamais vu
     history: list[float] = []
 
     def loss_of_batch(model, images, labels, *rest):
+        nonlocal memory
         indices = _check_indices(rest, labels)
         logits = model(images)
         check_label_values(labels, logits.shape[-1])
         check_finite("model(images)", logits)
-        one_hot = label_smoothing_probabilities(labels, logits.shape[-1], smoothing=0)
-        previous = stack([predictions.get(index, row) for index, row in zip(indices, one_hot, strict=True)])
-        predictions.update(zip(indices, at_least_float32(logits.detach()).softmax(dim=-1), strict=True))
+        today = at_least_float32(logits.detach()).softmax(dim=-1)
+        memory = today[:0] if memory is None else memory
+        missing = max(0, int(indices.max()) + 1 - len(memory))
+        memory = cat([memory, today.new_full((missing, today.shape[1]), nan)])
+        one_hot = label_smoothing_probabilities(labels, logits.shape[-1], smoothing=0).to(today.dtype)
+        previous = memory[indices].where(memory[indices].isfinite(), one_hot)
+        memory[indices] = today
         return ps_kd_loss(logits, previous, labels, alpha * (len(history) + 1) / epochs)
 
     for epoch_loss in train_epochs(model, dataloader, loss_of_batch, epochs, learning_rate):
@@ -243,8 +244,10 @@ def born_again(
     return lineage
 
 
-def _check_indices(rest: list[Tensor], labels: Tensor) -> list[int]:
+def _check_indices(rest: list[Tensor], labels: Tensor) -> Tensor:
     if len(rest) != 1 or rest[0].shape != labels.shape or rest[0].is_floating_point():
         received = ", ".join(["images", "labels", *(f"{part.dtype} {shape_of(part)}" for part in rest)])
         raise ValueError(f"dataloader : lot ({received}) reçu, (images, labels, indices) attendu, un entier chacun.")
-    return rest[0].tolist()
+    if rest[0].min() < 0:
+        raise ValueError(f"dataloader : indice {int(rest[0].min())} reçu, de 0 à N - 1 attendu, le rang de l'exemple.")
+    return rest[0].long()

@@ -257,3 +257,35 @@ REFUSALS = {
 def test_les_entrainements_refusent_et_disent_pourquoi(message):
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         REFUSALS[message](loader(*data()))
+
+
+def test_ps_kd_retrouve_chaque_exemple_quel_que_soit_l_ordre_de_ses_indices():
+    """La cible de la deuxième époque est la prédiction du même exemple, aussi quand les lots ont changé."""
+    images, labels = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+    epochs = [[[3, 1], [0, 2]], [[2, 3], [1, 0]]]
+    predictions, targets = {}, []
+
+    class Recorder(torch.nn.Linear):
+        def forward(self, x):
+            logits = super().forward(x)
+            targets.append(logits.detach().softmax(-1))
+            return logits
+
+    class Orders:
+        def __iter__(self):
+            for batch in map(torch.tensor, epochs.pop(0)):
+                yield images[batch], labels[batch], batch
+
+    torch.manual_seed(0)
+    model = Recorder(3, 2)
+    history = ps_kd(model, Orders(), 2, alpha=1.0, learning_rate=1e-12)
+    predictions = dict(zip([3, 1, 0, 2], torch.cat(targets[:2]), strict=True))
+    # Le modèle n'a pas bougé : à l'époque 2, alpha = 1, la perte est l'entropie de ses propres prédictions.
+    expected = -sum((p * p.log()).sum() for p in predictions.values()) / 4
+    assert history[1] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_ps_kd_refuse_un_indice_negatif():
+    batches = [(torch.randn(2, 3), torch.tensor([0, 1]), torch.tensor([-1, 0]))]
+    with pytest.raises(ValueError, match="dataloader : indice -1 reçu, de 0 à N - 1 attendu"):
+        ps_kd(torch.nn.Linear(3, 2), batches)
