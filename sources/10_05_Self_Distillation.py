@@ -263,7 +263,7 @@ plot_two_axes({name: (errors(100, name), ece(100, name), role)
 
 # %% [markdown]
 # La figure est celle des 100 images. PS-KD revient en bas, à côté du student seul : la calibration n'est plus ruinée.
-# Lisez les deux dernières lignes de chaque régime sans complaisance : l'**erreur** de PS-KD n'est pas distinguable de celle du
+# Lisez la dernière ligne de chaque régime sans complaisance : l'**erreur** de PS-KD ne se distingue pas de celle du
 # student seul. Avec 100 images, elle gagne un peu de calibration ; avec 1 000, rien de net. C'est ce qu'une auto-distillation
 # honnête achète ici : peu, et pas là où on l'attendait.
 #

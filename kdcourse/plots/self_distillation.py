@@ -62,14 +62,21 @@ def plot_two_axes(measures: Mapping[str, tuple[Tensor, Tensor, str]]) -> Figure:
         measures: nom → (erreurs ``(graines,)``, ECE ``(graines,)``, rôle de ``COLORS``).
     """
     figure, ax = subplots(figsize=(7, 4))
-    for name, (errors, eces, role) in measures.items():
+    for rank, (name, (errors, eces, role)) in enumerate(measures.items()):
         x, y = mean_interval(errors), mean_interval(eces)
         ax.plot(errors, eces, MARKERS[role], color=COLORS[role], alpha=0.25, ms=4)
         ax.errorbar(
             x.mean, y.mean, xerr=[[x.mean - x.low], [x.high - x.mean]], yerr=[[y.mean - y.low], [y.high - y.mean]],
             fmt=MARKERS[role], color=COLORS[role], capsize=3, ms=8,
         )  # fmt: skip
-        ax.annotate(name, (x.mean, y.mean), xytext=(8, 8), textcoords="offset points", color=COLORS[role], fontsize=9)
+        ax.annotate(
+            name,
+            (x.mean, y.mean),
+            xytext=(8, -14 if rank % 2 else 8),
+            textcoords="offset points",
+            color=COLORS[role],
+            fontsize=9,
+        )
     ax.set(xlabel="erreur de test (%)", ylabel="erreur de calibration, ECE (%)")
     ax.set_ylim(bottom=0)
     ax.set_title("En bas à gauche : juste, et sachant quand il se trompe (traits : intervalle à 95 %)", fontsize=10)
