@@ -251,8 +251,8 @@ plot_cost(batches, cost, steps)
 # Cent images, dix graines, 100 époques de quatre lots de 25 : 400 pas, les mêmes pour tous. Mêmes poids de départ, mêmes lots.
 #
 # Chaque perte a besoin d'un facteur d'échelle. Les auteurs de RKD donnent 25 (distance) et 50 (angle) ; nous les
-# gardons. Ceux de SP donnent 3 000, pour d'autres réseaux et d'autres lots : nous partons de 300. Nous prenons 30 pour le
-# cosinus. Puis $\alpha$ est choisi **sur la validation**, parmi 0,1, 0,5 et 0,9 : le rapport entre teacher et étiquettes varie ainsi
+# gardons. Ceux de SP donnent 3 000, pour d'autres réseaux et d'autres lots : des essais préalables
+# nous ont conduits à 300, et à 30 pour le cosinus. Puis $\alpha$ est choisi **sur la validation**, parmi 0,1, 0,5 et 0,9 : le rapport entre teacher et étiquettes varie ainsi
 # de 1 à 81. L'angle coûte trop cher pour être réglé de même : il garde $\alpha = 0{,}5$, seul ou avec la distance.
 
 # %%
@@ -266,6 +266,7 @@ methods = {"logits": lambda s, t: kd_loss(s.logits, t.logits, 4.0)}
 methods |= {name: guided_by(losses[name], scales[name]) for name in losses}
 methods["RKD distance + angle"] = lambda s, t: (
     methods["RKD distance"](s, t) + methods["RKD angle"](s, t))
+
 def run(name, alphas, size=100, epochs=100, seeds=10, batch=25, **options):
     target = Features([], guide.embedding[:size], guide.logits[:size])
     return train_many(
@@ -330,7 +331,8 @@ order = [*tuned, "RKD angle", "RKD distance + angle", both]
 kept = {name: test[name][chosen[name]] for name in order}
 gains = {name: alone - kept[name] for name in order}
 over_logits = {name: kept["logits"] - kept[name] for name in order[1:]}
-rows = [["seul", "0", french(alone_valid.mean()), mean_interval(alone)]]
+first = ["seul", "0", french(alone_valid.mean()), mean_interval(alone)]
+rows = [first + ["", ""]]
 for name in order:
     alpha = alphas[chosen[name]] if len(valid[name]) > 1 else 0.5
     rows.append([
@@ -358,7 +360,7 @@ plot_gains(
 # plus sûr est de les **garder**, et d'y ajouter une relation : les deux ne disent pas la même chose.
 #
 # Ces intervalles portent sur les graines ; ils ignorent l'échantillonnage des 500 images de test. Et à force de comparer,
-# on finit par trouver : un intervalle à 95 % sur vingt exclut zéro par hasard.
+# on finit par trouver : même sans aucun effet, un intervalle à 95 % sur vingt exclut zéro.
 #
 # ## D'autres régimes, et un échec
 #
@@ -414,8 +416,7 @@ plot_curves(
 # %% [markdown]
 # Le student seul part devant : il n'écoute que les étiquettes. Les deux autres apprennent davantage, et cela prend du temps ;
 # ils le dépassent ensuite, puis continuent de descendre quand lui ne bouge plus. La relation est la première à son plateau. Les
-# logits descendent encore : le titre donne l'écart sur le test aux deux budgets, et l'avance de la relation n'y
-# survit pas. Qui gagne dépend du budget ; une comparaison qui ne dit pas le sien ne prouve rien.
+# logits descendent encore : le titre donne l'écart sur le test aux deux budgets, et l'avance de la relation y fond. Qui gagne dépend du budget ; une comparaison qui ne dit pas le sien ne prouve rien.
 #
 # Les chiffres publiés invitent à la même prudence. Précision sur CIFAR-100 (%), README de RepDistiller :
 #
@@ -456,16 +457,19 @@ for name, i in ("seul", 0), ("guidé, α = 0,5", 2):
 target = relation_state(teacher, teacher, digits.test).relations
 columns["seul"]["teacher"] = target
 contrast["teacher"] = class_contrast(target, test_labels)
+summary = " ; ".join(f"{n} {french(v, 2)}" for n, v in contrast.items())
 plot_relation_matrices(
     columns, test_labels,
-    "Ressemblance dans une classe moins entre classes : " + " ; "
-    .join(f"{n} {french(v, 2)}" for n, v in contrast.items()))
+    f"Ressemblance dans une classe moins entre classes : {summary}")
 
 # %% [markdown]
-# En haut, le student seul, puis le teacher ; en bas, le même student guidé par le cosinus. À l'époque 1, tout ressemble à tout. À la fin, les
-# dix blocs sont là des deux côtés, mais le fond diffère : le student seul laisse se ressembler des classes que le teacher sépare.
-# Le titre mesure ce contraste. L'écart au-dessus de chaque matrice est la perte, sur des images de test : le student
-# n'a pas appris ces couples par cœur.
+# En haut, le student seul, puis le teacher ; en bas, le même student guidé par le cosinus. Au départ, tout ressemble à
+# tout ; quatre pas suffisent à la relation pour creuser des écarts. À la fin, en bas, dix blocs se détachent comme chez le teacher. En
+# haut, ils se devinent : le student seul laisse se ressembler des classes que le teacher sépare. Le titre mesure ce
+# contraste.
+#
+# L'écart au-dessus de chaque matrice est la perte, sur des images de test : le student n'a pas appris ces couples par
+# cœur.
 
 # %%
 from kdcourse import RelationExplorer

@@ -94,15 +94,16 @@ def plot_gains(panels: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure
     Un triangle plein : l'intervalle exclut 0. Un losange gris : il le contient.
 
     Args:
-        panels: titre du panneau → (méthode → gains ``(graines,)``, en points d'erreur).
+        panels: titre du panneau → (méthode → gains ``(graines,)``, en points d'erreur) ; le premier panneau donne les
+            lignes, un autre peut en laisser de vides.
     """
     names = list(next(iter(panels.values())))
-    size = (min(3.1 * len(panels) + 2.2, 10.5), 0.36 * len(names) + 1.6)
+    size = (min(3 * len(panels) + 2, 9.5), 0.36 * len(names) + 1.6)
     figure, axes = subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for ax, (heading, gains) in zip(axes[0], panels.items(), strict=True):
         ax.axvline(0, color="0.4", lw=1)
-        for place, values in enumerate(gains.values()):
-            gain = mean_interval(values)
+        for name, values in gains.items():
+            place, gain = names.index(name), mean_interval(values)
             role = "neutral" if not gain.excludes_zero else "distilled" if gain.mean > 0 else "student"
             half = gain.mean - gain.low
             ax.errorbar(gain.mean, place, xerr=half, fmt=MARKERS[role], color=COLORS[role], capsize=4, lw=2)
@@ -128,7 +129,7 @@ def plot_weights(alphas: Sequence[float], errors: Mapping[str, Tensor], alone: T
         errors: méthode → erreurs ``(n, graines)``.
         alone: erreurs du student seul, ``(graines,)``.
     """
-    figure, axes = subplots(1, len(errors), figsize=(2.4 * len(errors) + 0.6, 3.2), sharey=True, squeeze=False)
+    figure, axes = subplots(1, len(errors), figsize=(1.8 * len(errors) + 0.9, 3.2), sharey=True, squeeze=False)
     reference = mean_interval(alone)
     for ax, (name, values) in zip(axes[0], errors.items(), strict=True):
         ax.axhspan(reference.low, reference.high, color=COLORS["student"], alpha=0.25, lw=0, label="seul")

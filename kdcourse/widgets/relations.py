@@ -75,9 +75,9 @@ class RelationExplorer(SliderFigure):
             picture.set_data(state.relations.cpu().numpy())
             line.set_data(epochs, [states[e, alpha].error for e in epochs])
             point.set_data([epoch], [state.error])
-            color = COLORS["distilled" if alpha else "student"]
-            line.set_color(color)
-            point.set_color(color)
+            role = "distilled" if alpha else "student"
+            line.set_color(COLORS[role])
+            point.set(color=COLORS[role], marker=MARKERS[role])
             heading.set_text(
                 f"époque {int(epoch)}, α = {french(alpha)} : écart au teacher {french(state.loss, 4)}, "
                 f"erreur {french(state.error)} %"
