@@ -232,18 +232,19 @@ steps = {
     large: [step_ms(network, (3, 32, 32), b) for b in batches[:4]]}
 share = {name: [100 * t / step for t, step in zip(times, steps[large])]
          for name, times in cost.items()}
+print("en % d'un aller-retour du student convolutif :")
 for name, (_, _, at_128, at_256) in share.items():
-    print(f"{name:12} : {french(at_128):>5} % d'un aller-retour du "
-          f"convolutif à B = 128, {french(at_256):>5} % à B = 256")
+    print(f"{name:12}   B = 128 : {french(at_128):>5}   "
+          f"B = 256 : {french(at_256):>5}")
 plot_cost(batches, cost, steps)
 
 # %% [markdown]
-# Les axes sont logarithmiques : une loi $B^p$ y est une droite de pente $p$. Les pentes sont calculées sur les deux plus grands lots
-# de chaque courbe.
+# Les axes sont logarithmiques : une loi $B^p$ y est une droite de pente $p$. Les pentes sont calculées sur les
+# trois plus grands lots de chaque courbe.
 #
 # Cosinus, SP et distance ne sont **pas** lentes. Face au student du cours, qui n'a presque rien à calculer, elles
-# comptent ; face au réseau convolutif, elles disparaissent. L'angle est l'exception : il compare $B^3$ triplets. À petit
-# lot il passe inaperçu ; puis chaque doublement du lot le multiplie par près de huit, et sa part ne cesse de monter.
+# comptent ; face au réseau convolutif, elles pèsent peu. L'angle est l'exception : il compare $B^3$ triplets. À petit
+# lot il reste discret ; puis chaque doublement du lot tend à le multiplier par huit, et sa part ne cesse de monter.
 # C'est pourquoi nous travaillerons avec des lots de 25.
 #
 # ## Relations ou logits : l'expérience

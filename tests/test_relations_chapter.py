@@ -94,8 +94,9 @@ def test_les_poids_montrent_la_moyenne_de_chaque_alpha():
     assert [tick.get_text() for tick in figure.get_axes()[0].get_xticklabels()] == ["0,1", "0,5"]
 
 
-def test_la_pente_est_l_exposant_des_deux_derniers_lots_mesures():
-    assert slope([32, 64, 128, 256], [1.0, 2.0, 16.0]) == pytest.approx(3.0)
+def test_la_pente_est_l_exposant_des_trois_derniers_lots_mesures():
+    assert slope([32, 64, 128, 256, 512], [9.0, 1.0, 8.0, 64.0]) == pytest.approx(3.0)
+    assert slope([32, 64, 128], [1.0, 4.0]) == pytest.approx(2.0)
 
 
 def test_le_cout_nomme_la_perte_la_plus_raide():

@@ -148,9 +148,9 @@ def plot_weights(alphas: Sequence[float], errors: Mapping[str, Tensor], alone: T
 
 
 def slope(batches: Sequence[int], times: Sequence[float]) -> float:
-    """Exposant p de la loi temps ∝ Bᵖ entre les deux plus grands lots mesurés."""
-    last = slice(len(times) - 2, len(times))
-    return float(np.diff(np.log(times[last]))[0] / np.diff(np.log(batches[last]))[0])
+    """Exposant p de la loi temps ∝ Bᵖ, ajustée sur les trois plus grands lots mesurés."""
+    last = slice(max(0, len(times) - 3), len(times))
+    return float(np.polyfit(np.log(batches[last]), np.log(times[last]), 1)[0])
 
 
 def plot_cost(
