@@ -268,14 +268,14 @@ methods |= {name: guided_by(losses[name], scales[name]) for name in losses}
 methods["RKD distance + angle"] = lambda s, t: (
     methods["RKD distance"](s, t) + methods["RKD angle"](s, t))
 
-def run(name, alphas, size=100, epochs=100, seeds=10, batch=25, **options):
-    target = Features([], guide.embedding[:size], guide.logits[:size])
+def run(name, alphas, size=100, seeds=10, device="cpu", **options):
+    seen = [t[:size].to(device) for t in (guide.embedding, guide.logits)]
     return train_many(
-        digits_student, digits.train.where(slice(0, size)),
-        distillation=methods[name], teacher_features=target,
+        digits_student, digits.train.where(slice(0, size)).to(device),
+        distillation=methods[name], teacher_features=Features([], *seen),
         seeds=list(range(seeds)) * len(alphas),
         alphas=[alpha for alpha in alphas for _ in range(seeds)],
-        epochs=epochs, batch_size=batch, **options)
+        **dict(epochs=100, batch_size=25) | options)
 
 # %% [markdown]
 # **À vous de parier** : à ce budget, une relation peut-elle faire aussi bien que les logits, qu'elle ne regarde pas ?
@@ -638,12 +638,11 @@ from kdcourse import best_device
 device = best_device()
 on_gpu = device.type == "cuda"
 seeds, lots = (100, (5, 10, 25, 50, 100)) if on_gpu else (10, (5, 50))
-digits, guide = digits.to(device), Features(
-    [], guide.embedding.to(device), guide.logits.to(device))
+test_part = digits.test.to(device)
 for size in lots:
     students = run("cosinus", [0.0, 0.5], epochs=400 * size // 100,
-                   seeds=seeds, batch=size)
-    lonely, guided = students.errors(digits.test).cpu().reshape(2, seeds)
+                   batch_size=size, seeds=seeds, device=device)
+    lonely, guided = students.errors(test_part).cpu().reshape(2, seeds)
     print(f"lot de {size:3} : seul {mean_interval(lonely)} %, "
           f"gain de la relation {mean_interval(lonely - guided)} points")
 
@@ -664,8 +663,9 @@ display(Markdown(f"""
   dimensions égales. RKD ignore la translation ; le cosinus, la norme de
   chaque exemple ; toutes, la rotation et l'échelle commune.
 - À 100 images et 400 pas, {best} mène de {before} % à {after} % d'erreur :
-  gain {mean_interval(gains[best])} points. Sur les logits, elle gagne
-  {extra[best]} ; « {both} », {extra[both]} ; à 800 pas, {best} : {late}.
+  gain {mean_interval(gains[best])} points. Gain sur les logits :
+  {extra[best]} ; avec « {both} », {extra[both]} ;
+  à 800 pas, {best} : {late}.
 - À 1 000 images et 400 pas, gain sur le student seul : logits
   {many["logits"]}, {best} {many[best]}.
 - Le poids décide. À $\\alpha = 0{{,}}9$, {worst} : {french(last[worst])} %
