@@ -81,14 +81,14 @@ plot_small_batch(small, {
 })
 
 # %% [markdown]
-# Chaque case compare l'image de sa ligne à celle de sa colonne. Le teacher sépare : les deux 3 se ressemblent, les autres
-# couples bien moins, et pas tous autant. Le student neuf, lui, trouve que tout ressemble à tout. Les deux matrices ont
-# la même taille, $5 \times 5$ : celle du lot. Voilà ce que l'on peut comparer.
+# Chaque case compare l'image de sa ligne à celle de sa colonne. Le teacher sépare : les deux 3 se ressemblent, les
+# autres couples bien moins, et pas tous autant. Le student neuf, lui, trouve que tout ressemble à tout. Les deux
+# matrices ont la même taille, $5 \times 5$ : celle du lot. Voilà ce que l'on peut comparer.
 #
 # ## La perte, à la main
 #
-# Notons $F$ les embeddings d'un lot, de forme $(B, D)$, et $\hat F$ la même matrice dont chaque ligne est divisée par sa
-# norme. La matrice des relations et la perte s'écrivent
+# Notons $F$ les embeddings d'un lot, de forme $(B, D)$, et $\hat F$ la même matrice dont chaque ligne est divisée par
+# sa norme. La matrice des relations et la perte s'écrivent
 #
 # $$R = \hat F \hat F^\top, \qquad
 # \mathcal{L}_{\text{cosinus}} = \frac{1}{B^2} \sum_{i,j} \left(R^s_{ij} - R^t_{ij}\right)^2$$
@@ -118,8 +118,9 @@ except ValueError as reason:
     print("perte des hints    :", reason)
 
 # %% [markdown]
-# La perte des *hints* refuse : elle compare les vecteurs eux-mêmes, et il lui faut un adaptateur de 32 vers 256 nombres,
-# que l'on entraîne avec le student. La relation n'en veut pas : $D$ disparaît dans le produit, il ne reste que $B \times B$.
+# La perte des *hints* refuse : elle compare les vecteurs eux-mêmes, et il lui faut un adaptateur de 32 vers 256
+# nombres, que l'on entraîne avec le student. La relation n'en veut pas : $D$ disparaît dans le produit, il ne reste que
+# $B \times B$.
 #
 # Le module `RelationDistillation` y ajoute les étiquettes, avec la convention du cours : $\alpha$ pondère le teacher,
 # $1-\alpha$ les étiquettes.
@@ -137,8 +138,8 @@ print(f"relations {french(terms.distillation, 3)}, étiquettes "
       f"{french(terms.hard, 3)}, total {french(terms.total, 3)}")
 
 # %% [markdown]
-# Regardez les deux premiers nombres : à poids égal, les relations pèsent bien moins que les étiquettes. Il leur faudra un
-# facteur d'échelle, comme $T^2$ pour les logits ou $\beta$ pour l'attention ; il sera réglé sur la validation.
+# Regardez les deux premiers nombres : à poids égal, les relations pèsent bien moins que les étiquettes. Il leur faudra
+# un facteur d'échelle, comme $T^2$ pour les logits ou $\beta$ pour l'attention ; il sera réglé sur la validation.
 #
 # ## Quatre relations
 #
@@ -187,14 +188,14 @@ display(Markdown(markdown_table(["transformation", *losses], rows)))
 # $10^{-12}$.
 #
 # Toutes ignorent la rotation et l'échelle commune : c'est le moins que l'on demande. Les deux RKD ignorent aussi la
-# translation, car elles ne voient que des différences $f_i - f_j$. Le cosinus, et lui seul, ignore la norme de chaque exemple. Aucune
-# n'ignore une échelle par dimension : étirer un seul axe change vraiment les ressemblances.
+# translation, car elles ne voient que des différences $f_i - f_j$. Le cosinus, et lui seul, ignore la norme de chaque
+# exemple. Aucune n'ignore une échelle par dimension : étirer un seul axe change vraiment les ressemblances.
 #
 # ## Ce que cela coûte
 #
-# On lit souvent que les pertes de relations sont lentes. Mesurons : le temps d'un aller-retour de chaque perte, pour des
-# lots de 32 à 512 exemples, à côté d'un aller-retour du student sans distillation. Deux students : celui du cours, minuscule, et un petit
-# réseau convolutif sur des images de 32×32 pixels.
+# On lit souvent que les pertes de relations sont lentes. Mesurons : le temps d'un aller-retour de chaque perte, pour
+# des lots de 32 à 512 exemples, à côté d'un aller-retour du student sans distillation. Deux students : celui du cours,
+# minuscule, et un petit réseau convolutif sur des images de 32×32 pixels.
 
 # %%
 import time
@@ -249,12 +250,14 @@ plot_cost(batches, cost, steps)
 #
 # ## Relations ou logits : l'expérience
 #
-# Cent images, dix graines, 100 époques de quatre lots de 25 : 400 pas, les mêmes pour tous. Mêmes poids de départ, mêmes lots.
+# Cent images, dix graines, 100 époques de quatre lots de 25 : 400 pas, les mêmes pour tous. Mêmes poids de départ,
+# mêmes lots.
 #
 # Chaque perte a besoin d'un facteur d'échelle. Les auteurs de RKD donnent 25 (distance) et 50 (angle) ; nous les
-# gardons. Ceux de SP donnent 3 000, pour d'autres réseaux et d'autres lots : des essais préalables
-# nous ont conduits à 300, et à 30 pour le cosinus. Puis $\alpha$ est choisi **sur la validation**, parmi 0,1, 0,5 et 0,9 : le rapport entre teacher et étiquettes varie ainsi
-# de 1 à 81. L'angle coûte trop cher pour être réglé de même : il garde $\alpha = 0{,}5$, seul ou avec la distance.
+# gardons. Ceux de SP donnent 3 000, pour d'autres réseaux et d'autres lots : des essais préalables nous ont conduits à
+# 300, et à 30 pour le cosinus. Puis $\alpha$ est choisi **sur la validation**, parmi 0,1, 0,5 et 0,9 : le rapport entre
+# teacher et étiquettes varie ainsi de 1 à 81. L'angle coûte trop cher pour être réglé de même : il garde
+# $\alpha = 0{,}5$, seul ou avec la distance.
 
 # %%
 from kdcourse import Features, kd_loss, train_many
@@ -315,13 +318,13 @@ plot_weights(
 )
 
 # %% [markdown]
-# Les logits supportent tous les poids. Les relations, non : la distance remonte à peine, mais le cosinus et SP, trop forts,
-# rendent le student **pire que seul**. C'est dans leur nature : une relation dit quelles images se ressemblent, jamais
-# comment s'appelle leur classe. Seules les étiquettes le disent, et ici le teacher couvre leur voix. Ajoutez les logits
-# du teacher, qui nomment les classes : l'accident disparaît (dernier panneau).
+# Les logits supportent tous les poids. Les relations, non : la distance remonte à peine, mais le cosinus et SP, trop
+# forts, rendent le student **pire que seul**. C'est dans leur nature : une relation dit quelles images se ressemblent,
+# jamais comment s'appelle leur classe. Seules les étiquettes le disent, et ici le teacher couvre leur voix. Ajoutez les
+# logits du teacher, qui nomment les classes : l'accident disparaît (dernier panneau).
 #
-# Le poids le plus lourd de SP, $300 \times 0{,}9 / 0{,}1 = 2\,700$ fois celui des étiquettes, est à peu près celui de ses
-# auteurs : un poids ne se recopie pas d'un article, il se règle.
+# Le poids le plus lourd de SP, $300 \times 0{,}9 / 0{,}1 = 2\,700$ fois celui des étiquettes, est à peu près celui de
+# ses auteurs : un poids ne se recopie pas d'un article, il se règle.
 #
 # Prenons pour chaque méthode le $\alpha$ choisi sur la validation, et regardons le test.
 
@@ -356,17 +359,17 @@ plot_gains(
 )
 
 # %% [markdown]
-# À gauche, les gains sont grands : les ressemblances du teacher, sans une seule de ses prédictions, apportent à peu près
-# ce qu'apportent ses logits. À droite, le losange gris dit « ces graines ne tranchent pas ». Pour battre les logits, le
-# plus sûr est de les **garder**, et d'y ajouter une relation : les deux ne disent pas la même chose.
+# À gauche, les gains sont grands : les ressemblances du teacher, sans une seule de ses prédictions, apportent à peu
+# près ce qu'apportent ses logits. À droite, le losange gris dit « ces graines ne tranchent pas ». Pour battre les
+# logits, le plus sûr est de les **garder**, et d'y ajouter une relation : les deux ne disent pas la même chose.
 #
-# Ces intervalles portent sur les graines ; ils ignorent l'échantillonnage des 500 images de test. Et à force de comparer,
-# on finit par trouver : même sans aucun effet, un intervalle à 95 % sur vingt exclut zéro.
+# Ces intervalles portent sur les graines ; ils ignorent l'échantillonnage des 500 images de test. Et à force de
+# comparer, on finit par trouver : même sans aucun effet, un intervalle à 95 % sur vingt exclut zéro.
 #
 # ## D'autres régimes, et un échec
 #
-# Refaisons la comparaison avec 50, 200 et 1 000 images, toujours 400 pas, en gardant les $\alpha$ choisis à 100 images. Les quatre
-# régimes essayés sont tous montrés.
+# Refaisons la comparaison avec 50, 200 et 1 000 images, toujours 400 pas, en gardant les $\alpha$ choisis à 100 images.
+# Les quatre régimes essayés sont tous montrés.
 
 # %%
 trio = "logits", best, both
@@ -387,9 +390,9 @@ plot_gains(
     + (" ; ".join(failures) or "aucun cas, dans aucun régime"))
 
 # %% [markdown]
-# Les gains fondent quand les étiquettes abondent, comme en 10.1 (chaque panneau a sa propre échelle). Le titre nomme les
-# échecs. Avec 1 000 images, 400 pas ne font que dix époques : les logits n'ont pas le temps de servir, et la relation
-# gagne davantage. Un lot de 25 images lui donne 300 couples à apprendre.
+# Les gains fondent quand les étiquettes abondent, comme en 10.1 (chaque panneau a sa propre échelle). Le titre nomme
+# les échecs. Avec 1 000 images, 400 pas ne font que dix époques : les logits n'ont pas le temps de servir, et la
+# relation gagne davantage. Un lot de 25 images lui donne 300 couples à apprendre.
 #
 # Est-ce une loi, ou une question de budget ? Doublons les pas, à 100 images, et suivons l'erreur de validation.
 
@@ -415,9 +418,10 @@ plot_curves(
     f"{mean_interval(over_logits[best])} à 400 pas, {late} à 800")
 
 # %% [markdown]
-# Le student seul part devant : il n'écoute que les étiquettes. Les deux autres apprennent davantage, et cela prend du temps ;
-# ils le dépassent ensuite, puis continuent de descendre quand lui ne bouge plus. La relation est la première à son plateau. Les
-# logits descendent encore : le titre donne l'écart sur le test aux deux budgets, et l'avance de la relation y fond. Qui gagne dépend du budget ; une comparaison qui ne dit pas le sien ne prouve rien.
+# Le student seul part devant : il n'écoute que les étiquettes. Les deux autres apprennent davantage, et cela prend du
+# temps ; ils le dépassent ensuite, puis continuent de descendre quand lui ne bouge plus. La relation est la première à
+# son plateau. Les logits descendent encore : le titre donne l'écart sur le test aux deux budgets, et l'avance de la
+# relation y fond. Qui gagne dépend du budget ; une comparaison qui ne dit pas le sien ne prouve rien.
 #
 # Les chiffres publiés invitent à la même prudence. Précision sur CIFAR-100 (%), README de RepDistiller :
 #
@@ -427,19 +431,20 @@ plot_curves(
 # | wrn-40-2 → wrn-16-2 | 75,61 | 73,26 | 74,92 | 73,83 | 73,35 | 75,48 |
 # | vgg13 → MobileNetV2 | 74,64 | 64,60 | 67,37 | 66,30 | **64,52** | 69,73 |
 #
-# Deux fois sur trois, RKD y est **sous** le student seul (en gras). Ce sont leurs mesures, pas les nôtres : d'autres images, d'autres
-# réseaux, toutes les étiquettes, et des centaines d'époques. Nos gains viennent d'un student qui manque d'étiquettes.
+# Deux fois sur trois, RKD y est **sous** le student seul (en gras). Ce sont leurs mesures, pas les nôtres : d'autres
+# images, d'autres réseaux, toutes les étiquettes, et des centaines d'époques. Nos gains viennent d'un student qui
+# manque d'étiquettes.
 #
-# La dernière colonne, CRD (*contrastive representation distillation*, Tian et al., 2020), pousse l'idée plus loin. L'embedding du student doit
-# désigner, parmi des milliers d'exemples gardés dans une mémoire, **le même** exemple chez le teacher : proche de sa
-# propre image, loin de toutes les autres. Il y faut une projection de 128 dimensions de chaque côté, deux mémoires, et une température
-# (0,07). Nous ne le programmons pas ici.
+# La dernière colonne, CRD (*contrastive representation distillation*, Tian et al., 2020), pousse l'idée plus loin.
+# L'embedding du student doit désigner, parmi des milliers d'exemples gardés dans une mémoire, **le même** exemple chez
+# le teacher : proche de sa propre image, loin de toutes les autres. Il y faut une projection de 128 dimensions de
+# chaque côté, deux mémoires, et une température (0,07). Nous ne le programmons pas ici.
 #
 # ## Voir les relations s'apprendre
 #
-# Trions 100 images de test par classe, dix de chaque. Un bon embedding montre alors dix blocs clairs sur la diagonale. Le
-# moteur, rappelé avec plus d'époques et la même graine, passe exactement par les mêmes students (la cellule le vérifie) :
-# voici donc un student à sept moments, pour quatre poids de la perte cosinus.
+# Trions 100 images de test par classe, dix de chaque. Un bon embedding montre alors dix blocs clairs sur la diagonale.
+# Le moteur, rappelé avec plus d'époques et la même graine, passe exactement par les mêmes students (la cellule le
+# vérifie) : voici donc un student à sept moments, pour quatre poids de la perte cosinus.
 
 # %%
 from kdcourse import class_contrast, plot_relation_matrices, relation_state
@@ -465,9 +470,9 @@ plot_relation_matrices(
 
 # %% [markdown]
 # En haut, le student seul, puis le teacher ; en bas, le même student guidé par le cosinus. Au départ, tout ressemble à
-# tout ; quatre pas suffisent à la relation pour creuser des écarts. À la fin, en bas, dix blocs se détachent comme chez le teacher. En
-# haut, ils se devinent : le student seul laisse se ressembler des classes que le teacher sépare. Le titre mesure ce
-# contraste.
+# tout ; quatre pas suffisent à la relation pour creuser des écarts. À la fin, en bas, dix blocs se détachent comme chez
+# le teacher. En haut, ils se devinent : le student seul laisse se ressembler des classes que le teacher sépare. Le
+# titre mesure ce contraste.
 #
 # L'écart au-dessus de chaque matrice est la perte, sur des images de test : le student n'a pas appris ces couples par
 # cœur.
@@ -478,15 +483,15 @@ from kdcourse import RelationExplorer
 RelationExplorer(snapshots, teacher, digits.test)
 
 # %% [markdown]
-# Faites défiler les époques à $\alpha = 0$, puis à $\alpha = 0{,}5$. Puis restez à l'époque 100 et montez $\alpha$ de 0,1 à 0,9 :
-# comparez l'écart au teacher et l'erreur. Un écart plus petit ne veut pas dire une erreur plus petite : à 0,9, la
-# matrice a ses blocs, mais le student apprend trop lentement quel nom donner à chacun.
+# Faites défiler les époques à $\alpha = 0$, puis à $\alpha = 0{,}5$. Puis restez à l'époque 100 et montez $\alpha$ de
+# 0,1 à 0,9 : comparez l'écart au teacher et l'erreur. Un écart plus petit ne veut pas dire une erreur plus petite : à
+# 0,9, la matrice a ses blocs, mais le student apprend trop lentement quel nom donner à chacun.
 #
 # ## Chasse au bug
 #
-# Une collègue a programmé SP d'après l'article. Sa perte descend, ses matrices se ressemblent, tout s'exécute. Mais avec le
-# facteur 300 et les mêmes $\alpha$ que nous, elle gagne bien moins à $\alpha = 0{,}5$. Lisez sa
-# perte, et regardez le symptôme.
+# Une collègue a programmé SP d'après l'article. Sa perte descend, ses matrices se ressemblent, tout s'exécute. Mais
+# avec le facteur 300 et les mêmes $\alpha$ que nous, elle gagne bien moins à $\alpha = 0{,}5$. Lisez sa perte, et
+# regardez le symptôme.
 
 # %%
 def colleague_loss(student, teacher):
@@ -512,9 +517,10 @@ plot_weights(
 # <details><summary><b>La réponse</b></summary>
 #
 # `p=1` : ses lignes ont une **somme** de 1, celles de l'article une **norme** de 1. Ses valeurs sont de l'ordre de
-# $1/B$ au lieu de $1/\sqrt{B}$, et leur carré d'autant plus petit : la perte est divisée par un facteur proche de $B$, que rien n'affiche. Le
-# symptôme est une perte trop faible pour le poids qu'on lui donne ; à $\alpha = 0{,}9$, ce facteur compense par hasard un poids trop
-# fort, et la collègue pourrait conclure que tout va bien. Puis elle change la taille du lot, et tout se dérègle.
+# $1/B$ au lieu de $1/\sqrt{B}$, et leur carré d'autant plus petit : la perte est divisée par un facteur proche de $B$,
+# que rien n'affiche. Le symptôme est une perte trop faible pour le poids qu'on lui donne ; à $\alpha = 0{,}9$, ce
+# facteur compense par hasard un poids trop fort, et la collègue pourrait conclure que tout va bien. Puis elle change la
+# taille du lot, et tout se dérègle.
 #
 # La réparation tient en un caractère, `p=2` ; le panneau de gauche la mesure. Cette erreur existe dans du code public.
 # </details>
@@ -541,8 +547,8 @@ _ = check("10.4 a", relations)
 # ```
 # </details>
 #
-# **Exercice 10.4 b.** Écrivez la perte RKD distance : distances euclidiennes, chacune divisée par la moyenne des distances
-# **entre exemples différents** de son côté, puis `F.smooth_l1_loss` sur toutes les cases.
+# **Exercice 10.4 b.** Écrivez la perte RKD distance : distances euclidiennes, chacune divisée par la moyenne des
+# distances **entre exemples différents** de son côté, puis `F.smooth_l1_loss` sur toutes les cases.
 
 # %% tags=["nbval-check-output"]
 def my_rkd_distance(student, teacher):
@@ -566,7 +572,8 @@ _ = check("10.4 b", my_rkd_distance)
 # distance. La version du cours centre le lot et calcule en float64.
 # </details>
 #
-# **Exercice 10.4 c.** Écrivez la perte SP : matrices de Gram, chaque ligne divisée par sa norme, écart quadratique divisé par $B^2$.
+# **Exercice 10.4 c.** Écrivez la perte SP : matrices de Gram, chaque ligne divisée par sa norme, écart quadratique
+# divisé par $B^2$.
 
 # %% tags=["nbval-check-output"]
 def my_sp(student, teacher):
@@ -629,8 +636,8 @@ _ = check("10.4 c", my_sp)
 # ## Sur GPU
 #
 # Une relation vit dans le lot : que devient-elle quand il est petit ? Mêmes 100 images, mêmes 400 pas, perte cosinus à
-# $\alpha = 0{,}5$, contre le student seul au même lot. Un GPU essaie cinq tailles de lot et cent graines ; un processeur deux
-# tailles et dix graines.
+# $\alpha = 0{,}5$, contre le student seul au même lot. Un GPU essaie cinq tailles de lot et cent graines ; un
+# processeur deux tailles et dix graines.
 
 # %%
 from kdcourse import best_device
@@ -647,8 +654,9 @@ for size in lots:
           f"gain de la relation {mean_interval(lonely - guided)} points")
 
 # %% [markdown]
-# Un gain négatif est une perte. Avec cinq images par lot, il n'y a que dix couples : la relation tire à chaque pas dans une autre
-# direction, et un poids réglé pour 25 images devient trop fort. Qui change de taille de lot règle de nouveau le poids.
+# Un gain négatif est une perte. Avec cinq images par lot, il n'y a que dix couples : la relation tire à chaque pas dans
+# une autre direction, et un poids réglé pour 25 images devient trop fort. Qui change de taille de lot règle de nouveau
+# le poids.
 #
 # ## À retenir
 
@@ -671,8 +679,7 @@ display(Markdown(f"""
 - Le poids décide. À $\\alpha = 0{{,}}9$, {worst} : {french(last[worst])} %
   d'erreur de validation ; le student seul, {french(alone_valid.mean())} %.
 - À $B = 128$, face au student convolutif, cosinus, SP et distance coûtent
-  au plus {french(cheap)} % de plus ; l'angle, {angle} %.
-  Il croît comme $B^3$.
+  au plus {french(cheap)} % de plus ; l'angle ({angle} %) croît en $B^3$.
 """))
 
 # %% [markdown]
