@@ -391,8 +391,8 @@ plot_gains(
 
 # %% [markdown]
 # Les gains fondent quand les étiquettes abondent, comme en 10.1 (chaque panneau a sa propre échelle). Le titre nomme
-# les échecs. Avec 1 000 images, 400 pas ne font que dix époques : les logits n'ont pas le temps de servir, et la
-# relation gagne davantage. Un lot de 25 images lui donne 300 couples à apprendre.
+# les échecs. Avec 1 000 images, 400 pas ne font que dix époques : sans doute les logits n'ont-ils pas le temps
+# de servir ; la relation, elle, gagne davantage. Un lot de 25 images lui donne 300 couples à apprendre.
 #
 # Est-ce une loi, ou une question de budget ? Doublons les pas, à 100 images, et suivons l'erreur de validation.
 
@@ -432,7 +432,7 @@ plot_curves(
 # | vgg13 → MobileNetV2 | 74,64 | 64,60 | 67,37 | 66,30 | **64,52** | 69,73 |
 #
 # Deux fois sur trois, RKD y est **sous** le student seul (en gras). Ce sont leurs mesures, pas les nôtres : d'autres
-# images, d'autres réseaux, toutes les étiquettes, et des centaines d'époques. Nos gains viennent d'un student qui
+# images, d'autres réseaux, toutes les étiquettes, et 240 époques. Nos gains viennent d'un student qui
 # manque d'étiquettes.
 #
 # La dernière colonne, CRD (*contrastive representation distillation*, Tian et al., 2020), pousse l'idée plus loin.
@@ -654,8 +654,8 @@ for size in lots:
           f"gain de la relation {mean_interval(lonely - guided)} points")
 
 # %% [markdown]
-# Un gain négatif est une perte. Avec cinq images par lot, il n'y a que dix couples : la relation tire à chaque pas dans
-# une autre direction, et un poids réglé pour 25 images devient trop fort. Qui change de taille de lot règle de nouveau
+# Un gain négatif est une perte. Avec cinq images par lot, il n'y a que dix couples : chaque pas n'en voit qu'une
+# poignée, et un poids réglé pour 25 images devient trop fort. Qui change de taille de lot règle de nouveau
 # le poids.
 #
 # ## À retenir
