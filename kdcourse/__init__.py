@@ -77,7 +77,17 @@ _MODULES = {
         "plot_prediction",
         "plot_scheme",
     ],
+    "plots.relations": [
+        "class_contrast",
+        "plot_cost",
+        "plot_gains",
+        "plot_relation_matrices",
+        "plot_small_batch",
+        "plot_weights",
+        "sorted_by_class",
+    ],
     "widgets.principles": ["BiasExplorer", "TemperatureExplorer"],
+    "widgets.relations": ["RelationExplorer", "relation_state"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}
 __all__ = sorted(_MODULE_OF)

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from kdcourse._common import LossTerms
-from kdcourse.exercises import logits, principles, self_distillation
+from kdcourse.exercises import features, logits, principles, relations, self_distillation
 from kdcourse.exercises.exercise import Exercise
 
-EXERCISES = principles.EXERCISES | logits.EXERCISES | self_distillation.EXERCISES
+_CHAPTERS = (principles, logits, features, relations, self_distillation)
+EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}
 
 
 def check(name: str, answer: Callable) -> bool:

@@ -1,0 +1,94 @@
+"""Le curseur de 10.4 : la matrice de ressemblances d'un student, époque après époque, à côté de celle du teacher."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from kdcourse.comparison import error_rate, french
+from kdcourse.data import Split
+from kdcourse.models import predict_features
+from kdcourse.plots.common import COLORS, MARKERS, comma_axis
+from kdcourse.plots.relations import draw_relations, sorted_by_class
+from kdcourse.relations import cosine_relation_loss, cosine_relations
+from kdcourse.training import Students
+from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
+
+
+class RelationState(NamedTuple):
+    """Ce que montre ``RelationExplorer`` d'un modèle."""
+
+    relations: Tensor
+    """Similarités cosinus ``(B, B)`` des exemples triés par classe."""
+    loss: float
+    """Leur écart quadratique moyen avec celles du teacher."""
+    error: float
+    """Taux d'erreur en % sur toute la partie."""
+
+
+def relation_state(model: nn.Module, teacher: nn.Module, part: Split) -> RelationState:
+    """Ressemblances d'un modèle sur dix exemples par classe, leur écart au teacher, et son erreur sur ``part``."""
+    chosen = sorted_by_class(part).images
+    embedding, target = (predict_features(network, chosen).embedding for network in (model, teacher))
+    error = error_rate(predict_features(model, part.images).logits, part.labels)
+    return RelationState(cosine_relations(embedding), float(cosine_relation_loss(embedding, target)), float(error))
+
+
+class RelationExplorer(SliderFigure):
+    """Deux curseurs, l'époque et alpha : la matrice du student à côté de celle du teacher, son écart et son erreur.
+
+    Args:
+        snapshots: époque → les students à la fin de cette époque, un par alpha, dans le même ordre.
+        teacher: le modèle à imiter.
+        part: images où les comparer, dix au moins par classe.
+    """
+
+    def __init__(self, snapshots: Mapping[int, Students], teacher: nn.Module, part: Split):
+        epochs, alphas = list(snapshots), next(iter(snapshots.values())).alphas.tolist()
+        states = {
+            (epoch, alpha): relation_state(students[index], teacher, part)
+            for epoch, students in snapshots.items()
+            for index, alpha in enumerate(alphas)
+        }
+        labels = sorted_by_class(part).labels
+        figure = Figure(figsize=(10, 3.7), dpi=DPI, layout="constrained")
+        left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
+        draw_relations(left, relation_state(teacher, teacher, part).relations, labels)
+        left.set_title("teacher")
+        picture = draw_relations(middle, states[epochs[0], alphas[0]].relations, labels)
+        middle.set_title("student")
+        for alpha in alphas:
+            values = [states[epoch, alpha].error for epoch in epochs]
+            right.plot(epochs, values, color="0.8", lw=1, zorder=0)
+        (line,) = right.plot([], [], color=COLORS["distilled"], lw=2)
+        (point,) = right.plot([], [], MARKERS["distilled"], color=COLORS["distilled"], ms=10)
+        right.set(xscale="log", xlabel="époque (échelle log)", ylabel="erreur (%)", ylim=(0, 100))
+        right.set_xticks(epochs, [str(epoch) for epoch in epochs])
+        right.minorticks_off()
+        right.set_title("gris : les autres α", fontsize=9)
+        comma_axis(right.yaxis)
+        heading = figure.suptitle("0", fontsize=11)
+
+        def update(epoch: float, alpha: float) -> None:
+            state = states[int(epoch), alpha]
+            picture.set_data(state.relations.cpu().numpy())
+            line.set_data(epochs, [states[e, alpha].error for e in epochs])
+            point.set_data([epoch], [state.error])
+            role = "distilled" if alpha else "student"
+            line.set_color(COLORS[role])
+            point.set(color=COLORS[role], marker=MARKERS[role])
+            heading.set_text(
+                f"époque {int(epoch)}, α = {french(alpha)} : écart au teacher {french(state.loss, 4)}, "
+                f"erreur {french(state.error)} %"
+            )
+
+        super().__init__(
+            figure,
+            [picture, line, point, heading],
+            update,
+            {
+                "epoch": slider("Époque", epochs, epochs[-1], digits=0),
+                "alpha": slider("Poids α des relations", alphas, alphas[0]),
+            },
+        )
