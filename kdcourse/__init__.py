@@ -39,6 +39,7 @@ _MODULES = {
     "tucker": ["tucker2_conv"],
     "data": ["Dataset", "Split", "load_dataset"],
     "models": [
+        "AdaptedStudent",
         "CNN",
         "Features",
         "MLP",
@@ -56,6 +57,14 @@ _MODULES = {
     "environment": ["best_device", "describe_environment"],
     "exercises.checking": ["check"],
     "plots.common": ["plot_curves", "plot_paired"],
+    "plots.features": [
+        "map_similarity",
+        "plot_alpha_maps",
+        "plot_attention_maps",
+        "plot_feature_scheme",
+        "plot_gains",
+        "plot_gradient_norms",
+    ],
     "plots.principles": [
         "most_uncertain",
         "plot_bias_sweep",
@@ -63,6 +72,7 @@ _MODULES = {
         "plot_prediction",
         "plot_scheme",
     ],
+    "widgets.features": ["AttentionExplorer"],
     "widgets.principles": ["BiasExplorer", "TemperatureExplorer"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}

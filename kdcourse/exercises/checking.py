@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from kdcourse._common import LossTerms
-from kdcourse.exercises import principles
+from kdcourse.exercises import features, principles
 from kdcourse.exercises.exercise import Exercise
 
-EXERCISES = principles.EXERCISES
+EXERCISES = principles.EXERCISES | features.EXERCISES
 
 
 def check(name: str, answer: Callable) -> bool:

@@ -1,0 +1,187 @@
+"""Les figures de 10.3 : le schéma des hints, les cartes d'attention, les normes de gradient, les gains appariés."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from torch import Tensor
+
+from kdcourse.comparison import french, mean_interval
+from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, error_bar, finished, subplots
+
+
+def map_similarity(student: Tensor, teacher: Tensor) -> Tensor:
+    """Cosinus entre les cartes d'attention, moyen sur les images : ``(…, N, 1, H, W)`` toutes deux vers ``(…)``.
+
+    1 si elles coïncident. Les cartes sont de norme 1 (``attention_map``) : leur produit scalaire suffit.
+    """
+    if student.shape[-4:] != teacher.shape[-4:]:
+        raise ValueError(
+            f"student : forme {tuple(student.shape)} reçue, des cartes {tuple(teacher.shape[-4:])} attendues, "
+            "celles du teacher."
+        )
+    return (student * teacher).sum(dim=(-3, -2, -1)).mean(dim=-1)
+
+
+def plot_feature_scheme() -> Figure:
+    """Où le teacher guide le student : une flèche par étage, et l'adaptateur que demande le hint."""
+    figure, ax = subplots(figsize=(9, 3.9))
+    ax.set(xlim=(0, 100), ylim=(0, 46))
+    ax.axis("off")
+
+    def box(x, y, width, text, role, line="-", height=8):
+        style = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": COLORS[role], "lw": 2, "ls": line}
+        ax.add_patch(FancyBboxPatch((x, y), width, height, **style))
+        ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9)
+
+    def arrow(start, end, style="-|>", color="0.35"):
+        ax.add_patch(FancyArrowPatch(start, end, arrowstyle=style, mutation_scale=12, color=color, lw=1.5))
+
+    names = ["image", "étage 0", "étage 1", "étage 2", "logits"]
+    for y, role, line, widths in ((35, "teacher", "--", (16, 32, 32)), (2, "distilled", "-", (8, 8, 8))):
+        sizes = ["10×10", *(f"{c} × {s}×{s}" for c, s in zip(widths, (10, 5, 3), strict=True)), "10"]
+        for index, (name, size) in enumerate(zip(names, sizes, strict=True)):
+            x = 5 + 20 * index
+            box(x, y, 13, f"{name}\n{size}", role, line)
+            if index:
+                arrow((x - 6.3, y + 4), (x - 0.8, y + 4))
+        ax.text(1, y + 4, "teacher" if role == "teacher" else "student", rotation=90, ha="center", va="center",
+                color=COLORS[role], weight="bold")  # fmt: skip
+    box(63, 16, 16, "adaptateur 1×1\n8 → 32 canaux", "distilled", height=7)
+    arrow((71.5, 10.8), (71.5, 15.2))
+    arrow((71.5, 34.2), (71.5, 23.8), "<|-|>")
+    ax.text(73, 29, "hint", fontsize=9.5, weight="bold", va="center")
+    for x in (31.5, 51.5):
+        arrow((x, 34.2), (x, 10.8), "<|-|>")
+    ax.text(41.5, 22.5, "attention :\noù, non quoi", ha="center", va="center", fontsize=9.5, weight="bold")
+    arrow((91.5, 34.2), (91.5, 10.8), "<|-|>")
+    ax.text(90.5, 22.5, "KD\n(10.2)", ha="right", va="center", fontsize=9.5, weight="bold")
+    ax.set_title("Le hint compare des cartes : il lui faut un adaptateur ; l'attention n'en a pas besoin")
+    return finished(figure)
+
+
+def plot_attention_maps(images: Tensor, columns: Mapping[str, Tensor], title: str) -> Figure:
+    """Une image par ligne ; à côté, les cartes d'attention ``(n, 1, H, W)`` de chaque colonne.
+
+    Une carte est d'autant plus sombre que ses canaux sont actifs ; toutes celles d'une ligne ont la même échelle.
+    """
+    figure, axes = subplots(
+        len(images), 1 + len(columns), figsize=(1.5 * (1 + len(columns)), 1.45 * len(images) + 0.7), squeeze=False
+    )
+    for row, (line, image) in enumerate(zip(axes, images, strict=True)):
+        shown = [maps[row, 0].cpu().numpy() for maps in columns.values()]
+        same_size = len({maps.shape for maps in shown}) == 1
+        line[0].imshow(as_picture(image), cmap="gray_r")
+        for ax, maps in zip(line[1:], shown, strict=True):
+            ax.imshow(maps, cmap="viridis_r", vmin=0, vmax=max(m.max() for m in shown) if same_size else maps.max())
+        for ax in line:
+            ax.set(xticks=[], yticks=[])
+    for ax, name in zip(axes[0], ["image", *columns], strict=True):
+        ax.set_title(name, fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return finished(figure)
+
+
+def plot_gradient_norms(norms: Mapping[str, Tensor], sizes: Sequence[int]) -> Figure:
+    """Normes de gradient par étage, en échelle log, avec leur intervalle sur les graines.
+
+    Args:
+        norms: ``"étiquettes"``, ``"attention"`` et ``"hint"`` → normes ``(étages, graines)``, pour β = 1.
+        sizes: nombre de pixels HW de la carte de chaque étage.
+    """
+    betas = 10 * torch.tensor(sizes)[:, None]
+    curves = {
+        "étiquettes": (norms["étiquettes"], "neutral"),
+        "hint": (norms["hint"], "teacher"),
+        "attention, β = 1": (norms["attention"], "student"),
+        "attention, β = 10·HW": (betas * norms["attention"], "distilled"),
+    }
+    figure, ax = subplots(figsize=(7.5, 3.6))
+    positions = np.arange(len(sizes))
+    for index, (name, (values, role)) in enumerate(curves.items()):
+        intervals = [mean_interval(row) for row in values]
+        x = positions + 0.06 * (index - 1.5)
+        ax.plot(x, [i.mean for i in intervals], "-", color=COLORS[role], lw=1, alpha=0.5)
+        for at, interval in zip(x, intervals, strict=True):
+            error_bar(ax, at, interval, role)
+        ax.plot([], [], MARKERS[role] + "-", color=COLORS[role], label=name)
+    ax.set_yscale("log")
+    side = [round(size**0.5) for size in sizes]
+    ax.set_xticks(positions, [f"étage {i}\n{s}×{s}" for i, s in enumerate(side)])
+    ax.set(ylabel="norme du gradient (échelle log)", xlim=(-0.4, len(sizes) - 0.6))
+    ratios = [french((a / b).mean(), 0) for a, b in zip(norms["étiquettes"], norms["attention"], strict=True)]
+    ax.set_title(f"À β = 1, l'attention pèse {', '.join(ratios[:-1])} et {ratios[-1]} fois moins que les étiquettes")
+    ax.legend(frameon=False, title="barre : intervalle à 95 %", title_fontsize=8, fontsize=9, loc="center left",
+              bbox_to_anchor=(1, 0.5))  # fmt: skip
+    return finished(figure)
+
+
+_VERDICTS = {"gagne": "distilled", "perd": "student", "non établi": "neutral"}
+
+
+def verdict(differences: Tensor) -> str:
+    """« gagne » ou « perd » si l'intervalle à 95 % de la différence appariée exclut 0, « non établi » sinon."""
+    interval = mean_interval(differences)
+    return "gagne" if interval.low > 0 else "perd" if interval.high < 0 else "non établi"
+
+
+def plot_gains(panels: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure:
+    """Gains appariés sur le student seul, un panneau par régime, une ligne par méthode, et leur intervalle à 95 %.
+
+    Args:
+        panels: régime → méthode → différences appariées d'erreur ``(graines,)``, positives si la méthode gagne.
+        title: ce que la figure montre ; le nombre de gains établis y est ajouté.
+    """
+    methods = list(next(iter(panels.values())))
+    figure, axes = subplots(
+        1, len(panels), figsize=(max(6, 3.1 * len(panels)), 1.3 + 0.36 * len(methods)), sharey=True, sharex=True,
+        squeeze=False,
+    )  # fmt: skip
+    for ax, (name, gains) in zip(axes[0], panels.items(), strict=True):
+        ax.axvline(0, color="0.4", lw=1)
+        for y, method in enumerate(methods):
+            interval, role = mean_interval(gains[method]), _VERDICTS[verdict(gains[method])]
+            error = [[interval.mean - interval.low], [interval.high - interval.mean]]
+            ax.errorbar(interval.mean, -y, xerr=error, fmt=MARKERS[role], color=COLORS[role], capsize=3, lw=2)
+        ax.set(yticks=[-y for y in range(len(methods))], yticklabels=methods, xlabel="gain (points)")
+        ax.set_title(name, fontsize=10)
+        comma_axis(ax.xaxis)
+    handles = [Line2D([], [], color=COLORS[role], marker=MARKERS[role], label=text) for text, role in _VERDICTS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5,
+                  title="barre : intervalle à 95 % de la différence appariée", title_fontsize=8.5)  # fmt: skip
+    verdicts = [verdict(gains[method]) for gains in panels.values() for method in methods]
+    won, lost = verdicts.count("gagne"), verdicts.count("perd")
+    figure.suptitle(f"{title} : {won} sur {len(verdicts)} établis, {lost} perte{'s' if lost > 1 else ''}", fontsize=11)
+    return finished(figure)
+
+
+def plot_alpha_maps(image: Tensor, teacher: Tensor, alphas: Sequence[float], maps: Tensor, errors: Tensor) -> Figure:
+    """La carte d'une image pour chaque alpha, et dessous l'erreur mesurée sur les graines.
+
+    Args:
+        image: ``(1, h, w)``.
+        teacher: carte du teacher, ``(1, H, W)``.
+        alphas: A valeurs.
+        maps: cartes d'un student par alpha, ``(A, 1, H, W)``.
+        errors: erreurs en %, ``(A, graines)``.
+    """
+    figure, axes = subplots(1, len(alphas) + 2, figsize=(1.45 * (len(alphas) + 2), 2.5))
+    top = max(teacher.max().item(), maps.max().item())
+    axes[0].imshow(as_picture(image), cmap="gray_r")
+    for ax, values in zip(axes[1:], [teacher, *maps], strict=True):
+        ax.imshow(values[0].cpu().numpy(), cmap="viridis_r", vmin=0, vmax=top)
+    names = ["image", "teacher", *(f"α = {alpha:g}".replace(".", ",") for alpha in alphas)]
+    notes = ["", "", *(f"erreur\n{mean_interval(row)} %" for row in errors)]
+    for ax, name, note in zip(axes, names, notes, strict=True):
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(name, fontsize=9.5)
+        ax.set_xlabel(note, fontsize=7.5)
+    best = int(errors.mean(dim=1).argmin())
+    figure.suptitle(
+        f"Plus α est grand, plus la carte imite celle du teacher ; la plus petite erreur est à {names[best + 2]}",
+        fontsize=11,
+    )
+    return finished(figure)
