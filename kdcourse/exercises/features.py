@@ -132,7 +132,7 @@ EXERCISES = {
             "Vous réduisez les features du teacher, puis les élevez au carré : leurs signes se sont déjà annulés.": (
                 lambda s, t: _gap(s, _pool(t, s))
             ),
-            "Une interpolation bilinéaire ne lit que quatre pixels et oublie les autres : prenez la moyenne.": _bilinear,
+            "Une interpolation bilinéaire ne lit que quatre pixels, oublie les autres : prenez la moyenne.": _bilinear,
             "C'est le student que vous agrandissez : ramenez le teacher à la taille du student.": _to_teacher_size,
             "Il manque la normalisation : sans elle, les échelles des deux réseaux se comparent, non leurs cartes.": (
                 lambda s, t: _gap(s, t, unit=lambda maps: maps)

@@ -85,38 +85,46 @@ def plot_attention_maps(images: Tensor, columns: Mapping[str, Tensor], title: st
     return finished(figure)
 
 
-def plot_gradient_norms(norms: Mapping[str, Tensor], sizes: Sequence[int]) -> Figure:
-    """Normes de gradient par étage, en échelle log, avec leur intervalle sur les graines.
+def plot_gradient_norms(panels: Mapping[str, Tensor], sizes: Sequence[int]) -> Figure:
+    """Normes de gradient de l'attention à chaque étage et des étiquettes, en échelle log, un panneau par moment.
 
     Args:
-        norms: ``"étiquettes"``, ``"attention"`` et ``"hint"`` → normes ``(étages, graines)``, pour β = 1.
+        panels: moment → normes ``(1 + étages, graines)`` : les étiquettes, puis l'attention de chaque étage à β = 1.
         sizes: nombre de pixels HW de la carte de chaque étage.
     """
     betas = 10 * torch.tensor(sizes)[:, None]
-    curves = {
-        "étiquettes": (norms["étiquettes"], "neutral"),
-        "hint": (norms["hint"], "teacher"),
-        "attention, β = 1": (norms["attention"], "student"),
-        "attention, β = 10·HW": (betas * norms["attention"], "distilled"),
-    }
-    figure, ax = subplots(figsize=(7.5, 3.6))
     positions = np.arange(len(sizes))
-    for index, (name, (values, role)) in enumerate(curves.items()):
-        intervals = [mean_interval(row) for row in values]
-        x = positions + 0.06 * (index - 1.5)
-        ax.plot(x, [i.mean for i in intervals], "-", color=COLORS[role], lw=1, alpha=0.5)
-        for at, interval in zip(x, intervals, strict=True):
-            error_bar(ax, at, interval, role)
-        ax.plot([], [], MARKERS[role] + "-", color=COLORS[role], label=name)
-    ax.set_yscale("log")
-    side = [round(size**0.5) for size in sizes]
-    ax.set_xticks(positions, [f"étage {i}\n{s}×{s}" for i, s in enumerate(side)])
-    ax.set(ylabel="norme du gradient (échelle log)", xlim=(-0.4, len(sizes) - 0.6))
-    ratios = [french((a / b).mean(), 0) for a, b in zip(norms["étiquettes"], norms["attention"], strict=True)]
-    ax.set_title(f"À β = 1, l'attention pèse {', '.join(ratios[:-1])} et {ratios[-1]} fois moins que les étiquettes")
-    ax.legend(frameon=False, title="barre : intervalle à 95 %", title_fontsize=8, fontsize=9, loc="center left",
-              bbox_to_anchor=(1, 0.5))  # fmt: skip
+    figure, axes = subplots(1, len(panels), figsize=(9, 3.8), sharey=True, squeeze=False)
+    ratios = []
+    for ax, (name, norms) in zip(axes[0], panels.items(), strict=True):
+        labels, maps = mean_interval(norms[0]), norms[1:].cpu()
+        ratios.append(_times(norms[0].mean() / maps.mean(dim=1)))
+        ax.axhline(labels.mean, color=COLORS["neutral"], ls="--", lw=1.5, label="étiquettes")
+        ax.axhspan(labels.low, labels.high, color=COLORS["neutral"], alpha=0.2, lw=0)
+        for label, values, role in (
+            ("attention, β = 1", maps, "student"),
+            ("attention, β = 10·HW", betas * maps, "distilled"),
+        ):
+            for x, row in zip(positions, values, strict=True):
+                error_bar(ax, x, mean_interval(row), role)
+            ax.plot(positions, values.mean(dim=1), MARKERS[role] + "-", color=COLORS[role], lw=1, label=label)
+        ax.set_xticks(positions, [f"étage {i}\n{s} pixels" for i, s in enumerate(sizes)])
+        ax.set(yscale="log", xlim=(-0.4, len(sizes) - 0.6))
+        ax.set_title(name, fontsize=10)
+    axes[0, 0].set_ylabel("norme du gradient (échelle log)")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9,
+                  title="barre, bande : intervalle à 95 %", title_fontsize=8.5)  # fmt: skip
+    figure.suptitle(
+        f"{next(iter(panels)).capitalize()}, à β = 1, les étiquettes pèsent {ratios[0]} fois l'attention", fontsize=11
+    )
     return finished(figure)
+
+
+def _times(ratios: Tensor) -> str:
+    """« 119, 12 et 2,1 » : les rapports, avec une décimale sous 10."""
+    texts = [french(value, 0 if value >= 10 else 1) for value in ratios]
+    return f"{', '.join(texts[:-1])} et {texts[-1]}"
 
 
 _VERDICTS = {"gagne": "distilled", "perd": "student", "non établi": "neutral"}
@@ -174,14 +182,18 @@ def plot_alpha_maps(image: Tensor, teacher: Tensor, alphas: Sequence[float], map
     for ax, values in zip(axes[1:], [teacher, *maps], strict=True):
         ax.imshow(values[0].cpu().numpy(), cmap="viridis_r", vmin=0, vmax=top)
     names = ["image", "teacher", *(f"α = {alpha:g}".replace(".", ",") for alpha in alphas)]
-    notes = ["", "", *(f"erreur\n{mean_interval(row)} %" for row in errors)]
-    for ax, name, note in zip(axes, names, notes, strict=True):
+    likeness = [french(value, 2) for value in map_similarity(maps[:, None], teacher[None])]
+    notes = [
+        f"ressemblance {close}\nerreur (%)\n{mean_interval(row)}" for close, row in zip(likeness, errors, strict=True)
+    ]
+    for ax, name, note in zip(axes, names, ["", "", *notes], strict=True):
         ax.set(xticks=[], yticks=[])
         ax.set_title(name, fontsize=9.5)
         ax.set_xlabel(note, fontsize=7.5)
     best = int(errors.mean(dim=1).argmin())
     figure.suptitle(
-        f"Plus α est grand, plus la carte imite celle du teacher ; la plus petite erreur est à {names[best + 2]}",
-        fontsize=11,
+        f"Ressemblance avec la carte du teacher : {likeness[0]} à {names[2]}, {likeness[-1]} à {names[-1]} ; "
+        f"la plus petite erreur est à {names[best + 2]}",
+        fontsize=10.5,
     )
     return finished(figure)

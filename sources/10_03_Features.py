@@ -1,0 +1,747 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10.3 Distiller les features
+#
+# Jusqu'ici, le student imitait les réponses du teacher. Il peut aussi imiter son travail intermédiaire : ce que
+# ses couches calculent en chemin. Ce sont ses *features*.
+#
+# Deux façons de faire : le *hint*, qui compare les cartes elles-mêmes, et le transfert d'attention (*attention
+# transfer*), qui compare seulement **où** elles sont actives.
+
+# %%
+from kdcourse import describe_environment
+
+print(describe_environment())
+
+# %% [markdown]
+# ## Objectifs
+#
+# À la fin de ce chapitre, vous saurez :
+#
+# - dire pourquoi il faut adapter les canaux, et qui entraîne l'adaptateur ;
+# - calculer une carte d'attention, et expliquer le facteur $\beta$ de 1 000 que l'on met devant sa perte ;
+# - choisir la couche à imiter en la mesurant ;
+# - reconnaître les cas où imiter des features n'aide pas, ou fait perdre.
+#
+# **Durée** : une heure et demie de lecture ; le notebook entier s'exécute en moins d'une minute.
+#
+# **Prérequis** : le chapitre 10.1 (ses mots, sa perte, son moteur `train_many`), et ce qu'est une convolution.
+#
+# | Dans ce chapitre | Sens |
+# |---|---|
+# | étage (*stage*) | un bloc du réseau : convolution, normalisation, ReLU ; numérotés 0, 1, 2, comme en Python |
+# | carte (*feature map*) | la sortie d'un étage, `(B, C, H, W)` : C canaux de H×W pixels |
+# | *hint* | la carte du teacher que le student doit retrouver |
+# | adaptateur (*adapter*, *regressor*) | la couche apprise qui met la carte du student au nombre de canaux du teacher |
+# | carte d'attention (*attention map*) | une image H×W : où les canaux sont actifs |
+#
+# ## Pourquoi regarder à l'intérieur
+#
+# Une prédiction tient en dix nombres. Les cartes en contiennent des centaines : elles disent ce que le teacher a vu, et où.
+# Quand les étiquettes sont rares, c'est une aide de plus. Le schéma montre où elle entre.
+
+# %%
+from kdcourse import plot_feature_scheme
+
+plot_feature_scheme()
+
+# %% [markdown]
+# Lisez de gauche à droite. L'image traverse trois étages dans chaque réseau. À droite, la flèche de 10.2 : on compare les
+# logits. Au milieu, le hint compare deux cartes. Celle du student a 8 canaux, celle du teacher 32 : une convolution 1×1 les
+# met d'accord. À gauche, l'attention compare deux images sans canaux : elle n'a besoin de rien.
+#
+# ## Les données, le teacher, le student
+#
+# Les chiffres de 10.1, agrandis de 8×8 à 10×10 pixels par interpolation bilinéaire. Aucun détail n'est ajouté : les cartes
+# ont seulement quelques pixels de plus, et se voient mieux. Le teacher apprend sur 1 000 images. Le student, dix fois plus
+# petit, n'en aura que quelques dizaines.
+
+# %%
+import torch
+from kdcourse import CNN, error_rate, french, load_dataset
+from kdcourse import parameter_count, predict_features, train_one
+
+torch.set_num_threads(1)  # de si petits réseaux ne gagnent rien à deux fils
+digits = load_dataset("digits").resized(10)
+
+def small_student():
+    return CNN(channels=(8, 8, 8))
+
+teacher = train_one(
+    lambda: CNN(channels=(16, 32, 32)), digits.train, epochs=15, learning_rate=0.01
+)
+for name, model in [("teacher", teacher), ("student", small_student())]:
+    maps = predict_features(model, digits.train.images[:1]).maps
+    print(name, ":", parameter_count(model), "paramètres ; cartes",
+          ", ".join(f"{m.shape[1]} × {m.shape[2]}×{m.shape[3]}" for m in maps))
+error = error_rate(teacher(digits.test.images), digits.test.labels)
+print(f"erreur de test du teacher : {french(error)} %")
+
+# %% [markdown]
+# ## Le hint, et son adaptateur
+#
+# L'idée vient des FitNets (Romero et al., 2015). Prenons la carte $f^s$ du student et la carte $f^t$ du teacher, au même
+# étage. On demande à la première de ressembler à la seconde :
+#
+# $$\mathcal{L}_{\text{hint}} = \frac{1}{N} \sum_n \big( r(f^s)_n - f^t_n \big)^2$$
+#
+# où $N$ est le nombre total d'éléments. Sans la fonction $r$, cette différence n'a pas de sens : 8 canaux d'un côté, 32 de
+# l'autre. Et même à nombres égaux, rien ne dit que le canal 5 du student doive valoir le canal 5 du teacher. L'ordre des
+# canaux est le hasard d'un entraînement.
+#
+# $r$ est l'adaptateur : une convolution 1×1, donc une matrice 32×8 appliquée en chaque pixel. Cette matrice, personne ne la
+# connaît d'avance. **Elle s'apprend avec le student.** Le teacher, lui, reste figé. Après l'entraînement, on jette
+# l'adaptateur : le student garde sa taille.
+
+# %%
+from kdcourse import AdaptationLayer, hint_loss
+
+few = digits.train.where(slice(0, 25))
+hints = predict_features(teacher, few.images)
+torch.manual_seed(0)
+student, adapter = small_student(), AdaptationLayer(8, 32)
+ours = student.forward_features(few.images).maps[2]
+try:
+    hint_loss(ours, hints.maps[2])
+except ValueError as error:
+    print(error)
+by_hand = ((adapter(ours) - hints.maps[2]) ** 2).mean()
+torch.testing.assert_close(by_hand, hint_loss(adapter(ours), hints.maps[2]))
+print("hint d'un student neuf, à la main et par kdcourse :", french(by_hand, 3))
+
+# %% [markdown]
+# `kdcourse` refuse deux cartes de canaux différents. D'autres bibliothèques laissent parfois passer : si l'une n'a qu'un
+# canal, PyTorch la recopie sans rien dire, et la perte compare autre chose que ce que l'on croit.
+#
+# ## La boucle nue
+#
+# Voici tout l'entraînement par hint, sur 25 images. Une seule ligne change vraiment : la liste donnée à l'optimiseur. Elle
+# contient les paramètres du student **et** ceux de l'adaptateur. Le hint a un poids de 10 devant lui, nous dirons
+# pourquoi ; $\alpha$ vaut 0,5.
+
+# %%
+import torch.nn.functional as F
+
+torch.manual_seed(0)
+student, adapter = small_student(), AdaptationLayer(8, 32)
+trained = [*student.parameters(), *adapter.parameters()]
+optimizer = torch.optim.Adam(trained, lr=0.02)
+shuffle = torch.Generator().manual_seed(0)
+for _ in range(10):
+    for batch in torch.randperm(25, generator=shuffle).split(10):
+        features = student.forward_features(few.images[batch])
+        gap = adapter(features.maps[2]) - hints.maps[2][batch]
+        hard = F.cross_entropy(features.logits, few.labels[batch])
+        loss = 0.5 * 10 * (gap**2).mean() + 0.5 * hard
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+print("perte du dernier lot :", french(loss.item(), 2))
+
+# %% [markdown]
+# Le moteur `train_many` du cours sait entraîner beaucoup de students guidés à la fois. Il lui faut deux choses : ce que le
+# teacher calcule (`teacher_features`), et une perte entre deux `Features` (`distillation`). `AdaptedStudent` range le
+# student et son adaptateur dans un seul module : l'optimiseur reçoit donc les deux. Le student est construit le premier : à
+# graine égale, ses poids de départ sont ceux du student sans adaptateur. Vérifions les deux.
+
+# %%
+from kdcourse import AdaptedStudent, train_many
+
+def adapted(stage):
+    channels = (16, 32, 32)[stage]
+    return lambda: AdaptedStudent(small_student(), stage, 8, channels)
+
+def hint(stage):
+    return lambda s, t: 10 * hint_loss(s.maps[stage], t.maps[stage])
+
+three = train_many(
+    adapted(2), few, seeds=range(3), alphas=0.5, distillation=hint(2),
+    teacher_features=hints, epochs=10, batch_size=10, learning_rate=0.02,
+)
+gap = (three[0](digits.test.images) - student.eval()(digits.test.images)).abs().max()
+print(f"plus grand écart entre les logits des deux boucles : {gap:.0e}")
+first, again = [], []
+for make, weights in [(small_student, first), (adapted(2), again)]:
+    torch.manual_seed(0)
+    weights += [p for n, p in make().named_parameters() if "adapter" not in n]
+print("mêmes poids de départ :", all(map(torch.equal, first, again)))
+
+# %% [markdown]
+# L'écart est celui des arrondis. Nous pouvons passer aux dix graines, mais d'abord, la seconde idée.
+#
+# ## La carte d'attention
+#
+# Zagoruyko et Komodakis (2017) renoncent aux canaux. Ils n'en gardent que l'énergie, pixel par pixel, et la normalisent :
+#
+# $$Q = \frac{a}{\lVert a \rVert_2}, \qquad a_{hw} = \frac{1}{C} \sum_c f_{chw}^2, \qquad
+# \mathcal{L}_{\text{AT}} = \frac{1}{B\,HW} \sum_{b,h,w} \big( Q^s_{bhw} - Q^t_{bhw} \big)^2$$
+#
+# $Q$ est une image de norme 1 : elle dit où le réseau est actif, non ce qu'il y trouve. Le nombre de canaux a disparu, donc
+# l'adaptateur aussi. Si les deux cartes n'ont pas la même taille, on ramène la plus grande à la plus petite **avant** de
+# normaliser ; après, leur norme ne vaudrait plus 1.
+
+# %%
+from kdcourse import attention_loss, attention_map
+
+def attention_by_hand(features):
+    energy = (features**2).mean(dim=1)
+    return energy / energy.flatten(1).norm(dim=1)[:, None, None]
+
+for ours, theirs in zip(student.forward_features(few.images).maps, hints.maps):
+    q_student, q_teacher = attention_by_hand(ours), attention_by_hand(theirs)
+    torch.testing.assert_close(q_student[:, None], attention_map(ours))
+    loss = ((q_student - q_teacher) ** 2).mean()
+    torch.testing.assert_close(loss, attention_loss(ours, theirs))
+    print(f"carte {ours.shape[2]}×{ours.shape[3]} : perte d'attention {french(loss, 4)}")
+
+# %% [markdown]
+# Les deux versions sont égales. Remarquez la taille de ces pertes : bien plus petites qu'une entropie croisée, et d'autant plus
+# que la carte est grande. Nous y revenons tout de suite. Voyons d'abord ces cartes chez le teacher.
+
+# %%
+from IPython.display import Markdown, display
+from kdcourse import plot_attention_maps
+
+def attention_of(model, images):
+    return [attention_map(m) for m in predict_features(model, images).maps]
+
+shown = torch.tensor([int((digits.test.labels == c).nonzero()[0]) for c in (0, 4, 7)])
+images = digits.test.images[shown]
+teacher_maps = attention_of(teacher, images)
+sizes = [m.shape[-1] for m in teacher_maps]
+plot_attention_maps(
+    images, {f"étage {k}, {n}×{n}": m for k, (n, m) in enumerate(zip(sizes, teacher_maps))},
+    "Le teacher est actif sur le tracé à l'entrée, puis par régions",
+)
+
+# %% [markdown]
+# Plus un pixel est sombre, plus les canaux y sont actifs (chaque carte a son échelle). À l'étage 0, on reconnaît le chiffre ou son contour. À l'étage 2, il ne reste que 3×3
+# pixels : des régions.
+#
+# ## Pourquoi β = 1 000
+#
+# Une carte $Q$ est de norme 1 sur HW pixels : la moyenne des carrés de ses écarts est au plus $2/HW$. Sur une carte 10×10,
+# c'est au plus 0,02. Les auteurs multiplient donc cette perte par $\beta = 1\,000$, sur des cartes de 8×8 à 32×32.
+# Pour que toutes les tailles se valent, prenons $\beta = 10 \cdot HW$ : c'est 1 000 sur une carte 10×10, et 90 sur une carte 3×3.
+#
+# Préparons deux fonctions pour tout le chapitre : la perte d'attention sur les étages que l'on veut, et l'entraînement,
+# toujours le même : 160 pas (1 600 images vues par lots de 10), dix graines.
+
+# %%
+seeds = list(range(10))
+
+def attention(*stages, beta=None):
+    def guide(s, t):
+        return sum(
+            (beta or 10 * s.maps[k].shape[-1] ** 2) * attention_loss(s.maps[k], t.maps[k])
+            for k in stages
+        ) / len(stages)
+    return guide
+
+def train(make, guide, size, alphas=0.5, seeds=seeds, epochs=None):
+    part = digits.train.where(slice(0, size))
+    return train_many(
+        make, part, seeds=seeds, alphas=alphas, distillation=guide,
+        teacher_features=predict_features(teacher, part.images),
+        epochs=epochs or 1600 // size, batch_size=10, learning_rate=0.02,
+    )
+
+# %% [markdown]
+# Que pèse l'attention à côté de l'entropie croisée ? Ce qui compte n'est pas la valeur d'une perte, c'est son **gradient**.
+# Mesurons sa norme sur les paramètres du student, pour les étiquettes et pour chaque étage, sur dix graines : au départ, puis
+# après 20 époques guidées avec $\beta = 10 \cdot HW$.
+#
+# **À vous de parier** : à l'étage 0, combien de fois le gradient de l'attention est-il plus petit que celui des étiquettes ?
+
+# %%
+from kdcourse import plot_gradient_norms
+
+def gradient_norm(loss, parameters):
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return torch.cat([g.flatten() for g in gradients if g is not None]).norm()
+
+def gradient_norms(model):  # les étiquettes, puis l'attention de chaque étage
+    ours, weights = model.forward_features(few.images), list(model.parameters())
+    losses = [F.cross_entropy(ours.logits, few.labels)]
+    losses += map(attention_loss, ours.maps, hints.maps)
+    return torch.stack([gradient_norm(loss, weights) for loss in losses])
+
+def new_student(seed):
+    torch.manual_seed(seed)
+    return small_student()
+
+# %%
+started = train(small_student, attention(0, 1, 2), 25, epochs=20)
+plot_gradient_norms({
+    "au départ": torch.stack([gradient_norms(new_student(k)) for k in seeds], dim=1),
+    "après 20 époques": torch.stack([gradient_norms(started[k]) for k in seeds], dim=1),
+}, sizes=[n * n for n in sizes])
+
+# %% [markdown]
+# Tirets : le gradient des étiquettes. Ronds : celui de l'attention, telle quelle. À l'étage 0, il est si petit que le student ne
+# le sent pas ; plus la carte est petite, plus l'écart se réduit. Triangles : le même, multiplié par $10 \cdot HW$.
+#
+# À gauche, au départ, cette règle dépasse l'équilibre : l'attention domine, et de plus en plus sur les petites cartes. Mais
+# elle s'apprend vite. À droite, après 20 époques, les deux gradients sont du même ordre, **à chaque étage** : c'est là que la règle
+# sert. Avec $\beta = 1\,000$ partout, l'étage 2 pèserait onze fois trop. Ce n'est donc pas un nombre magique, c'est un changement d'unité.
+#
+# ## Le poids α de l'attention
+#
+# Allons au bout. Dix graines, 25 images ; pour chaque graine, cinq students de mêmes poids et de mêmes lots, qui
+# ne diffèrent que par $\alpha$. L'attention porte sur les trois étages, moyennés. À $\alpha = 0$, c'est le student seul. Un
+# sixième student n'a que $\beta = 1$, à $\alpha = 0{,}5$.
+#
+# **À vous de parier** : que vaut, à $\alpha = 1$, un student qui imite parfaitement les cartes d'attention ?
+
+# %%
+from kdcourse import mean_interval
+
+alphas = [0.0, 0.25, 0.5, 0.75, 1.0]
+grid = train(
+    small_student, attention(0, 1, 2), 25,
+    alphas=[a for a in alphas for _ in seeds], seeds=seeds * len(alphas),
+)
+grid_errors = grid.errors(digits.test).reshape(len(alphas), len(seeds))
+beta_one = train(small_student, attention(0, 1, 2, beta=1.0), 25)
+gain_one = mean_interval(grid_errors[0] - beta_one.errors(digits.test))
+for alpha, row in zip(alphas, grid_errors):
+    gain = f", gain sur le student seul {mean_interval(grid_errors[0] - row)} points" if alpha else ""
+    print(f"alpha = {french(alpha, 2)} : erreur {mean_interval(row)} %{gain}")
+print(f"alpha = 0,50 avec bêta = 1 : gain {gain_one} points")
+
+# %% [markdown]
+# Le gain est la différence appariée des erreurs de test, avec son intervalle à 95 % sur les graines. Cet intervalle ignore
+# l'échantillonnage des images : il n'y a ici qu'un teacher, et un seul choix des 25 images.
+#
+# - Aux $\alpha$ intermédiaires, l'erreur moyenne baisse ; lisez si l'intervalle du gain exclut 0.
+# - À $\alpha = 1$, le student répond au hasard : savoir **où** regarder ne dit pas **quoi** répondre. Aucune étiquette, aucun
+#   logit n'a entraîné sa dernière couche.
+# - Avec $\beta = 1$, le gain est celui de rien : la perte est là, elle descend, et elle ne sert pas.
+#
+# ## Avant, après
+#
+# Les mêmes trois chiffres, à l'étage 1 (5×5 pixels) : le teacher, le student neuf, le student entraîné seul, et le student guidé
+# ($\alpha = 0{,}5$). Même graine pour les trois students. La ressemblance est le cosinus entre la carte du student et celle du
+# teacher, moyen sur les images de test : 1 si elles coïncident.
+
+# %%
+from kdcourse import map_similarity, markdown_table
+
+def likeness(models):  # (étage, graine)
+    return torch.stack([torch.stack([map_similarity(a, b) for a, b in zip(
+        attention_of(model, digits.test.images), teacher_test)]) for model in models], dim=1)
+
+teacher_test = attention_of(teacher, digits.test.images)
+groups = {
+    "student neuf": [new_student(seed) for seed in seeds],
+    "student seul": [grid[seed] for seed in seeds],
+    "student guidé": [grid[2 * len(seeds) + seed] for seed in seeds],
+}
+similarity = {name: likeness(models) for name, models in groups.items()}
+
+# %%
+columns = {"teacher": teacher_maps[1]}
+columns |= {name: attention_of(models[0], images)[1] for name, models in groups.items()}
+display(plot_attention_maps(images, columns, "Étage 1, ressemblance avec le teacher : " + " ; ".join(
+    f"{name[8:]} {french(values[1].mean(), 2)}" for name, values in similarity.items()
+)))
+rows = [
+    [name, *(f"{french(i.mean, 2)} [{french(i.low, 2)} ; {french(i.high, 2)}]"
+             for i in map(mean_interval, values))]
+    for name, values in similarity.items()
+]
+display(Markdown(markdown_table(["dix graines", "étage 0", "étage 1", "étage 2"], rows)))
+
+# %% [markdown]
+# Même neuf, un student a des cartes qui ressemblent un peu à celles du teacher : les deux regardent où il y a de l'encre.
+# S'entraîner seul ne l'en rapproche qu'au dernier étage, le plus proche des étiquettes. Guidé, il s'en approche à tous : lisez le
+# tableau ligne par ligne.
+#
+# Voici maintenant la même carte quand $\alpha$ varie, et dessous l'erreur sur dix graines.
+
+# %%
+from kdcourse import plot_alpha_maps
+
+per_alpha = [grid[i * len(seeds)] for i in range(len(alphas))]  # la graine 0 de chaque alpha
+stacked = [torch.stack(m) for m in zip(*(attention_of(model, images) for model in per_alpha))]
+plot_alpha_maps(images[1], teacher_maps[1][1], alphas, stacked[1][:, 1], grid_errors)
+
+# %% [markdown]
+# La carte se rapproche de celle du teacher dès que $\alpha$ quitte 0, puis ne change presque plus. L'erreur, elle, suit une
+# autre histoire : elle baisse, puis explose à $\alpha = 1$. Imiter n'est pas réussir.
+#
+# Le curseur parcourt ces students-là, vraiment entraînés, sur six images et trois étages.
+
+# %%
+from kdcourse import AttentionExplorer
+
+first = digits.test.images[:6]
+stacked = [torch.stack(m) for m in zip(*(attention_of(model, first) for model in per_alpha))]
+AttentionExplorer(first, attention_of(teacher, first), stacked, alphas, grid_errors)
+
+# %% [markdown]
+# Placez l'étage à 2 et amenez $\alpha$ de 0 à 0,25 : la carte du student bascule. Puis amenez $\alpha$ à 1 : la carte est la
+# plus ressemblante, et l'erreur celle du hasard. Passez aux autres images : la ressemblance change, non l'histoire.
+#
+# ## Quelle couche imiter
+#
+# Le hint peut porter sur l'étage 0, 1 ou 2 ; l'attention sur un seul, ou sur les trois. Mesurons tout, sur 25 images et dix
+# graines, et choisissons **sur la validation**.
+#
+# **À vous de parier** : l'étage d'entrée, celui du milieu ou le dernier ?
+
+# %%
+from kdcourse import plot_gains
+
+runs = {f"hint, étage {k}": train(adapted(k), hint(k), 25) for k in range(3)}
+for k in range(3):
+    runs[f"attention, étage {k}"] = train(small_student, attention(k), 25)
+validation = grid.errors(digits.validation).reshape(len(alphas), len(seeds))
+layer_errors = {name: run.errors(digits.validation) for name, run in runs.items()}
+layer_errors["attention, tous"] = validation[2]
+layers = {name: validation[0] - errors for name, errors in layer_errors.items()}
+best = {family: max((name for name in layers if name.startswith(family)),
+                    key=lambda name: layers[name].mean()) for family in ("hint", "attention")}
+display(plot_gains({"25 images, validation": layers}, "Gain selon la couche imitée"), Markdown(
+    f"Meilleur gain moyen de validation : **{best['hint']}** "
+    f"({mean_interval(layers[best['hint']])} points) et **{best['attention']}** "
+    f"({mean_interval(layers[best['attention']])} points). Le hint à l'étage 0 donne "
+    f"{mean_interval(layers['hint, étage 0'])}."
+))
+
+# %% [markdown]
+# La forme dit le verdict : triangle, la méthode gagne ; rond, elle perd ; losange, l'intervalle contient 0. Imiter l'entrée du
+# réseau n'apporte presque rien : un étage 0 détecte des bords, et le student les trouve seul. Pour le hint, plus la couche est
+# profonde, plus elle aide : c'est là que le teacher a rangé ce qui sépare les classes. Pour l'attention, c'est l'étage du
+# milieu : le dernier, seul, n'apporte rien que ces graines établissent. Imiter une couche au hasard, c'est risquer de ne rien
+# gagner.
+#
+# Le hint a un poids de 10 : parmi 1, 3 et 10, essayés de la même façon, 10 donnait la plus petite erreur de validation. Pour
+# l'attention, $\beta$ a été essayé à 0,1, 0,3, 1, 3, 10 et 30 fois HW : 3 et 10 ne se distinguent pas, 30 est moins bon, 0,1 ne fait
+# rien.
+#
+# ## L'expérience
+#
+# Quatre méthodes contre le student seul : KD (10.2, $T = 4$), le hint et l'attention, chacun à la couche que la validation vient de
+# choisir, et l'attention avec KD, leurs deux pertes ajoutées. Partout $\alpha = 0{,}5$, mêmes poids de départ, mêmes lots,
+# 160 pas. Trois régimes : 25, 50 et 100 images étiquetées.
+#
+# Tout ce qui a été essayé pour en arriver là : des images de 8, 10, 12 et 16 pixels de côté ; des lots de 10, 25 et 50 ; des pas d'apprentissage de
+# 0,003, 0,005, 0,01 et 0,02 ; de 60 à 480 pas ; des students de 4, 8 ou 16 canaux par étage ; KD à $\alpha = 0{,}9$ ; le hint avec KD ; et un
+# student à deux étages seulement, que l'on retrouvera plus bas. Avec trop peu de pas (60, à 100 images), la plupart des guides font
+# perdre : le student a plus à apprendre.
+
+# %%
+from kdcourse import kd_loss
+
+def kd(s, t):
+    return kd_loss(s.logits, t.logits, 4.0)
+
+hint_stage, chosen = int(best["hint"][-1]), best["attention"]
+stages = (0, 1, 2) if chosen.endswith("tous") else (int(chosen[-1]),)
+methods = {
+    "KD": (small_student, kd),
+    "hint": (adapted(hint_stage), hint(hint_stage)),
+    "attention": (small_student, attention(*stages)),
+    "attention + KD": (small_student, lambda s, t: attention(*stages)(s, t) + kd(s, t)),
+}
+
+# %%
+sizes_tried, names = [25, 50, 100], ["seul", *methods]
+test, valid = {}, {}
+for size in sizes_tried:
+    students = {"seul": train(small_student, kd, size, alphas=0.0)}
+    for name, (make, guide) in methods.items():
+        done = runs.get(best.get(name)) if size == 25 else None  # déjà entraînés
+        students[name] = done or train(make, guide, size)
+    for name, group in students.items():
+        test[size, name] = group.errors(digits.test)
+        valid[size, name] = group.errors(digits.validation)
+
+# %%
+panels = {f"{size} images": {name: test[size, "seul"] - test[size, name] for name in methods}
+          for size in sizes_tried}
+rows = [[f"{size} images", *(mean_interval(test[size, name]) for name in names)] for size in sizes_tried]
+rows += [[f"{size}, validation", *(mean_interval(valid[size, name]) for name in names)] for size in sizes_tried]
+display(plot_gains(panels, "Gains sur le student seul, au test"))
+display(Markdown(markdown_table(["erreur (%)", *names], rows)))
+
+# %% [markdown]
+# Lisez la figure de gauche à droite.
+#
+# - À 25 images, imiter le teacher aide, quelle que soit la façon. L'attention et KD s'additionnent : l'une dit où, l'autre dit
+#   quoi.
+# - Quand les étiquettes augmentent, les gains fondent. L'attention seule est la première à ne plus rien apporter.
+#
+# Le régime et la méthode où l'intervalle de validation est le plus loin de 0 donnent la comparaison de référence, mesurée au
+# test.
+
+# %%
+from kdcourse import plot_paired
+
+lows = {key: mean_interval(valid[key[0], "seul"] - valid[key]).low for key in valid if key[1] != "seul"}
+size, name = max(lows, key=lows.get)
+gain = mean_interval(test[size, "seul"] - test[size, name])
+lost = mean_interval(test[100, "seul"] - test[100, "attention"])
+display(plot_paired(test[size, "seul"], test[size, name], names=("seul", name)), Markdown(
+    f"Choisi sur la validation : **{name}, {size} images**. Gain apparié au test : {gain} points ; "
+    f"l'intervalle {'exclut' if gain.excludes_zero else 'contient'} 0. À l'opposé, l'attention seule "
+    f"à 100 images : {lost} points."
+))
+
+# %% [markdown]
+# ## Quand les features font perdre
+#
+# Le student a trois étages, comme le teacher. Le dernier nourrit directement ses logits. Lui imposer une carte d'attention, c'est lui
+# dicter où ranger ce qui sépare les classes, avec quatre fois moins de canaux pour le faire. Mesurons, à 100 images,
+# deux cas : l'attention au dernier étage, et un student à **deux** étages, dont le dernier imite l'étage 1 du teacher.
+
+# %%
+last = train(small_student, attention(2), 100).errors(digits.test)
+def short_student():
+    return CNN(channels=(8, 8))
+
+short = train(short_student, attention(1), 100, alphas=[0.0] * 10 + [0.5] * 10, seeds=seeds * 2)
+short_alone, short_guided = short.errors(digits.test).reshape(2, 10)
+losers = {
+    "trois étages, attention au dernier": test[100, "seul"] - last,
+    "deux étages, attention au dernier": short_alone - short_guided,
+}
+display(plot_gains({"100 images, test": losers}, "Imiter au mauvais endroit"))
+for name, values in losers.items():
+    print(f"{name} : gain {mean_interval(values)} points")
+
+# %% [markdown]
+# Lisez les deux intervalles. Une explication plausible : le student paie la ressemblance avec des canaux dont il avait besoin
+# pour classer. Une part vient du budget, car un student guidé a plus à apprendre : la section « Sur GPU » double le nombre de
+# pas.
+#
+# Les tableaux publiés disent la même chose. Précision sur CIFAR-100, en %, une seule valeur par case :
+#
+# | RepDistiller (README du dépôt) | teacher | student seul | KD | FitNet (hint) | AT |
+# |---|---|---|---|---|---|
+# | resnet32x4 → resnet8x4 | 79,42 | 72,50 | 73,33 | 73,50 | 73,44 |
+# | wrn40-2 → wrn16-2 | 75,61 | 73,26 | 74,92 | 73,58 | 74,08 |
+# | vgg13 → MobileNetV2 | 74,64 | 64,60 | 67,37 | 64,14 | 59,40 |
+#
+# Ce sont leurs mesures, pas les nôtres. Entre deux réseaux de la même famille, hint et AT gagnent un point ou moins. De vgg13 à
+# MobileNetV2, deux architectures différentes, ils sont **sous** le student seul, AT de cinq points ; KD, qui ne regarde que les
+# sorties, gagne dans les trois cas. Un écart sans intervalle reste à prendre avec prudence : d'une exécution à l'autre, ces précisions bougent de
+# 0,3 à 0,5 point.
+#
+# ## Chasse au bug
+#
+# Une collègue reprend le hint, sur 25 images. Elle fige le teacher, comme il se doit. Ses students gagnent bien moins que les
+# nôtres, et elle en conclut que les hints servent peu. Regardez la courbe, lisez sa fonction, et cherchez avant de dérouler la réponse.
+
+# %%
+from kdcourse import plot_curves
+
+def colleague_student():
+    model = AdaptedStudent(small_student(), 2, 8, 32)
+    model.adapter.requires_grad_(False)  # du côté du teacher, rien ne bouge
+    return model
+
+repaired = runs["hint, étage 2"]
+frozen = train(colleague_student, hint(2), 25)
+stuck, learnt = (m.losses[:, -1].mean() for m in (frozen, repaired))
+display(plot_curves(
+    range(1, 65), {"collègue": (frozen.losses.T, "student"), "réparé": (repaired.losses.T, "distilled")},
+    "époque", "perte d'entraînement",
+    f"La perte de la collègue reste {french(stuck / learnt)} fois au-dessus (10 graines)",
+))
+for name, model in [("collègue", frozen), ("réparé  ", repaired)]:
+    gain = mean_interval(test[25, "seul"] - model.errors(digits.test))
+    print(f"{name} : gain sur le student seul {gain} points")
+
+# %% [markdown]
+# <details><summary><b>La réponse</b></summary>
+#
+# L'adaptateur n'est pas du côté du teacher. Figé, il reste la matrice tirée au hasard au départ : on demande au student que huit
+# canaux, mélangés par une matrice 32×8 quelconque, redonnent les 32 canaux du teacher. C'est en général impossible. La perte
+# reste haute, et son gradient tire le student vers un mauvais compromis.
+#
+# Le symptôme est une perte qui plafonne ; l'erreur seule ne dit rien d'anormal. La réparation : donner les paramètres de
+# l'adaptateur à l'optimiseur. Le même bug a une forme plus discrète : ranger l'adaptateur dans une liste Python, que
+# `parameters()` ne voit pas. `nn.ModuleList` la remplace.
+# </details>
+#
+# ## À vous de jouer
+#
+# **Exercice 10.3 a.** Écrivez `my_map(features)`, la carte d'attention : `(B, C, H, W)` vers `(B, 1, H, W)`, chaque
+# carte de norme L2 égale à 1.
+
+# %% tags=["nbval-check-output"]
+from kdcourse import check
+
+def my_map(features):
+    ...  # à compléter
+
+_ = check("10.3 a", my_map)
+
+# %% [markdown]
+# <details><summary>Une solution</summary>
+#
+# ```python
+# def my_map(features):
+#     energy = features.square().mean(dim=1, keepdim=True)
+#     return F.normalize(energy.flatten(1), dim=1).view_as(energy)
+# ```
+# </details>
+#
+# **Exercice 10.3 b.** Écrivez `my_attention_loss(student, teacher)`. Les cartes du teacher sont plus grandes : ramenez-les à la
+# taille de celles du student par `F.adaptive_avg_pool2d`, au bon moment.
+
+# %% tags=["nbval-check-output"]
+def my_attention_loss(student, teacher):
+    ...  # à compléter
+
+_ = check("10.3 b", my_attention_loss)
+
+# %% [markdown]
+# <details><summary>Une solution</summary>
+#
+# ```python
+# def my_attention_loss(student, teacher):
+#     energy = teacher.detach().square().mean(dim=1, keepdim=True)
+#     energy = F.adaptive_avg_pool2d(energy, student.shape[2:])
+#     target = F.normalize(energy.flatten(1), dim=1)
+#     return F.mse_loss(my_map(student).flatten(1), target)
+# ```
+#
+# Normaliser, puis réduire, donnerait une carte dont la norme dépend de l'image : c'est une erreur courante.
+# </details>
+#
+# **Exercice 10.3 c.** Un pas de descente de gradient pour l'adaptateur. Écrivez
+# `adapter_step(student, teacher, weight, learning_rate)` : les cartes du student et du teacher, la matrice `(canaux du teacher,
+# canaux du student)` de l'adaptateur, sans biais ; rendez cette matrice après un pas sur la perte du hint (poids 1).
+
+# %% tags=["nbval-check-output"]
+def adapter_step(student, teacher, weight, learning_rate):
+    ...  # à compléter
+
+_ = check("10.3 c", adapter_step)
+
+# %% [markdown]
+# <details><summary>Une solution</summary>
+#
+# ```python
+# def adapter_step(student, teacher, weight, learning_rate):
+#     weight = weight.clone().requires_grad_()
+#     adapted = F.conv2d(student, weight[:, :, None, None])
+#     loss = F.mse_loss(adapted, teacher)
+#     (gradient,) = torch.autograd.grad(loss, weight)
+#     return (weight - learning_rate * gradient).detach()
+# ```
+#
+# C'est ce que fait l'optimiseur, à condition de connaître `weight` (Adam y ajoute sa propre mise à l'échelle).
+# </details>
+#
+# ## Quiz
+#
+# Choisissez, puis déroulez l'option.
+#
+# **1. Le student et le teacher ont tous deux 32 canaux. L'adaptateur sert-il encore ?**
+#
+# <details><summary>Non, les formes sont égales</summary>Les formes, oui ; le sens des canaux, non. Rien ne dit que le canal 5 de
+# l'un soit le canal 5 de l'autre. (`AdaptationLayer` rend alors l'identité, par convention : à vous d'y mettre une convolution
+# 1×1.)</details>
+# <details><summary>Oui, l'ordre des canaux est arbitraire</summary>Oui : sans lui, on impose au student de ranger ses canaux
+# comme le teacher.</details>
+#
+# **2. Qui entraîne l'adaptateur ?**
+#
+# <details><summary>Personne : le teacher est figé</summary>Non : c'est le bug de la chasse. Figé, il reste un mélange au
+# hasard.</details>
+# <details><summary>L'optimiseur du student</summary>Oui : ses paramètres s'ajoutent à ceux du student, et on le jette à la fin.</details>
+# <details><summary>L'optimiseur du teacher</summary>Non : le teacher a fini d'apprendre, il n'a plus d'optimiseur.</details>
+#
+# **3. Pourquoi l'attention n'a-t-elle pas besoin d'adaptateur ?**
+#
+# <details><summary>Elle fait la moyenne sur les canaux</summary>Oui : il ne reste qu'une image H×W, dont la taille se règle par une
+# moyenne.</details>
+# <details><summary>Sa perte est trop petite</summary>Non : elle est petite, mais c'est $\beta$ qui s'en occupe.</details>
+#
+# **4. Une perte d'attention avec $\alpha = 0{,}5$ et $\beta = 1$ : que prévoyez-vous ?**
+#
+# <details><summary>Un bon compromis, moitié-moitié</summary>Non : la moitié d'un gradient cent fois trop petit ne pèse rien. Le
+# gain mesuré est celui de rien.</details>
+# <details><summary>Le student seul, ou presque</summary>Oui : comparez le gain à $\beta = 1$ à celui de la règle
+# $10 \cdot HW$.</details>
+#
+# **5. À $\alpha = 1$, la carte du student ressemble le plus à celle du teacher. Pourquoi répond-il au hasard ?**
+#
+# <details><summary>Il n'a pas convergé</summary>Non : ses cartes sont presque celles du teacher.</details>
+# <details><summary>Rien n'a entraîné sa dernière couche</summary>Oui : la carte dit où regarder. Ce qu'il faut répondre vient des
+# étiquettes, ou des logits du teacher.</details>
+#
+# ## Sur GPU
+#
+# Le même moteur tourne sur GPU sans un changement. Avec plus de graines et plus de pas, on peut demander si la perte au dernier étage
+# n'était qu'une affaire de budget. La cellule choisit selon l'appareil.
+
+# %%
+import time
+from kdcourse import best_device
+
+device = best_device()
+many, factor = (range(100), 10) if device.type == "cuda" else (range(10), 2)
+part = digits.train.where(slice(0, 100)).to(device)
+start = time.perf_counter()
+students = train_many(
+    small_student, part, seeds=[*many, *many], alphas=[0.0] * len(many) + [0.5] * len(many),
+    distillation=attention(2), teacher_features=predict_features(teacher.to(device), part.images),
+    epochs=16 * factor, batch_size=10, learning_rate=0.02,
+)
+longer_alone, longer_last = students.errors(digits.test.to(device)).cpu().reshape(2, len(many))
+longer = mean_interval(longer_alone - longer_last)
+print(f"{len(students)} students, {160 * factor} pas, en {french(time.perf_counter() - start)} s")
+print(f"student seul {mean_interval(longer_alone)} %, attention au dernier étage : gain {longer} points")
+
+# %% [markdown]
+# Comparez ce gain à celui que donnent 160 pas, plus haut : le budget explique une part de la perte.
+#
+# ## À retenir
+
+# %%
+reference = mean_interval(test[25, "seul"] - test[25, "hint"])
+stuck_gain = mean_interval(test[25, "seul"] - frozen.errors(digits.test))
+both = mean_interval(test[25, "seul"] - test[25, "attention + KD"])
+display(Markdown(f"""
+- Deux réseaux n'ont pas les mêmes canaux : le hint passe par un adaptateur, **appris avec le student**.
+  Appris, il fait gagner {reference} points à 25 images ; figé, {stuck_gain}, et la perte plafonne.
+- La perte d'attention est de l'ordre de $1/HW$ : à $\\beta = 1$, elle fait gagner {gain_one} points ; à
+  $10 \\cdot HW$, {mean_interval(grid_errors[0] - grid_errors[2])}.
+- L'attention dit où, non quoi : à $\\alpha = 1$, {french(grid_errors[-1].mean())} % d'erreur. Avec KD, elle
+  fait gagner {both} points à 25 images.
+- La couche compte : le hint à l'étage 0 donne {mean_interval(layers['hint, étage 0'])} points, à l'étage 2
+  {mean_interval(layers['hint, étage 2'])} (validation).
+- Au mauvais endroit, l'attention fait perdre : {mean_interval(losers['trois étages, attention au dernier'])}
+  points au dernier étage, à 100 images. Mesurez avant de choisir.
+"""))
+
+# %% [markdown]
+# ## Références
+#
+# - A. Romero et al., *FitNets: Hints for Thin Deep Nets*, 2015, [arXiv:1412.6550](https://arxiv.org/abs/1412.6550). Le hint et
+#   son adaptateur (section 2.2), en deux phases chez eux, une seule ici.
+# - S. Zagoruyko, N. Komodakis, *Paying More Attention to Attention*, 2017,
+#   [arXiv:1612.03928](https://arxiv.org/abs/1612.03928). La carte d'attention (section 3.1).
+# - Y. Tian, D. Krishnan, P. Isola, *Contrastive Representation Distillation*, 2020,
+#   [arXiv:1910.10699](https://arxiv.org/abs/1910.10699), et le README de
+#   [RepDistiller](https://github.com/HobbitLong/RepDistiller), d'où viennent les précisions sur CIFAR-100.
+# - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,
+#   [arXiv:1503.02531](https://arxiv.org/abs/1503.02531). La distillation des logits.
+#
+# **La suite** : 10.4 ne compare plus deux cartes, mais les ressemblances entre exemples.
