@@ -58,7 +58,9 @@ _MODULES = {
     "exercises.checking": ["check"],
     "plots.common": ["plot_curves", "plot_paired"],
     "plots.features": [
+        "gradient_norms",
         "map_similarity",
+        "model_attention",
         "plot_alpha_maps",
         "plot_attention_maps",
         "plot_feature_scheme",

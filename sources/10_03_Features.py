@@ -58,8 +58,8 @@ plot_feature_scheme()
 
 # %% [markdown]
 # Lisez de gauche à droite. L'image traverse trois étages dans chaque réseau. À droite, la flèche de 10.2 : on compare les
-# logits. Au milieu, le hint compare deux cartes. Celle du student a 8 canaux, celle du teacher 32 : une convolution 1×1 les
-# met d'accord. À gauche, l'attention compare deux images sans canaux : elle n'a besoin de rien.
+# logits. Avant elle, le hint compare deux cartes. Celle du student a 8 canaux, celle du teacher 32 : une convolution 1×1 les
+# met d'accord. Plus à gauche, l'attention compare deux images sans canaux : elle n'a besoin de rien.
 #
 # ## Les données, le teacher, le student
 #
@@ -72,19 +72,20 @@ import torch
 from kdcourse import CNN, error_rate, french, load_dataset
 from kdcourse import parameter_count, predict_features, train_one
 
-torch.set_num_threads(1)  # de si petits réseaux ne gagnent rien à deux fils
+torch.set_num_threads(1)  # deux fils n'accélèrent rien ici
 digits = load_dataset("digits").resized(10)
 
 def small_student():
     return CNN(channels=(8, 8, 8))
 
-teacher = train_one(
-    lambda: CNN(channels=(16, 32, 32)), digits.train, epochs=15, learning_rate=0.01
-)
+def big():
+    return CNN(channels=(16, 32, 32))
+
+teacher = train_one(big, digits.train, epochs=15, learning_rate=0.01)
 for name, model in [("teacher", teacher), ("student", small_student())]:
     maps = predict_features(model, digits.train.images[:1]).maps
-    print(name, ":", parameter_count(model), "paramètres ; cartes",
-          ", ".join(f"{m.shape[1]} × {m.shape[2]}×{m.shape[3]}" for m in maps))
+    shapes = ", ".join("×".join(map(str, m.shape[1:])) for m in maps)
+    print(name, ":", parameter_count(model), "paramètres ; cartes", shapes)
 error = error_rate(teacher(digits.test.images), digits.test.labels)
 print(f"erreur de test du teacher : {french(error)} %")
 
@@ -112,13 +113,14 @@ hints = predict_features(teacher, few.images)
 torch.manual_seed(0)
 student, adapter = small_student(), AdaptationLayer(8, 32)
 ours = student.forward_features(few.images).maps[2]
+theirs = hints.maps[2]
 try:
-    hint_loss(ours, hints.maps[2])
+    hint_loss(ours, theirs)
 except ValueError as error:
     print(error)
-by_hand = ((adapter(ours) - hints.maps[2]) ** 2).mean()
-torch.testing.assert_close(by_hand, hint_loss(adapter(ours), hints.maps[2]))
-print("hint d'un student neuf, à la main et par kdcourse :", french(by_hand, 3))
+by_hand = ((adapter(ours) - theirs) ** 2).mean()
+torch.testing.assert_close(by_hand, hint_loss(adapter(ours), theirs))
+print("les deux hints sont égaux ; un student neuf :", french(by_hand, 2))
 
 # %% [markdown]
 # `kdcourse` refuse deux cartes de canaux différents. D'autres bibliothèques laissent parfois passer : si l'une n'a qu'un
@@ -167,15 +169,15 @@ def hint(stage):
 
 three = train_many(
     adapted(2), few, seeds=range(3), alphas=0.5, distillation=hint(2),
-    teacher_features=hints, epochs=10, batch_size=10, learning_rate=0.02,
-)
-gap = (three[0](digits.test.images) - student.eval()(digits.test.images)).abs().max()
+    teacher_features=hints, epochs=10, batch_size=10, learning_rate=0.02)
+ours, theirs = (m.eval()(digits.test.images) for m in (three[0], student))
+gap = (ours - theirs).abs().max()
 print(f"plus grand écart entre les logits des deux boucles : {gap:.0e}")
-first, again = [], []
-for make, weights in [(small_student, first), (adapted(2), again)]:
+starts = []
+for make in (small_student, lambda: adapted(2)().student):
     torch.manual_seed(0)
-    weights += [p for n, p in make().named_parameters() if "adapter" not in n]
-print("mêmes poids de départ :", all(map(torch.equal, first, again)))
+    starts.append(torch.cat([p.flatten() for p in make().parameters()]))
+print("mêmes poids de départ :", torch.equal(*starts))
 
 # %% [markdown]
 # L'écart est celui des arrondis. Nous pouvons passer aux dix graines, mais d'abord, la seconde idée.
@@ -198,36 +200,17 @@ def attention_by_hand(features):
     energy = (features**2).mean(dim=1)
     return energy / energy.flatten(1).norm(dim=1)[:, None, None]
 
-for ours, theirs in zip(student.forward_features(few.images).maps, hints.maps):
-    q_student, q_teacher = attention_by_hand(ours), attention_by_hand(theirs)
-    torch.testing.assert_close(q_student[:, None], attention_map(ours))
-    loss = ((q_student - q_teacher) ** 2).mean()
+student_maps = student.forward_features(few.images).maps
+for ours, theirs in zip(student_maps, hints.maps):
+    q_s, q_t = attention_by_hand(ours), attention_by_hand(theirs)
+    torch.testing.assert_close(q_s[:, None], attention_map(ours))
+    loss = ((q_s - q_t) ** 2).mean()
     torch.testing.assert_close(loss, attention_loss(ours, theirs))
-    print(f"carte {ours.shape[2]}×{ours.shape[3]} : perte d'attention {french(loss, 4)}")
+    size = f"{ours.shape[2]}×{ours.shape[3]}"
+    print(f"carte {size} : perte d'attention {french(loss, 4)}")
 
 # %% [markdown]
-# Les deux versions sont égales. Remarquez la taille de ces pertes : bien plus petites qu'une entropie croisée, et d'autant plus
-# que la carte est grande. Nous y revenons tout de suite. Voyons d'abord ces cartes chez le teacher.
-
-# %%
-from IPython.display import Markdown, display
-from kdcourse import plot_attention_maps
-
-def attention_of(model, images):
-    return [attention_map(m) for m in predict_features(model, images).maps]
-
-shown = torch.tensor([int((digits.test.labels == c).nonzero()[0]) for c in (0, 4, 7)])
-images = digits.test.images[shown]
-teacher_maps = attention_of(teacher, images)
-sizes = [m.shape[-1] for m in teacher_maps]
-plot_attention_maps(
-    images, {f"étage {k}, {n}×{n}": m for k, (n, m) in enumerate(zip(sizes, teacher_maps))},
-    "Le teacher est actif sur le tracé à l'entrée, puis par régions",
-)
-
-# %% [markdown]
-# Plus un pixel est sombre, plus les canaux y sont actifs (chaque carte a son échelle). À l'étage 0, on reconnaît le chiffre ou son contour. À l'étage 2, il ne reste que 3×3
-# pixels : des régions.
+# Les deux versions sont égales. Remarquez la taille de ces pertes : bien plus petites qu'une entropie croisée.
 #
 # ## Pourquoi β = 1 000
 #
@@ -236,17 +219,23 @@ plot_attention_maps(
 # Pour que toutes les tailles se valent, prenons $\beta = 10 \cdot HW$ : c'est 1 000 sur une carte 10×10, et 90 sur une carte 3×3.
 #
 # Préparons deux fonctions pour tout le chapitre : la perte d'attention sur les étages que l'on veut, et l'entraînement,
-# toujours le même : 160 pas (1 600 images vues par lots de 10), dix graines.
+# toujours le même : 1 600 images vues, par lots de 10 (le dernier lot d'une époque peut être plus petit), dix graines.
+#
+# Que pèse l'attention à côté de l'entropie croisée ? Ce qui compte n'est pas la valeur d'une perte, c'est son **gradient**.
+# Mesurons sa norme sur les paramètres du student, pour les étiquettes et pour chaque étage : au départ, puis après 20 époques
+# guidées avec $\beta = 10 \cdot HW$.
+#
+# **À vous de parier** : à l'étage 0, combien de fois le gradient de l'attention est-il plus petit que celui des étiquettes ?
 
 # %%
 seeds = list(range(10))
 
 def attention(*stages, beta=None):
     def guide(s, t):
-        return sum(
-            (beta or 10 * s.maps[k].shape[-1] ** 2) * attention_loss(s.maps[k], t.maps[k])
-            for k in stages
-        ) / len(stages)
+        terms = [attention_loss(s.maps[k], t.maps[k]) for k in stages]
+        pixels = [s.maps[k][0, 0].numel() for k in stages]
+        betas = [beta or 10 * hw for hw in pixels]
+        return sum(b * q for b, q in zip(betas, terms)) / len(stages)
     return guide
 
 def train(make, guide, size, alphas=0.5, seeds=seeds, epochs=None):
@@ -257,36 +246,24 @@ def train(make, guide, size, alphas=0.5, seeds=seeds, epochs=None):
         epochs=epochs or 1600 // size, batch_size=10, learning_rate=0.02,
     )
 
-# %% [markdown]
-# Que pèse l'attention à côté de l'entropie croisée ? Ce qui compte n'est pas la valeur d'une perte, c'est son **gradient**.
-# Mesurons sa norme sur les paramètres du student, pour les étiquettes et pour chaque étage, sur dix graines : au départ, puis
-# après 20 époques guidées avec $\beta = 10 \cdot HW$.
-#
-# **À vous de parier** : à l'étage 0, combien de fois le gradient de l'attention est-il plus petit que celui des étiquettes ?
-
 # %%
-from kdcourse import plot_gradient_norms
-
-def gradient_norm(loss, parameters):
-    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return torch.cat([g.flatten() for g in gradients if g is not None]).norm()
-
-def gradient_norms(model):  # les étiquettes, puis l'attention de chaque étage
-    ours, weights = model.forward_features(few.images), list(model.parameters())
-    losses = [F.cross_entropy(ours.logits, few.labels)]
-    losses += map(attention_loss, ours.maps, hints.maps)
-    return torch.stack([gradient_norm(loss, weights) for loss in losses])
+from kdcourse import gradient_norms, plot_gradient_norms
 
 def new_student(seed):
     torch.manual_seed(seed)
     return small_student()
 
-# %%
+def norms(models):
+    rows = [gradient_norms(model, few, hints) for model in models]
+    return torch.stack(rows, dim=1)
+
+new = [new_student(seed) for seed in seeds]
 started = train(small_student, attention(0, 1, 2), 25, epochs=20)
+sizes = [m[0, 0].numel() for m in hints.maps]
 plot_gradient_norms({
-    "au départ": torch.stack([gradient_norms(new_student(k)) for k in seeds], dim=1),
-    "après 20 époques": torch.stack([gradient_norms(started[k]) for k in seeds], dim=1),
-}, sizes=[n * n for n in sizes])
+    "au départ": norms(new),
+    "après 20 époques": norms(started[k] for k in seeds),
+}, sizes)
 
 # %% [markdown]
 # Tirets : le gradient des étiquettes. Ronds : celui de l'attention, telle quelle. À l'étage 0, il est si petit que le student ne
@@ -316,9 +293,10 @@ grid_errors = grid.errors(digits.test).reshape(len(alphas), len(seeds))
 beta_one = train(small_student, attention(0, 1, 2, beta=1.0), 25)
 gain_one = mean_interval(grid_errors[0] - beta_one.errors(digits.test))
 for alpha, row in zip(alphas, grid_errors):
-    gain = f", gain sur le student seul {mean_interval(grid_errors[0] - row)} points" if alpha else ""
-    print(f"alpha = {french(alpha, 2)} : erreur {mean_interval(row)} %{gain}")
-print(f"alpha = 0,50 avec bêta = 1 : gain {gain_one} points")
+    gain = mean_interval(grid_errors[0] - row)
+    print(f"α = {french(alpha, 2)} : erreur {mean_interval(row)} %"
+          + (f", gain {gain} points" if alpha else ""))
+print(f"α = 0,50 et β = 1 : gain {gain_one} points")
 
 # %% [markdown]
 # Le gain est la différence appariée des erreurs de test, avec son intervalle à 95 % sur les graines. Cet intervalle ignore
@@ -331,55 +309,59 @@ print(f"alpha = 0,50 avec bêta = 1 : gain {gain_one} points")
 #
 # ## Avant, après
 #
-# Les mêmes trois chiffres, à l'étage 1 (5×5 pixels) : le teacher, le student neuf, le student entraîné seul, et le student guidé
+# Regardons trois chiffres, à l'étage 1 (5×5 pixels) : le teacher, le student neuf, le student entraîné seul, et le student guidé
 # ($\alpha = 0{,}5$). Même graine pour les trois students. La ressemblance est le cosinus entre la carte du student et celle du
-# teacher, moyen sur les images de test : 1 si elles coïncident.
+# teacher, moyen sur les images de test : 1 si elles coïncident ; le tableau la donne en centièmes. La seconde figure fait
+# varier $\alpha$ sur un des chiffres, avec l'erreur dessous.
 
 # %%
-from kdcourse import map_similarity, markdown_table
+from IPython.display import Markdown, display
+from kdcourse import map_similarity, markdown_table, model_attention
+from kdcourse import plot_alpha_maps, plot_attention_maps
 
-def likeness(models):  # (étage, graine)
-    return torch.stack([torch.stack([map_similarity(a, b) for a, b in zip(
-        attention_of(model, digits.test.images), teacher_test)]) for model in models], dim=1)
-
-teacher_test = attention_of(teacher, digits.test.images)
-groups = {
-    "student neuf": [new_student(seed) for seed in seeds],
-    "student seul": [grid[seed] for seed in seeds],
-    "student guidé": [grid[2 * len(seeds) + seed] for seed in seeds],
-}
-similarity = {name: likeness(models) for name, models in groups.items()}
+count = len(seeds)
+groups = {"neuf": new, "seul": [grid[k] for k in seeds],
+          "guidé": [grid[2 * count + k] for k in seeds]}
+targets = model_attention(teacher, digits.test.images)
+similarity = {}  # (étage, graine)
+for name, models in groups.items():
+    maps = [model_attention(model, digits.test.images) for model in models]
+    similarity[name] = torch.stack([
+        map_similarity(torch.stack(ours), theirs)
+        for ours, theirs in zip(zip(*maps), targets)
+    ])
+rows = [[k, *map(mean_interval, 100 * s)] for k, s in similarity.items()]
+header = ["ressemblance (%)", "étage 0", "étage 1", "étage 2"]
+table = markdown_table(header, rows)
 
 # %%
-columns = {"teacher": teacher_maps[1]}
-columns |= {name: attention_of(models[0], images)[1] for name, models in groups.items()}
-display(plot_attention_maps(images, columns, "Étage 1, ressemblance avec le teacher : " + " ; ".join(
-    f"{name[8:]} {french(values[1].mean(), 2)}" for name, values in similarity.items()
-)))
-rows = [
-    [name, *(f"{french(i.mean, 2)} [{french(i.low, 2)} ; {french(i.high, 2)}]"
-             for i in map(mean_interval, values))]
-    for name, values in similarity.items()
-]
-display(Markdown(markdown_table(["dix graines", "étage 0", "étage 1", "étage 2"], rows)))
+chosen = [int((digits.test.labels == c).nonzero()[0]) for c in (0, 4, 7)]
+images = digits.test.images[chosen]
+columns = {"teacher": targets[1][chosen]}
+for name, models in groups.items():
+    columns[name] = model_attention(models[0], images)[1]
+close = {k: french(s[1].mean(), 2) for k, s in similarity.items()}
+per_alpha = [grid[count * i] for i in range(len(alphas))]  # graine 0
+by_alpha = [model_attention(m, images)[1][1] for m in per_alpha]
+display(
+    plot_attention_maps(
+        images, columns,
+        f"Ressemblance : guidé {close['guidé']}, seul {close['seul']}",
+    ),
+    Markdown(table),
+    plot_alpha_maps(
+        images[1], targets[1][chosen[1]],
+        alphas, torch.stack(by_alpha), grid_errors,
+    ),
+)
 
 # %% [markdown]
-# Même neuf, un student a des cartes qui ressemblent un peu à celles du teacher : les deux regardent où il y a de l'encre.
-# S'entraîner seul ne l'en rapproche qu'au dernier étage, le plus proche des étiquettes. Guidé, il s'en approche à tous : lisez le
-# tableau ligne par ligne.
+# Plus un pixel est sombre, plus les canaux y sont actifs. Même neuf, un student a des cartes qui ressemblent un peu à celles du
+# teacher : les deux regardent où il y a de l'encre. S'entraîner seul ne l'en rapproche qu'au dernier étage, le plus proche des
+# étiquettes. Guidé, il s'en approche à tous : lisez le tableau ligne par ligne.
 #
-# Voici maintenant la même carte quand $\alpha$ varie, et dessous l'erreur sur dix graines.
-
-# %%
-from kdcourse import plot_alpha_maps
-
-per_alpha = [grid[i * len(seeds)] for i in range(len(alphas))]  # la graine 0 de chaque alpha
-stacked = [torch.stack(m) for m in zip(*(attention_of(model, images) for model in per_alpha))]
-plot_alpha_maps(images[1], teacher_maps[1][1], alphas, stacked[1][:, 1], grid_errors)
-
-# %% [markdown]
-# La carte se rapproche de celle du teacher dès que $\alpha$ quitte 0, puis ne change presque plus. L'erreur, elle, suit une
-# autre histoire : elle baisse, puis explose à $\alpha = 1$. Imiter n'est pas réussir.
+# Quand $\alpha$ quitte 0, la carte se rapproche aussitôt de celle du teacher, puis ne change presque plus. L'erreur, elle, suit
+# une autre histoire : elle baisse, puis explose à $\alpha = 1$. Imiter n'est pas réussir.
 #
 # Le curseur parcourt ces students-là, vraiment entraînés, sur six images et trois étages.
 
@@ -387,12 +369,15 @@ plot_alpha_maps(images[1], teacher_maps[1][1], alphas, stacked[1][:, 1], grid_er
 from kdcourse import AttentionExplorer
 
 first = digits.test.images[:6]
-stacked = [torch.stack(m) for m in zip(*(attention_of(model, first) for model in per_alpha))]
-AttentionExplorer(first, attention_of(teacher, first), stacked, alphas, grid_errors)
+maps = zip(*(model_attention(model, first) for model in per_alpha))
+AttentionExplorer(
+    first, model_attention(teacher, first),
+    [torch.stack(stage) for stage in maps], alphas, grid_errors,
+)
 
 # %% [markdown]
-# Placez l'étage à 2 et amenez $\alpha$ de 0 à 0,25 : la carte du student bascule. Puis amenez $\alpha$ à 1 : la carte est la
-# plus ressemblante, et l'erreur celle du hasard. Passez aux autres images : la ressemblance change, non l'histoire.
+# Amenez $\alpha$ de 0 à 0,25, à chaque étage : la carte du student rejoint celle du teacher. Puis amenez $\alpha$ à 1 : la carte
+# ressemble toujours autant, et l'erreur est celle du hasard. Passez aux autres images : la ressemblance change, non l'histoire.
 #
 # ## Quelle couche imiter
 #
@@ -404,21 +389,23 @@ AttentionExplorer(first, attention_of(teacher, first), stacked, alphas, grid_err
 # %%
 from kdcourse import plot_gains
 
-runs = {f"hint, étage {k}": train(adapted(k), hint(k), 25) for k in range(3)}
+runs, layers = {}, {}
+for k in range(3):
+    runs[f"hint, étage {k}"] = train(adapted(k), hint(k), 25)
 for k in range(3):
     runs[f"attention, étage {k}"] = train(small_student, attention(k), 25)
-validation = grid.errors(digits.validation).reshape(len(alphas), len(seeds))
-layer_errors = {name: run.errors(digits.validation) for name, run in runs.items()}
-layer_errors["attention, tous"] = validation[2]
-layers = {name: validation[0] - errors for name, errors in layer_errors.items()}
-best = {family: max((name for name in layers if name.startswith(family)),
-                    key=lambda name: layers[name].mean()) for family in ("hint", "attention")}
-display(plot_gains({"25 images, validation": layers}, "Gain selon la couche imitée"), Markdown(
-    f"Meilleur gain moyen de validation : **{best['hint']}** "
-    f"({mean_interval(layers[best['hint']])} points) et **{best['attention']}** "
-    f"({mean_interval(layers[best['attention']])} points). Le hint à l'étage 0 donne "
-    f"{mean_interval(layers['hint, étage 0'])}."
-))
+validation = grid.errors(digits.validation).reshape(len(alphas), count)
+for name, run in runs.items():
+    layers[name] = validation[0] - run.errors(digits.validation)
+layers["attention, tous"] = validation[0] - validation[2]
+best = {}
+for family in ("hint", "attention"):
+    members = [name for name in layers if name.startswith(family)]
+    best[family] = max(members, key=lambda name: layers[name].mean())
+panel = {"25 images, validation": layers}
+display(plot_gains(panel, "Gain par couche imitée"))
+for name in best.values():
+    print(f"retenu : {name}, gain {mean_interval(layers[name])} points")
 
 # %% [markdown]
 # La forme dit le verdict : triangle, la méthode gagne ; rond, elle perd ; losange, l'intervalle contient 0. Imiter l'entrée du
@@ -435,7 +422,7 @@ display(plot_gains({"25 images, validation": layers}, "Gain selon la couche imit
 #
 # Quatre méthodes contre le student seul : KD (10.2, $T = 4$), le hint et l'attention, chacun à la couche que la validation vient de
 # choisir, et l'attention avec KD, leurs deux pertes ajoutées. Partout $\alpha = 0{,}5$, mêmes poids de départ, mêmes lots,
-# 160 pas. Trois régimes : 25, 50 et 100 images étiquetées.
+# mêmes 1 600 images vues (160 pas, 192 à 25 images). Trois régimes : 25, 50 et 100 images étiquetées.
 #
 # Tout ce qui a été essayé pour en arriver là : des images de 8, 10, 12 et 16 pixels de côté ; des lots de 10, 25 et 50 ; des pas d'apprentissage de
 # 0,003, 0,005, 0,01 et 0,02 ; de 60 à 480 pas ; des students de 4, 8 ou 16 canaux par étage ; KD à $\alpha = 0{,}9$ ; le hint avec KD ; et un
@@ -448,59 +435,62 @@ from kdcourse import kd_loss
 def kd(s, t):
     return kd_loss(s.logits, t.logits, 4.0)
 
-hint_stage, chosen = int(best["hint"][-1]), best["attention"]
-stages = (0, 1, 2) if chosen.endswith("tous") else (int(chosen[-1]),)
+last = best["attention"][-1]  # un chiffre, ou le s de « tous »
+guide = attention(*([int(last)] if last.isdigit() else [0, 1, 2]))
+stage = int(best["hint"][-1])
 methods = {
     "KD": (small_student, kd),
-    "hint": (adapted(hint_stage), hint(hint_stage)),
-    "attention": (small_student, attention(*stages)),
-    "attention + KD": (small_student, lambda s, t: attention(*stages)(s, t) + kd(s, t)),
+    "hint": (adapted(stage), hint(stage)),
+    "attention": (small_student, guide),
+    "attention + KD": (small_student, lambda s, t: guide(s, t) + kd(s, t)),
 }
 
 # %%
-sizes_tried, names = [25, 50, 100], ["seul", *methods]
+regimes, names = [25, 50, 100], ["seul", *methods]
 test, valid = {}, {}
-for size in sizes_tried:
+for size in regimes:
     students = {"seul": train(small_student, kd, size, alphas=0.0)}
-    for name, (make, guide) in methods.items():
-        done = runs.get(best.get(name)) if size == 25 else None  # déjà entraînés
-        students[name] = done or train(make, guide, size)
+    for name, (make, guided_by) in methods.items():
+        # À 25 images, deux d'entre eux sont déjà entraînés.
+        done = runs.get(best.get(name)) if size == 25 else None
+        students[name] = done or train(make, guided_by, size)
     for name, group in students.items():
         test[size, name] = group.errors(digits.test)
         valid[size, name] = group.errors(digits.validation)
 
-# %%
-panels = {f"{size} images": {name: test[size, "seul"] - test[size, name] for name in methods}
-          for size in sizes_tried}
-rows = [[f"{size} images", *(mean_interval(test[size, name]) for name in names)] for size in sizes_tried]
-rows += [[f"{size}, validation", *(mean_interval(valid[size, name]) for name in names)] for size in sizes_tried]
-display(plot_gains(panels, "Gains sur le student seul, au test"))
-display(Markdown(markdown_table(["erreur (%)", *names], rows)))
-
-# %% [markdown]
-# Lisez la figure de gauche à droite.
-#
-# - À 25 images, imiter le teacher aide, quelle que soit la façon. L'attention et KD s'additionnent : l'une dit où, l'autre dit
-#   quoi.
-# - Quand les étiquettes augmentent, les gains fondent. L'attention seule est la première à ne plus rien apporter.
-#
-# Le régime et la méthode où l'intervalle de validation est le plus loin de 0 donnent la comparaison de référence, mesurée au
-# test.
+def gain_of(size, name, errors=test):
+    return mean_interval(errors[size, "seul"] - errors[size, name])
 
 # %%
 from kdcourse import plot_paired
 
-lows = {key: mean_interval(valid[key[0], "seul"] - valid[key]).low for key in valid if key[1] != "seul"}
-size, name = max(lows, key=lows.get)
-gain = mean_interval(test[size, "seul"] - test[size, name])
-lost = mean_interval(test[100, "seul"] - test[100, "attention"])
-display(plot_paired(test[size, "seul"], test[size, name], names=("seul", name)), Markdown(
-    f"Choisi sur la validation : **{name}, {size} images**. Gain apparié au test : {gain} points ; "
-    f"l'intervalle {'exclut' if gain.excludes_zero else 'contient'} 0. À l'opposé, l'attention seule "
-    f"à 100 images : {lost} points."
+panels, rows = {}, []
+for size in regimes:
+    panels[f"{size} images"] = {
+        name: test[size, "seul"] - test[size, name] for name in methods
+    }
+    for part, errors in [("validation", valid), ("test", test)]:
+        means = (mean_interval(errors[size, name]) for name in names)
+        rows.append([f"{size}, {part}", *means])
+display(plot_gains(panels, "Gains sur le student seul, au test"))
+display(Markdown(markdown_table(["erreur (%)", *names], rows)))
+pairs = [(size, name) for size in regimes for name in methods]
+size, name = max(pairs, key=lambda pair: gain_of(*pair, valid).low)
+display(plot_paired(test[size, "seul"], test[size, name], ("seul", name)))
+display(Markdown(
+    f"Choisi sur la validation : **{name}, {size} images** ; gain au test "
+    f"{gain_of(size, name)} points."
 ))
 
 # %% [markdown]
+# Lisez la première figure de gauche à droite.
+#
+# - À 25 images, imiter le teacher aide, quelle que soit la façon. L'attention et KD s'ajoutent : l'une dit où, l'autre dit quoi.
+# - Quand les étiquettes augmentent, les gains fondent. L'attention seule est la première dont l'intervalle rejoint 0.
+#
+# La seconde figure est la comparaison de référence : le régime et la méthode dont l'intervalle de **validation** est le plus
+# loin de 0, mesurés au test. Chaque trait gris relie deux students jumeaux.
+#
 # ## Quand les features font perdre
 #
 # Le student a trois étages, comme le teacher. Le dernier nourrit directement ses logits. Lui imposer une carte d'attention, c'est lui
@@ -508,17 +498,19 @@ display(plot_paired(test[size, "seul"], test[size, name], names=("seul", name)),
 # deux cas : l'attention au dernier étage, et un student à **deux** étages, dont le dernier imite l'étage 1 du teacher.
 
 # %%
-last = train(small_student, attention(2), 100).errors(digits.test)
 def short_student():
     return CNN(channels=(8, 8))
 
-short = train(short_student, attention(1), 100, alphas=[0.0] * 10 + [0.5] * 10, seeds=seeds * 2)
-short_alone, short_guided = short.errors(digits.test).reshape(2, 10)
+deep = train(small_student, attention(2), 100).errors(digits.test)
+both = [0.0] * count + [0.5] * count
+short = train(short_student, attention(1), 100, both, seeds * 2)
+alone, guided = short.errors(digits.test).reshape(2, count)
 losers = {
-    "trois étages, attention au dernier": test[100, "seul"] - last,
-    "deux étages, attention au dernier": short_alone - short_guided,
+    "trois étages, attention au dernier": test[100, "seul"] - deep,
+    "deux étages, attention au dernier": alone - guided,
 }
-display(plot_gains({"100 images, test": losers}, "Imiter au mauvais endroit"))
+panel = {"100 images, test": losers}
+display(plot_gains(panel, "Imiter au mauvais endroit"))
 for name, values in losers.items():
     print(f"{name} : gain {mean_interval(values)} points")
 
@@ -550,18 +542,20 @@ from kdcourse import plot_curves
 
 def colleague_student():
     model = AdaptedStudent(small_student(), 2, 8, 32)
-    model.adapter.requires_grad_(False)  # du côté du teacher, rien ne bouge
+    model.adapter.requires_grad_(False)  # côté teacher, tout est figé
     return model
 
 repaired = runs["hint, étage 2"]
 frozen = train(colleague_student, hint(2), 25)
-stuck, learnt = (m.losses[:, -1].mean() for m in (frozen, repaired))
+ratio = frozen.losses[:, -1].mean() / repaired.losses[:, -1].mean()
 display(plot_curves(
-    range(1, 65), {"collègue": (frozen.losses.T, "student"), "réparé": (repaired.losses.T, "distilled")},
+    range(1, 65),
+    {"collègue": (frozen.losses.T, "student"),
+     "réparé": (repaired.losses.T, "distilled")},
     "époque", "perte d'entraînement",
-    f"La perte de la collègue reste {french(stuck / learnt)} fois au-dessus (10 graines)",
+    f"À la fin, perte {french(ratio)} fois plus haute chez la collègue",
 ))
-for name, model in [("collègue", frozen), ("réparé  ", repaired)]:
+for name, model in [("collègue", frozen), ("réparé", repaired)]:
     gain = mean_interval(test[25, "seul"] - model.errors(digits.test))
     print(f"{name} : gain sur le student seul {gain} points")
 
@@ -680,7 +674,7 @@ _ = check("10.3 c", adapter_step)
 # <details><summary>Le student seul, ou presque</summary>Oui : comparez le gain à $\beta = 1$ à celui de la règle
 # $10 \cdot HW$.</details>
 #
-# **5. À $\alpha = 1$, la carte du student ressemble le plus à celle du teacher. Pourquoi répond-il au hasard ?**
+# **5. À $\alpha = 1$, la carte du student est presque celle du teacher. Pourquoi répond-il au hasard ?**
 #
 # <details><summary>Il n'a pas convergé</summary>Non : ses cartes sont presque celles du teacher.</details>
 # <details><summary>Rien n'a entraîné sa dernière couche</summary>Oui : la carte dit où regarder. Ce qu'il faut répondre vient des
@@ -696,18 +690,22 @@ import time
 from kdcourse import best_device
 
 device = best_device()
-many, factor = (range(100), 10) if device.type == "cuda" else (range(10), 2)
+gpu = device.type == "cuda"
+many, factor = (list(range(100)), 10) if gpu else (seeds, 2)
 part = digits.train.where(slice(0, 100)).to(device)
 start = time.perf_counter()
 students = train_many(
-    small_student, part, seeds=[*many, *many], alphas=[0.0] * len(many) + [0.5] * len(many),
-    distillation=attention(2), teacher_features=predict_features(teacher.to(device), part.images),
-    epochs=16 * factor, batch_size=10, learning_rate=0.02,
-)
-longer_alone, longer_last = students.errors(digits.test.to(device)).cpu().reshape(2, len(many))
-longer = mean_interval(longer_alone - longer_last)
-print(f"{len(students)} students, {160 * factor} pas, en {french(time.perf_counter() - start)} s")
-print(f"student seul {mean_interval(longer_alone)} %, attention au dernier étage : gain {longer} points")
+    small_student, part, seeds=many * 2,
+    alphas=[0.0] * len(many) + [0.5] * len(many),
+    distillation=attention(2),
+    teacher_features=predict_features(teacher.to(device), part.images),
+    epochs=16 * factor, batch_size=10, learning_rate=0.02)
+errors = students.errors(digits.test.to(device)).cpu()
+alone, guided = errors.reshape(2, len(many))
+seconds = french(time.perf_counter() - start)
+print(f"{2 * len(many)} students, {160 * factor} pas, en {seconds} s")
+print(f"seul : erreur {mean_interval(alone)} %")
+print(f"attention au dernier étage : gain {mean_interval(alone - guided)}")
 
 # %% [markdown]
 # Comparez ce gain à celui que donnent 160 pas, plus haut : le budget explique une part de la perte.
@@ -715,20 +713,22 @@ print(f"student seul {mean_interval(longer_alone)} %, attention au dernier étag
 # ## À retenir
 
 # %%
-reference = mean_interval(test[25, "seul"] - test[25, "hint"])
-stuck_gain = mean_interval(test[25, "seul"] - frozen.errors(digits.test))
-both = mean_interval(test[25, "seul"] - test[25, "attention + KD"])
+stuck = mean_interval(test[25, "seul"] - frozen.errors(digits.test))
 display(Markdown(f"""
-- Deux réseaux n'ont pas les mêmes canaux : le hint passe par un adaptateur, **appris avec le student**.
-  Appris, il fait gagner {reference} points à 25 images ; figé, {stuck_gain}, et la perte plafonne.
-- La perte d'attention est de l'ordre de $1/HW$ : à $\\beta = 1$, elle fait gagner {gain_one} points ; à
-  $10 \\cdot HW$, {mean_interval(grid_errors[0] - grid_errors[2])}.
-- L'attention dit où, non quoi : à $\\alpha = 1$, {french(grid_errors[-1].mean())} % d'erreur. Avec KD, elle
-  fait gagner {both} points à 25 images.
-- La couche compte : le hint à l'étage 0 donne {mean_interval(layers['hint, étage 0'])} points, à l'étage 2
-  {mean_interval(layers['hint, étage 2'])} (validation).
-- Au mauvais endroit, l'attention fait perdre : {mean_interval(losers['trois étages, attention au dernier'])}
-  points au dernier étage, à 100 images. Mesurez avant de choisir.
+- Le hint passe par un adaptateur, **appris avec le student**. Appris, il
+  fait gagner {gain_of(25, "hint")} points à 25 images ; figé, {stuck}.
+- La perte d'attention est de l'ordre de $1/HW$ : à $\\beta = 1$, elle fait
+  gagner {gain_one} points ; à $10 \\cdot HW$,
+  {mean_interval(grid_errors[0] - grid_errors[2])}.
+- L'attention dit où, non quoi : à $\\alpha = 1$, le student se trompe dans
+  {french(grid_errors[-1].mean())} % des cas. Avec KD, elle fait gagner
+  {gain_of(25, "attention + KD")} points à 25 images.
+- La couche compte : le hint donne {mean_interval(layers["hint, étage 0"])}
+  points à l'étage 0, {mean_interval(layers["hint, étage 2"])} à l'étage 2
+  (validation).
+- Au mauvais endroit, l'attention fait perdre : au dernier étage, à 100
+  images, {mean_interval(test[100, "seul"] - deep)} points de gain. Mesurez
+  avant de choisir.
 """))
 
 # %% [markdown]

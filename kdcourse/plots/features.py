@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdcourse.comparison import french, mean_interval
+from kdcourse.data import Split
+from kdcourse.features import attention_loss, attention_map
+from kdcourse.models import Features, predict_features
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, error_bar, finished, subplots
 
 
@@ -24,6 +28,20 @@ def map_similarity(student: Tensor, teacher: Tensor) -> Tensor:
             "celles du teacher."
         )
     return (student * teacher).sum(dim=(-3, -2, -1)).mean(dim=-1)
+
+
+def model_attention(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Les cartes d'attention d'un modèle, une ``(N, 1, H, W)`` par étage."""
+    return [attention_map(maps) for maps in predict_features(model, images).maps]
+
+
+def gradient_norms(model: nn.Module, data: Split, teacher_features: Features) -> Tensor:
+    """Normes ``(1 + étages,)`` du gradient sur les paramètres : étiquettes, puis attention de chaque étage à β = 1."""
+    student, parameters = model.forward_features(data.images), list(model.parameters())
+    losses = [F.cross_entropy(student.logits, data.labels)]
+    losses += map(attention_loss, student.maps, teacher_features.maps)
+    gradients = (torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) for loss in losses)
+    return torch.stack([torch.cat([g.flatten() for g in found if g is not None]).norm() for found in gradients])
 
 
 def plot_feature_scheme() -> Figure:
@@ -155,6 +173,7 @@ def plot_gains(panels: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure
             error = [[interval.mean - interval.low], [interval.high - interval.mean]]
             ax.errorbar(interval.mean, -y, xerr=error, fmt=MARKERS[role], color=COLORS[role], capsize=3, lw=2)
         ax.set(yticks=[-y for y in range(len(methods))], yticklabels=methods, xlabel="gain (points)")
+        ax.set_ylim(0.5 - len(methods), 0.5)
         ax.set_title(name, fontsize=10)
         comma_axis(ax.xaxis)
     handles = [Line2D([], [], color=COLORS[role], marker=MARKERS[role], label=text) for text, role in _VERDICTS.items()]
