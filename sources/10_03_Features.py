@@ -439,24 +439,27 @@ last = best["attention"][-1]  # un chiffre, ou le s de « tous »
 guide = attention(*([int(last)] if last.isdigit() else [0, 1, 2]))
 stage = int(best["hint"][-1])
 methods = {
-    "KD": (small_student, kd),
     "hint": (adapted(stage), hint(stage)),
     "attention": (small_student, guide),
     "attention + KD": (small_student, lambda s, t: guide(s, t) + kd(s, t)),
 }
 
 # %%
-regimes, names = [25, 50, 100], ["seul", *methods]
+regimes, names = [25, 50, 100], ["seul", "KD", *methods]
 test, valid = {}, {}
+both = [0.0] * count + [0.5] * count  # seul, puis KD
 for size in regimes:
-    students = {"seul": train(small_student, kd, size, alphas=0.0)}
+    pair = train(small_student, kd, size, both, seeds * 2)
+    students = {}
     for name, (make, guided_by) in methods.items():
         # À 25 images, deux d'entre eux sont déjà entraînés.
         done = runs.get(best.get(name)) if size == 25 else None
         students[name] = done or train(make, guided_by, size)
-    for name, group in students.items():
-        test[size, name] = group.errors(digits.test)
-        valid[size, name] = group.errors(digits.validation)
+    for part, errors in [(digits.test, test), (digits.validation, valid)]:
+        couple = pair.errors(part).reshape(2, count)
+        errors[size, "seul"], errors[size, "KD"] = couple
+        for name, group in students.items():
+            errors[size, name] = group.errors(part)
 
 def gain_of(size, name, errors=test):
     return mean_interval(errors[size, "seul"] - errors[size, name])
@@ -467,14 +470,14 @@ from kdcourse import plot_paired
 panels, rows = {}, []
 for size in regimes:
     panels[f"{size} images"] = {
-        name: test[size, "seul"] - test[size, name] for name in methods
+        name: test[size, "seul"] - test[size, name] for name in names[1:]
     }
     for part, errors in [("validation", valid), ("test", test)]:
         means = (mean_interval(errors[size, name]) for name in names)
         rows.append([f"{size}, {part}", *means])
 display(plot_gains(panels, "Gains sur le student seul, au test"))
 display(Markdown(markdown_table(["erreur (%)", *names], rows)))
-pairs = [(size, name) for size in regimes for name in methods]
+pairs = [(size, name) for size in regimes for name in names[1:]]
 size, name = max(pairs, key=lambda pair: gain_of(*pair, valid).low)
 display(plot_paired(test[size, "seul"], test[size, name], ("seul", name)))
 display(Markdown(
@@ -502,7 +505,6 @@ def short_student():
     return CNN(channels=(8, 8))
 
 deep = train(small_student, attention(2), 100).errors(digits.test)
-both = [0.0] * count + [0.5] * count
 short = train(short_student, attention(1), 100, both, seeds * 2)
 alone, guided = short.errors(digits.test).reshape(2, count)
 losers = {
