@@ -106,7 +106,7 @@ print(f"erreur de test du teacher : {french(error)} %")
 # l'adaptateur : le student garde sa taille.
 
 # %%
-from kdcourse import AdaptationLayer, hint_loss
+from kdcourse import AdaptationLayer, FeatureDistillationLoss, hint_loss
 
 few = digits.train.where(slice(0, 25))
 hints = predict_features(teacher, few.images)
@@ -121,10 +121,16 @@ except ValueError as error:
 by_hand = ((adapter(ours) - theirs) ** 2).mean()
 torch.testing.assert_close(by_hand, hint_loss(adapter(ours), theirs))
 print("les deux hints sont égaux ; un student neuf :", french(by_hand, 2))
+module = FeatureDistillationLoss(student_channels=[8], teacher_channels=[32])
+print("paramètres à apprendre dans la perte :", parameter_count(module))
 
 # %% [markdown]
-# `kdcourse` refuse deux cartes de canaux différents. D'autres bibliothèques laissent parfois passer : si l'une n'a qu'un
-# canal, PyTorch la recopie sans rien dire, et la perte compare autre chose que ce que l'on croit.
+# `kdcourse` refuse deux cartes de canaux différents. PyTorch seul laisse parfois passer : si l'une n'a qu'un canal, il la
+# recopie sans rien dire (au mieux un avertissement), et la perte compare autre chose que ce que l'on croit.
+#
+# La classe `FeatureDistillationLoss` réunit les hints de plusieurs couches, leurs adaptateurs et l'entropie croisée. C'est une perte
+# **qui a des paramètres** : 32×8 poids et 32 biais par couche. Ils doivent rejoindre l'optimiseur :
+# `Adam([*student.parameters(), *loss.parameters()])`.
 #
 # ## La boucle nue
 #
@@ -194,23 +200,29 @@ print("mêmes poids de départ :", torch.equal(*starts))
 # normaliser ; après, leur norme ne vaudrait plus 1.
 
 # %%
-from kdcourse import attention_loss, attention_map
+from kdcourse import AttentionTransfer, attention_loss, attention_map
 
 def attention_by_hand(features):
     energy = (features**2).mean(dim=1)
     return energy / energy.flatten(1).norm(dim=1)[:, None, None]
 
-student_maps = student.forward_features(few.images).maps
-for ours, theirs in zip(student_maps, hints.maps):
+features, losses = student.forward_features(few.images), []
+for ours, theirs in zip(features.maps, hints.maps):
     q_s, q_t = attention_by_hand(ours), attention_by_hand(theirs)
     torch.testing.assert_close(q_s[:, None], attention_map(ours))
-    loss = ((q_s - q_t) ** 2).mean()
-    torch.testing.assert_close(loss, attention_loss(ours, theirs))
+    losses.append(((q_s - q_t) ** 2).mean())
+    torch.testing.assert_close(losses[-1], attention_loss(ours, theirs))
     size = f"{ours.shape[2]}×{ours.shape[3]}"
-    print(f"carte {size} : perte d'attention {french(loss, 4)}")
+    print(f"carte {size} : perte d'attention {french(losses[-1], 4)}")
+module = AttentionTransfer(alpha=0.5, beta=1000)
+terms = module(features.maps, hints.maps, features.logits, few.labels)
+torch.testing.assert_close(terms.distillation, 1000 * sum(losses) / 3)
+print("AttentionTransfer :", french(terms.distillation), "pour l'attention,",
+      french(terms.hard), "pour les étiquettes")
 
 # %% [markdown]
-# Les deux versions sont égales. Remarquez la taille de ces pertes : bien plus petites qu'une entropie croisée.
+# Les deux versions sont égales. `AttentionTransfer` en fait une perte complète : la moyenne sur les étages, multipliée par un
+# facteur $\beta$, et l'entropie croisée. Remarquez la taille des trois premiers nombres : ils sont bien plus petits qu'une entropie croisée.
 #
 # ## Pourquoi β = 1 000
 #
