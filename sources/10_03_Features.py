@@ -217,8 +217,8 @@ for ours, theirs in zip(features.maps, hints.maps):
 module = AttentionTransfer(alpha=0.5, beta=1000)
 terms = module(features.maps, hints.maps, features.logits, few.labels)
 torch.testing.assert_close(terms.distillation, 1000 * sum(losses) / 3)
-print(f"AttentionTransfer : {french(terms.distillation)} pour l'attention,",
-      french(terms.hard), "pour les étiquettes")
+print(f"AttentionTransfer : {french(terms.distillation)} (attention),",
+      french(terms.hard), "(étiquettes)")
 
 # %% [markdown]
 # Les deux versions sont égales. `AttentionTransfer` en fait une perte complète : la moyenne sur les étages, multipliée par un
