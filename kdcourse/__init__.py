@@ -40,6 +40,7 @@ _MODULES = {
     "calibration": ["expected_calibration_error", "reliability", "tune_temperature"],
     "data": ["Batches", "Dataset", "Split", "load_dataset"],
     "models": [
+        "AdaptedStudent",
         "CNN",
         "Features",
         "MLP",
@@ -57,19 +58,25 @@ _MODULES = {
     "environment": ["best_device", "describe_environment"],
     "exercises.checking": ["check"],
     "temperature_map": ["TemperatureMap", "temperature_grid"],
-    "plots.common": ["plot_curves", "plot_intervals", "plot_paired"],
+    "plots.common": ["gain_summary", "plot_curves", "plot_gains", "plot_intervals", "plot_paired"],
+    "plots.features": [
+        "gradient_norms",
+        "map_similarity",
+        "model_attention",
+        "plot_alpha_maps",
+        "plot_attention_maps",
+        "plot_feature_scheme",
+        "plot_gradient_norms",
+    ],
     "plots.logits": [
         "log_slope",
         "logit_gradient",
         "matching_gradient",
-        "plot_gradient_norms",
         "plot_gradients",
         "plot_map_curves",
+        "plot_temperature_gradients",
         "plot_temperature_maps",
     ],
-    "plots.self_distillation": ["plot_generations", "plot_reliability", "plot_targets", "plot_two_axes"],
-    "widgets.logits": ["GradientExplorer", "MapExplorer"],
-    "widgets.self_distillation": ["CalibrationExplorer"],
     "plots.principles": [
         "most_uncertain",
         "plot_bias_sweep",
@@ -80,14 +87,17 @@ _MODULES = {
     "plots.relations": [
         "class_contrast",
         "plot_cost",
-        "plot_gains",
         "plot_relation_matrices",
         "plot_small_batch",
         "plot_weights",
         "sorted_by_class",
     ],
+    "plots.self_distillation": ["plot_generations", "plot_reliability", "plot_targets", "plot_two_axes"],
+    "widgets.features": ["AttentionExplorer"],
+    "widgets.logits": ["GradientExplorer", "MapExplorer"],
     "widgets.principles": ["BiasExplorer", "TemperatureExplorer"],
     "widgets.relations": ["RelationExplorer", "relation_state"],
+    "widgets.self_distillation": ["CalibrationExplorer"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}
 __all__ = sorted(_MODULE_OF)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdcourse._common import check_positive_integer
@@ -38,6 +39,15 @@ class Dataset(NamedTuple):
     def to(self, device) -> "Dataset":
         """Les trois parties, sur un autre appareil."""
         return Dataset(*(part.to(device) for part in self))
+
+    def resized(self, size: int) -> "Dataset":
+        """Les mêmes images à ``size``×``size`` pixels, par interpolation bilinéaire ; aucun détail n'est ajouté."""
+        check_positive_integer("size", size)
+        return Dataset(*(Split(_bilinear(part.images, size), part.labels) for part in self))
+
+
+def _bilinear(images: Tensor, size: int) -> Tensor:
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
 
 
 class Batches:

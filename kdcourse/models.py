@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse._common import check_number, shape_of
+from kdcourse.features import AdaptationLayer
 from kdcourse.loop import evaluating
 
 
@@ -114,6 +115,37 @@ class CNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, C)`` d'images ``(B, canaux, hauteur, largeur)``."""
         return self.forward_features(images).logits
+
+
+class AdaptedStudent(nn.Module):
+    """Un student et l'adaptateur d'un de ses étages, en un seul modèle : l'optimiseur reçoit les deux.
+
+    ``forward`` rend les logits du student seul ; ``forward_features`` y joint la carte de l'étage, adaptée. Le student
+    est construit avant l'adaptateur : à graine égale, ses poids sont ceux qu'il aurait eus sans lui.
+
+    Args:
+        student: un modèle qui a ``forward_features``.
+        stage: indice de la carte à adapter, dans ``forward_features(images).maps``.
+        in_channels: canaux de cette carte.
+        out_channels: canaux de celle du teacher.
+    """
+
+    def __init__(self, student: nn.Module, stage: int, in_channels: int, out_channels: int):
+        super().__init__()
+        self.student, self.stage = student, stage
+        self.adapter = AdaptationLayer(in_channels, out_channels)
+
+    def forward_features(self, images: Tensor) -> Features:
+        """Les cartes du student, celle de l'étage ``stage`` adaptée, son embedding et ses logits."""
+        maps, embedding, logits = self.student.forward_features(images)
+        if not 0 <= self.stage < len(maps):
+            raise ValueError(f"stage : {self.stage} reçu, de 0 à {len(maps) - 1} attendu, un étage du student.")
+        adapted = [self.adapter(m) if index == self.stage else m for index, m in enumerate(maps)]
+        return Features(adapted, embedding, logits)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, C)`` du student ; l'adaptateur n'y sert pas."""
+        return self.student(images)
 
 
 def digits_teacher() -> CNN:

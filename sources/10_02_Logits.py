@@ -123,7 +123,7 @@ print("perte et gradient : égaux à l'arrondi près, à T = 0,5, 4 et 20")
 # **À vous de parier** : avec $T^2$, la norme reste-t-elle constante ?
 
 # %%
-from kdcourse import matching_gradient, plot_gradient_norms
+from kdcourse import matching_gradient, plot_temperature_gradients
 
 hundred = digits.train.where(slice(0, 100))
 seeds, swept = list(range(10)), [0.5, 1, 2, 4, 8, 16, 32, 64, 128]
@@ -139,7 +139,7 @@ for T in swept:
     with_factor += torch.autograd.grad(loss, fresh)
     without_factor.append(with_factor[-1] / T**2)
 limit = matching_gradient(fresh.detach(), guide) / 100
-plot_gradient_norms(swept, *map(torch.stack, (with_factor, without_factor)), limit)
+plot_temperature_gradients(swept, *map(torch.stack, (with_factor, without_factor)), limit)
 
 # %% [markdown]
 # À gauche : sans $T^2$, le gradient s'éteint. La pente du titre est mesurée sur la seconde moitié des températures :

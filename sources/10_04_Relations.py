@@ -390,7 +390,7 @@ plot_gains(
     + (" ; ".join(failures) or "aucun cas, dans aucun régime"))
 
 # %% [markdown]
-# Les gains fondent quand les étiquettes abondent, comme en 10.1 (chaque panneau a sa propre échelle). Le titre nomme
+# Les gains fondent quand les étiquettes abondent, comme en 10.1. Le titre nomme
 # les échecs. Avec 1 000 images, 400 pas ne font que dix époques : sans doute les logits n'ont-ils pas le temps
 # de servir ; la relation, elle, gagne davantage. Un lot de 25 images lui donne 300 couples à apprendre.
 #

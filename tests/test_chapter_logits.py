@@ -17,10 +17,10 @@ from kdcourse import (
     log_slope,
     logit_gradient,
     matching_gradient,
-    plot_gradient_norms,
     plot_gradients,
     plot_intervals,
     plot_map_curves,
+    plot_temperature_gradients,
     plot_temperature_maps,
 )
 from kdcourse.widgets.logits import map_state
@@ -76,7 +76,7 @@ def test_les_titres_des_gradients_portent_les_pentes_des_donnees():
     limit = torch.ones(3, 2, 5)
     exact = torch.stack([limit * (1 + 1 / t) for t in temperatures])
     without = torch.stack([limit / t**2 for t in temperatures])
-    left, right = plot_gradient_norms(temperatures, exact, without, limit).axes
+    left, right = plot_temperature_gradients(temperatures, exact, without, limit).axes
     assert "-2,0" in left.get_title().replace("−", "-") and "-1,0" in right.get_title().replace("−", "-")
     assert right.lines[0].get_ydata() == pytest.approx([100, 50, 25, 12.5], rel=1e-4)
 

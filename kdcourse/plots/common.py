@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
@@ -144,4 +145,50 @@ def plot_intervals(measures: Mapping[str, tuple[Tensor, str]], unit: str, title:
     ax.set(xlabel=f"{unit} ; points : graines ; trait : intervalle à 95 %", title=title)
     ax.set_xlim(left=0)
     comma_axis(ax.xaxis)
+    return finished(figure)
+
+
+_VERDICTS = {"gagne": "distilled", "perd": "student", "non établi": "neutral"}
+
+
+def verdict(differences: Tensor) -> str:
+    """« gagne » ou « perd » si l'intervalle des différences appariées exclut 0, « non établi » sinon."""
+    interval = mean_interval(differences)
+    return "gagne" if interval.low > 0 else "perd" if interval.high < 0 else "non établi"
+
+
+def gain_summary(panels: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """Ce qu'un titre dit de ces gains : « 7 sur 9 établis, 1 perte »."""
+    verdicts = [verdict(values) for gains in panels.values() for values in gains.values()]
+    won, lost = verdicts.count("gagne"), verdicts.count("perd")
+    return f"{won} sur {len(verdicts)} établis, {lost} perte{'s' if lost > 1 else ''}"
+
+
+def plot_gains(panels: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure:
+    """Des gains appariés et leur intervalle à 95 %, une méthode par ligne, un panneau par régime ou par référence.
+
+    Args:
+        panels: titre du panneau → (méthode → différences appariées d'erreur ``(graines,)``, positives si elle gagne) ;
+            le premier panneau donne les lignes, un autre peut en laisser de vides.
+        title: ce que la figure montre.
+    """
+    methods = list(next(iter(panels.values())))
+    size = (min(9.5, max(6, 3.1 * len(panels))), 1.4 + 0.38 * len(methods))
+    figure, axes = subplots(1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, (name, gains) in zip(axes[0], panels.items(), strict=True):
+        ax.axvline(0, color="0.4", lw=1)
+        for method, values in gains.items():
+            y, interval, role = -methods.index(method), mean_interval(values), _VERDICTS[verdict(values)]
+            error = [[interval.mean - interval.low], [interval.high - interval.mean]]
+            ax.errorbar(interval.mean, y, xerr=error, fmt=MARKERS[role], color=COLORS[role], capsize=3, lw=2)
+            ax.annotate(french(interval.mean), (interval.mean, y), (0, 6), textcoords="offset points", ha="center",
+                        fontsize=8)  # fmt: skip
+        ax.set(yticks=[-y for y in range(len(methods))], yticklabels=methods, xlabel="gain (points)")
+        ax.set_ylim(0.4 - len(methods), 0.7)
+        ax.set_title(name, fontsize=10)
+        comma_axis(ax.xaxis)
+    handles = [Line2D([], [], color=COLORS[role], marker=MARKERS[role], label=text) for text, role in _VERDICTS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5,
+                  title="barre : intervalle à 95 % de la différence appariée", title_fontsize=8.5)  # fmt: skip
+    figure.suptitle(title, fontsize=11)
     return finished(figure)

@@ -34,7 +34,7 @@ def log_slope(x: Sequence[float], y: Sequence[float]) -> float:
     return float(np.polyfit(np.log(np.asarray(x)), np.log(np.asarray(y)), 1)[0])
 
 
-def plot_gradient_norms(
+def plot_temperature_gradients(
     temperatures: Sequence[float], with_factor: Tensor, without_factor: Tensor, limit: Tensor
 ) -> Figure:
     """La taille du gradient selon T, avec et sans T², et l'écart relatif à sa limite.

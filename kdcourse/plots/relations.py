@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdcourse.comparison import french, mean_interval
 from kdcourse.data import Split
-from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, error_bar, finished, subplots
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, subplots
 
 COLORMAP = "cividis"  # lisible par les daltoniens, et en niveaux de gris
 
@@ -86,39 +86,6 @@ def draw_relations(ax, relations: Tensor, labels: Tensor):
     ax.set_yticks(middles, names.tolist(), fontsize=7)
     ax.tick_params(length=0)
     return picture
-
-
-def plot_gains(panels: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure:
-    """Des gains appariés et leur intervalle à 95 %, une méthode par ligne, un panneau par comparaison.
-
-    Un triangle plein : l'intervalle exclut 0. Un losange gris : il le contient.
-
-    Args:
-        panels: titre du panneau → (méthode → gains ``(graines,)``, en points d'erreur) ; le premier panneau donne les
-            lignes, un autre peut en laisser de vides.
-    """
-    names = list(next(iter(panels.values())))
-    size = (min(3 * len(panels) + 2, 9.5), 0.36 * len(names) + 1.6)
-    figure, axes = subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
-    for ax, (heading, gains) in zip(axes[0], panels.items(), strict=True):
-        ax.axvline(0, color="0.4", lw=1)
-        for name, values in gains.items():
-            place, gain = names.index(name), mean_interval(values)
-            role = "neutral" if not gain.excludes_zero else "distilled" if gain.mean > 0 else "student"
-            half = gain.mean - gain.low
-            ax.errorbar(gain.mean, place, xerr=half, fmt=MARKERS[role], color=COLORS[role], capsize=4, lw=2)
-            ax.annotate(
-                french(gain.mean), (gain.mean, place), (0, 6), textcoords="offset points", ha="center", fontsize=8
-            )
-        ax.set_title(heading, fontsize=10)
-        comma_axis(ax.xaxis)
-    axes[0][0].set_yticks(range(len(names)), names)
-    axes[0][0].set_ylim(len(names) - 0.4, -0.7)
-    figure.supxlabel(
-        "gain apparié (points d'erreur de test), barre : intervalle à 95 % ; losange gris : il contient 0", fontsize=9
-    )
-    figure.suptitle(title, fontsize=11)
-    return finished(figure)
 
 
 def plot_weights(alphas: Sequence[float], errors: Mapping[str, Tensor], alone: Tensor, title: str) -> Figure:

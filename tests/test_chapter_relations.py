@@ -84,7 +84,7 @@ def test_la_couleur_d_un_gain_suit_son_intervalle(offset, role):
 def test_une_methode_absente_d_un_panneau_laisse_sa_ligne_vide():
     values = torch.linspace(0.5, 1.5, 10)
     figure = plot_gains({"a": {"logits": values, "SP": values}, "b": {"SP": values}}, "titre")
-    assert [bar.lines[0].get_ydata()[0] for bar in figure.get_axes()[1].containers] == [1]
+    assert [bar.lines[0].get_ydata()[0] for bar in figure.get_axes()[1].containers] == [-1]
 
 
 def test_les_poids_montrent_la_moyenne_de_chaque_alpha():

@@ -1,0 +1,758 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10.3 Distiller les features
+#
+# Jusqu'ici, le student imitait les réponses du teacher. Il peut aussi imiter son travail intermédiaire : ce que
+# ses couches calculent en chemin. Ce sont ses *features*.
+#
+# Deux façons de faire : le *hint*, qui compare les cartes elles-mêmes, et le transfert d'attention (*attention
+# transfer*), qui compare seulement **où** elles sont actives.
+
+# %%
+from kdcourse import describe_environment
+
+print(describe_environment())
+
+# %% [markdown]
+# ## Objectifs
+#
+# À la fin de ce chapitre, vous saurez :
+#
+# - dire pourquoi il faut adapter les canaux, et qui entraîne l'adaptateur ;
+# - calculer une carte d'attention, et expliquer le facteur $\beta$ de 1 000 que l'on met devant sa perte ;
+# - choisir la couche à imiter en la mesurant ;
+# - reconnaître les cas où imiter des features n'aide pas, ou fait perdre.
+#
+# **Durée** : une heure et demie de lecture ; le notebook entier s'exécute en moins d'une minute.
+#
+# **Prérequis** : le chapitre 10.1 (ses mots, sa perte, son moteur `train_many`), et ce qu'est une convolution.
+#
+# | Dans ce chapitre | Sens |
+# |---|---|
+# | étage (*stage*) | un bloc du réseau : convolution, normalisation, ReLU ; numérotés 0, 1, 2, comme en Python |
+# | carte (*feature map*) | la sortie d'un étage, `(B, C, H, W)` : C canaux de H×W pixels |
+# | *hint* | la carte du teacher que le student doit retrouver |
+# | adaptateur (*adapter*, *regressor*) | la couche apprise qui met la carte du student au nombre de canaux du teacher |
+# | carte d'attention (*attention map*) | une image H×W : où les canaux sont actifs |
+#
+# ## Pourquoi regarder à l'intérieur
+#
+# Une prédiction tient en dix nombres. Les cartes en contiennent des centaines : elles disent ce que le teacher a vu, et où.
+# Quand les étiquettes sont rares, c'est une aide de plus. Le schéma montre où elle entre.
+
+# %%
+from kdcourse import plot_feature_scheme
+
+plot_feature_scheme()
+
+# %% [markdown]
+# Lisez de gauche à droite. L'image traverse trois étages dans chaque réseau. À droite, la flèche de 10.2 : on compare les
+# logits. Avant elle, le hint compare deux cartes. Celle du student a 8 canaux, celle du teacher 32 : une convolution 1×1 les
+# met d'accord. Plus à gauche, l'attention compare deux images sans canaux : elle n'a besoin de rien.
+#
+# ## Les données, le teacher, le student
+#
+# Les chiffres de 10.1, agrandis de 8×8 à 10×10 pixels par interpolation bilinéaire. Aucun détail n'est ajouté : les cartes
+# ont seulement quelques pixels de plus, et se voient mieux. Le teacher apprend sur 1 000 images. Le student, dix fois plus
+# petit, n'en aura que quelques dizaines.
+
+# %%
+import torch
+from kdcourse import CNN, error_rate, french, load_dataset
+from kdcourse import parameter_count, predict_features, train_one
+
+torch.set_num_threads(1)  # deux fils n'accélèrent rien ici
+digits = load_dataset("digits").resized(10)
+
+def small_student():
+    return CNN(channels=(8, 8, 8))
+
+def big():
+    return CNN(channels=(16, 32, 32))
+
+teacher = train_one(big, digits.train, epochs=15, learning_rate=0.01)
+for name, model in [("teacher", teacher), ("student", small_student())]:
+    maps = predict_features(model, digits.train.images[:1]).maps
+    shapes = ", ".join("×".join(map(str, m.shape[1:])) for m in maps)
+    print(name, ":", parameter_count(model), "paramètres ; cartes", shapes)
+error = error_rate(teacher(digits.test.images), digits.test.labels)
+print(f"erreur de test du teacher : {french(error)} %")
+
+# %% [markdown]
+# ## Le hint, et son adaptateur
+#
+# L'idée vient des FitNets (Romero et al., 2015). Prenons la carte $f^s$ du student et la carte $f^t$ du teacher, au même
+# étage. On demande à la première de ressembler à la seconde :
+#
+# $$\mathcal{L}_{\text{hint}} = \frac{1}{N} \sum_n \big( r(f^s)_n - f^t_n \big)^2$$
+#
+# où $N$ est le nombre total d'éléments. Sans la fonction $r$, cette différence n'a pas de sens : 8 canaux d'un côté, 32 de
+# l'autre. Et même à nombres égaux, rien ne dit que le canal 5 du student doive valoir le canal 5 du teacher. L'ordre des
+# canaux est le hasard d'un entraînement.
+#
+# $r$ est l'adaptateur : une convolution 1×1, donc une matrice 32×8 appliquée en chaque pixel. Cette matrice, personne ne la
+# connaît d'avance. **Elle s'apprend avec le student.** Le teacher, lui, reste figé. Après l'entraînement, on jette
+# l'adaptateur : le student garde sa taille.
+
+# %%
+from kdcourse import AdaptationLayer, FeatureDistillationLoss, hint_loss
+
+few = digits.train.where(slice(0, 25))
+hints = predict_features(teacher, few.images)
+torch.manual_seed(0)
+student, adapter = small_student(), AdaptationLayer(8, 32)
+ours = student.forward_features(few.images).maps[2]
+theirs = hints.maps[2]
+try:
+    hint_loss(ours, theirs)
+except ValueError as error:
+    print(error)
+by_hand = ((adapter(ours) - theirs) ** 2).mean()
+torch.testing.assert_close(by_hand, hint_loss(adapter(ours), theirs))
+print("les deux hints sont égaux ; un student neuf :", french(by_hand, 2))
+both = FeatureDistillationLoss(student_channels=[8], teacher_channels=[32])
+print("paramètres à apprendre dans la perte :", parameter_count(both))
+
+# %% [markdown]
+# `kdcourse` refuse deux cartes de canaux différents. PyTorch seul laisse parfois passer : si l'une n'a qu'un canal, il la
+# recopie sans rien dire (au mieux un avertissement), et la perte compare autre chose que ce que l'on croit.
+#
+# La classe `FeatureDistillationLoss` réunit les hints de plusieurs couches, leurs adaptateurs et l'entropie croisée. C'est une perte
+# **qui a des paramètres** : 32×8 poids et 32 biais par couche. Ils doivent rejoindre l'optimiseur :
+# `Adam([*student.parameters(), *loss.parameters()])`.
+#
+# ## La boucle nue
+#
+# Voici tout l'entraînement par hint, sur 25 images. Une seule ligne change vraiment : la liste donnée à l'optimiseur. Elle
+# contient les paramètres du student **et** ceux de l'adaptateur. Le hint a un poids de 10 devant lui, nous dirons
+# pourquoi ; $\alpha$ vaut 0,5.
+
+# %%
+import torch.nn.functional as F
+
+torch.manual_seed(0)
+student, adapter = small_student(), AdaptationLayer(8, 32)
+trained = [*student.parameters(), *adapter.parameters()]
+optimizer = torch.optim.Adam(trained, lr=0.02)
+shuffle = torch.Generator().manual_seed(0)
+for _ in range(10):
+    for batch in torch.randperm(25, generator=shuffle).split(10):
+        features = student.forward_features(few.images[batch])
+        gap = adapter(features.maps[2]) - hints.maps[2][batch]
+        hard = F.cross_entropy(features.logits, few.labels[batch])
+        loss = 0.5 * 10 * (gap**2).mean() + 0.5 * hard
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+print("perte du dernier lot :", french(loss.item(), 2))
+
+# %% [markdown]
+# Le moteur `train_many` du cours sait entraîner beaucoup de students guidés à la fois. Il lui faut deux choses : ce que le
+# teacher calcule (`teacher_features`), et une perte entre deux `Features` (`distillation`). `AdaptedStudent` range le
+# student et son adaptateur dans un seul module : l'optimiseur reçoit donc les deux. Le student est construit le premier : à
+# graine égale, ses poids de départ sont ceux du student sans adaptateur. Vérifions les deux.
+
+# %%
+from kdcourse import AdaptedStudent, train_many
+
+def adapted(stage):
+    channels = (16, 32, 32)[stage]
+    return lambda: AdaptedStudent(small_student(), stage, 8, channels)
+
+def hint(stage):
+    return lambda s, t: 10 * hint_loss(s.maps[stage], t.maps[stage])
+
+three = train_many(
+    adapted(2), few, seeds=range(3), alphas=0.5, distillation=hint(2),
+    teacher_features=hints, epochs=10, batch_size=10, learning_rate=0.02)
+ours, theirs = (m.eval()(digits.test.images) for m in (three[0], student))
+gap = (ours - theirs).abs().max()
+print(f"plus grand écart entre les logits des deux boucles : {gap:.0e}")
+starts = []
+for make in (small_student, lambda: adapted(2)().student):
+    torch.manual_seed(0)
+    starts.append(torch.cat([p.flatten() for p in make().parameters()]))
+print("mêmes poids de départ :", torch.equal(*starts))
+
+# %% [markdown]
+# L'écart est celui des arrondis. Nous pouvons passer aux dix graines, mais d'abord, la seconde idée.
+#
+# ## La carte d'attention
+#
+# Zagoruyko et Komodakis (2017) renoncent aux canaux. Ils n'en gardent que l'énergie, pixel par pixel, et la normalisent :
+#
+# $$Q = \frac{a}{\lVert a \rVert_2}, \qquad a_{hw} = \frac{1}{C} \sum_c f_{chw}^2, \qquad
+# \mathcal{L}_{\text{AT}} = \frac{1}{B\,HW} \sum_{b,h,w} \big( Q^s_{bhw} - Q^t_{bhw} \big)^2$$
+#
+# $Q$ est une image de norme 1 : elle dit où le réseau est actif, non ce qu'il y trouve. Le nombre de canaux a disparu, donc
+# l'adaptateur aussi. Si les deux cartes n'ont pas la même taille, on ramène la plus grande à la plus petite **avant** de
+# normaliser ; après, leur norme ne vaudrait plus 1.
+
+# %%
+from kdcourse import AttentionTransfer, attention_loss, attention_map
+
+def attention_by_hand(features):
+    energy = (features**2).mean(dim=1)
+    return energy / energy.flatten(1).norm(dim=1)[:, None, None]
+
+features, losses = student.forward_features(few.images), []
+for ours, theirs in zip(features.maps, hints.maps):
+    q_s, q_t = attention_by_hand(ours), attention_by_hand(theirs)
+    torch.testing.assert_close(q_s[:, None], attention_map(ours))
+    losses.append(((q_s - q_t) ** 2).mean())
+    torch.testing.assert_close(losses[-1], attention_loss(ours, theirs))
+    size = f"{ours.shape[2]}×{ours.shape[3]}"
+    print(f"carte {size} : perte d'attention {french(losses[-1], 4)}")
+module = AttentionTransfer(alpha=0.5, beta=1000)
+terms = module(features.maps, hints.maps, features.logits, few.labels)
+torch.testing.assert_close(terms.distillation, 1000 * sum(losses) / 3)
+print(f"AttentionTransfer : {french(terms.distillation)} (attention),",
+      french(terms.hard), "(étiquettes)")
+
+# %% [markdown]
+# Les deux versions sont égales. `AttentionTransfer` en fait une perte complète : la moyenne sur les étages, multipliée par un
+# facteur $\beta$, et l'entropie croisée. Remarquez la taille des trois premiers nombres : ils sont bien plus petits qu'une entropie croisée.
+#
+# ## Pourquoi β = 1 000
+#
+# Une carte $Q$ est de norme 1 sur HW pixels : la moyenne des carrés de ses écarts est au plus $2/HW$. Sur une carte 10×10,
+# c'est au plus 0,02. Les auteurs multiplient donc cette perte par $\beta = 1\,000$, sur des cartes de 8×8 à 32×32.
+# Pour que toutes les tailles se valent, prenons $\beta = 10 \cdot HW$ : c'est 1 000 sur une carte 10×10, et 90 sur une carte 3×3.
+#
+# Préparons deux fonctions pour tout le chapitre : la perte d'attention sur les étages que l'on veut, et l'entraînement,
+# toujours le même : 1 600 images vues, par lots de 10 (le dernier lot d'une époque peut être plus petit), dix graines.
+#
+# Que pèse l'attention à côté de l'entropie croisée ? Ce qui compte n'est pas la valeur d'une perte, c'est son **gradient**.
+# Mesurons sa norme sur les paramètres du student, pour les étiquettes et pour chaque étage : au départ, puis après 20 époques
+# guidées avec $\beta = 10 \cdot HW$.
+#
+# **À vous de parier** : à l'étage 0, combien de fois le gradient de l'attention est-il plus petit que celui des étiquettes ?
+
+# %%
+seeds = list(range(10))
+
+def attention(*stages, beta=None):
+    def guide(s, t):
+        terms = [attention_loss(s.maps[k], t.maps[k]) for k in stages]
+        pixels = [s.maps[k][0, 0].numel() for k in stages]
+        betas = [beta or 10 * hw for hw in pixels]
+        return sum(b * q for b, q in zip(betas, terms)) / len(stages)
+    return guide
+
+def train(make, guide, size, alphas=0.5, seeds=seeds, epochs=None):
+    part = digits.train.where(slice(0, size))
+    return train_many(
+        make, part, seeds=seeds, alphas=alphas, distillation=guide,
+        teacher_features=predict_features(teacher, part.images),
+        epochs=epochs or 1600 // size, batch_size=10, learning_rate=0.02,
+    )
+
+# %%
+from kdcourse import gradient_norms, plot_gradient_norms
+
+def new_student(seed):
+    torch.manual_seed(seed)
+    return small_student()
+
+def norms(models):
+    rows = [gradient_norms(model, few, hints) for model in models]
+    return torch.stack(rows, dim=1)
+
+new = [new_student(seed) for seed in seeds]
+started = train(small_student, attention(0, 1, 2), 25, epochs=20)
+sizes = [m[0, 0].numel() for m in hints.maps]
+plot_gradient_norms({
+    "au départ": norms(new),
+    "après 20 époques": norms(started[k] for k in seeds),
+}, sizes)
+
+# %% [markdown]
+# Tirets : le gradient des étiquettes. Ronds : celui de l'attention, telle quelle. À l'étage 0, il est si petit que le student ne
+# le sent pas ; plus la carte est petite, plus l'écart se réduit. Triangles : le même, multiplié par $10 \cdot HW$.
+#
+# À gauche, au départ, cette règle dépasse l'équilibre : l'attention domine, et de plus en plus sur les petites cartes. Mais
+# elle s'apprend vite. À droite, après 20 époques, les deux gradients sont du même ordre, **à chaque étage** : c'est là que la règle
+# sert. Avec $\beta = 1\,000$ partout, l'étage 2 pèserait onze fois trop. Ce n'est donc pas un nombre magique, c'est un changement d'unité.
+#
+# ## Le poids α de l'attention
+#
+# Allons au bout. Dix graines, 25 images ; pour chaque graine, cinq students de mêmes poids et de mêmes lots, qui
+# ne diffèrent que par $\alpha$. L'attention porte sur les trois étages, moyennés. À $\alpha = 0$, c'est le student seul. Un
+# sixième student n'a que $\beta = 1$, à $\alpha = 0{,}5$.
+#
+# **À vous de parier** : que vaut, à $\alpha = 1$, un student qui imite parfaitement les cartes d'attention ?
+
+# %%
+from kdcourse import mean_interval
+
+alphas = [0.0, 0.25, 0.5, 0.75, 1.0]
+grid = train(
+    small_student, attention(0, 1, 2), 25,
+    alphas=[a for a in alphas for _ in seeds], seeds=seeds * len(alphas),
+)
+grid_errors = grid.errors(digits.test).reshape(len(alphas), len(seeds))
+beta_one = train(small_student, attention(0, 1, 2, beta=1.0), 25)
+gain_one = mean_interval(grid_errors[0] - beta_one.errors(digits.test))
+for alpha, row in zip(alphas, grid_errors):
+    gain = mean_interval(grid_errors[0] - row)
+    print(f"α = {french(alpha, 2)} : erreur {mean_interval(row)} %"
+          + (f", gain {gain} points" if alpha else ""))
+print(f"α = 0,50 et β = 1 : gain {gain_one} points")
+
+# %% [markdown]
+# Le gain est la différence appariée des erreurs de test, avec son intervalle à 95 % sur les graines. Cet intervalle ignore
+# l'échantillonnage des images : il n'y a ici qu'un teacher, et un seul choix des 25 images.
+#
+# - Aux $\alpha$ intermédiaires, l'erreur moyenne baisse ; lisez si l'intervalle du gain exclut 0.
+# - À $\alpha = 1$, le student répond au hasard : savoir **où** regarder ne dit pas **quoi** répondre. Aucune étiquette, aucun
+#   logit n'a entraîné sa dernière couche.
+# - Avec $\beta = 1$, le gain est celui de rien : la perte est là, elle descend, et elle ne sert pas.
+#
+# ## Avant, après
+#
+# Regardons trois chiffres, à l'étage 1 (5×5 pixels) : le teacher, le student neuf, le student entraîné seul, et le student guidé
+# ($\alpha = 0{,}5$). Même graine pour les trois students. La ressemblance est le cosinus entre la carte du student et celle du
+# teacher, moyen sur les images de test : 1 si elles coïncident ; le tableau la donne en centièmes. La seconde figure fait
+# varier $\alpha$ sur un des chiffres, avec l'erreur dessous.
+
+# %%
+from IPython.display import Markdown, display
+from kdcourse import map_similarity, markdown_table, model_attention
+from kdcourse import plot_alpha_maps, plot_attention_maps
+
+count = len(seeds)
+groups = {"neuf": new, "seul": [grid[k] for k in seeds],
+          "guidé": [grid[2 * count + k] for k in seeds]}
+targets = model_attention(teacher, digits.test.images)
+similarity = {}  # (étage, graine)
+for name, models in groups.items():
+    maps = [model_attention(model, digits.test.images) for model in models]
+    similarity[name] = torch.stack([
+        map_similarity(torch.stack(ours), theirs)
+        for ours, theirs in zip(zip(*maps), targets)
+    ])
+rows = [[k, *map(mean_interval, 100 * s)] for k, s in similarity.items()]
+header = ["ressemblance (%)", "étage 0", "étage 1", "étage 2"]
+table = markdown_table(header, rows)
+
+# %%
+chosen = [int((digits.test.labels == c).nonzero()[0]) for c in (0, 4, 7)]
+images = digits.test.images[chosen]
+columns = {"teacher": targets[1][chosen]}
+for name, models in groups.items():
+    columns[name] = model_attention(models[0], images)[1]
+close = {k: french(s[1].mean(), 2) for k, s in similarity.items()}
+per_alpha = [grid[count * i] for i in range(len(alphas))]  # graine 0
+by_alpha = [model_attention(m, images)[1][1] for m in per_alpha]
+display(
+    plot_attention_maps(
+        images, columns,
+        f"Ressemblance : guidé {close['guidé']}, seul {close['seul']}",
+    ),
+    Markdown(table),
+    plot_alpha_maps(
+        images[1], targets[1][chosen[1]],
+        alphas, torch.stack(by_alpha), grid_errors,
+    ),
+)
+
+# %% [markdown]
+# Plus un pixel est sombre, plus les canaux y sont actifs. Même neuf, un student a des cartes qui ressemblent un peu à celles du
+# teacher : les deux regardent où il y a de l'encre. S'entraîner seul ne l'en rapproche qu'au dernier étage, le plus proche des
+# étiquettes. Guidé, il s'en approche à tous : lisez le tableau ligne par ligne.
+#
+# Quand $\alpha$ quitte 0, la carte se rapproche aussitôt de celle du teacher, puis ne change presque plus. L'erreur, elle, suit
+# une autre histoire : elle baisse, puis explose à $\alpha = 1$. Imiter n'est pas réussir.
+#
+# Le curseur parcourt ces students-là, vraiment entraînés, sur six images et trois étages.
+
+# %%
+from kdcourse import AttentionExplorer
+
+first = digits.test.images[:6]
+maps = zip(*(model_attention(model, first) for model in per_alpha))
+AttentionExplorer(
+    first, model_attention(teacher, first),
+    [torch.stack(stage) for stage in maps], alphas, grid_errors,
+)
+
+# %% [markdown]
+# Amenez $\alpha$ de 0 à 0,25, à chaque étage : la carte du student rejoint celle du teacher. Puis amenez $\alpha$ à 1 : la carte
+# ressemble toujours autant, et l'erreur est celle du hasard. Passez aux autres images : la ressemblance change, non l'histoire.
+#
+# ## Quelle couche imiter
+#
+# Le hint peut porter sur l'étage 0, 1 ou 2 ; l'attention sur un seul, ou sur les trois. Mesurons tout, sur 25 images et dix
+# graines, et choisissons **sur la validation**.
+#
+# **À vous de parier** : l'étage d'entrée, celui du milieu ou le dernier ?
+
+# %%
+from kdcourse import gain_summary, plot_gains
+
+runs, layers = {}, {}
+for k in range(3):
+    runs[f"hint, étage {k}"] = train(adapted(k), hint(k), 25)
+for k in range(3):
+    runs[f"attention, étage {k}"] = train(small_student, attention(k), 25)
+validation = grid.errors(digits.validation).reshape(len(alphas), count)
+for name, run in runs.items():
+    layers[name] = validation[0] - run.errors(digits.validation)
+layers["attention, tous"] = validation[0] - validation[2]
+best = {}
+for family in ("hint", "attention"):
+    members = [name for name in layers if name.startswith(family)]
+    best[family] = max(members, key=lambda name: layers[name].mean())
+panel = {"25 images, validation": layers}
+display(plot_gains(panel, f"Gain par couche imitée : {gain_summary(panel)}"))
+for name in best.values():
+    print(f"retenu : {name}, gain {mean_interval(layers[name])} points")
+
+# %% [markdown]
+# La forme dit le verdict : triangle, la méthode gagne ; rond, elle perd ; losange, l'intervalle contient 0. Imiter l'entrée du
+# réseau n'apporte presque rien : un étage 0 détecte des bords, et le student les trouve seul. Pour le hint, plus la couche est
+# profonde, plus elle aide : c'est là que le teacher a rangé ce qui sépare les classes. Pour l'attention, c'est l'étage du
+# milieu : le dernier, seul, n'apporte rien que ces graines établissent. Imiter une couche au hasard, c'est risquer de ne rien
+# gagner.
+#
+# Le hint a un poids de 10 : parmi 1, 3 et 10, essayés de la même façon, 10 donnait la plus petite erreur de validation. Pour
+# l'attention, $\beta$ a été essayé à 0,1, 0,3, 1, 3, 10 et 30 fois HW : 3 et 10 ne se distinguent pas, 30 est moins bon, 0,1 ne fait
+# rien.
+#
+# ## L'expérience
+#
+# Quatre méthodes contre le student seul : KD (10.2, $T = 4$), le hint et l'attention, chacun à la couche que la validation vient de
+# choisir, et l'attention avec KD, leurs deux pertes ajoutées. Partout $\alpha = 0{,}5$, mêmes poids de départ, mêmes lots,
+# mêmes 1 600 images vues (160 pas, 192 à 25 images). Trois régimes : 25, 50 et 100 images étiquetées.
+#
+# Tout ce qui a été essayé pour en arriver là : des images de 8, 10, 12 et 16 pixels de côté ; des lots de 10, 25 et 50 ; des pas d'apprentissage de
+# 0,003, 0,005, 0,01 et 0,02 ; de 60 à 480 pas ; des students de 4, 8 ou 16 canaux par étage ; KD à $\alpha = 0{,}9$ ; le hint avec KD ; et un
+# student à deux étages seulement, que presque tout guide faisait perdre. Avec trop peu de pas (60, à 100 images), la plupart des guides font
+# perdre : le student a plus à apprendre.
+
+# %%
+from kdcourse import kd_loss
+
+def kd(s, t):
+    return kd_loss(s.logits, t.logits, 4.0)
+
+last = best["attention"][-1]  # un chiffre, ou le s de « tous »
+guide = attention(*([int(last)] if last.isdigit() else [0, 1, 2]))
+stage = int(best["hint"][-1])
+methods = {
+    "hint": (adapted(stage), hint(stage)),
+    "attention": (small_student, guide),
+    "attention + KD": (small_student, lambda s, t: guide(s, t) + kd(s, t)),
+}
+
+# %%
+regimes, names = [25, 50, 100], ["seul", "KD", *methods]
+test, valid = {}, {}
+both = [0.0] * count + [0.5] * count  # seul, puis KD
+for size in regimes:
+    pair = train(small_student, kd, size, both, seeds * 2)
+    students = {}
+    for name, (make, guided_by) in methods.items():
+        # À 25 images, deux d'entre eux sont déjà entraînés.
+        done = runs.get(best.get(name)) if size == 25 else None
+        students[name] = done or train(make, guided_by, size)
+    for part, errors in [(digits.test, test), (digits.validation, valid)]:
+        couple = pair.errors(part).reshape(2, count)
+        errors[size, "seul"], errors[size, "KD"] = couple
+        for name, group in students.items():
+            errors[size, name] = group.errors(part)
+
+def gain_of(size, name, errors=test):
+    return mean_interval(errors[size, "seul"] - errors[size, name])
+
+# %%
+from kdcourse import plot_paired
+
+panels, rows = {}, []
+for size in regimes:
+    panels[f"{size} images"] = {
+        name: test[size, "seul"] - test[size, name] for name in names[1:]
+    }
+    for part, errors in [("validation", valid), ("test", test)]:
+        means = (mean_interval(errors[size, name]) for name in names)
+        rows.append([f"{size}, {part}", *means])
+display(plot_gains(panels, f"Gains au test : {gain_summary(panels)}"))
+display(Markdown(markdown_table(["erreur (%)", *names], rows)))
+pairs = [(size, name) for size in regimes for name in names[1:]]
+size, name = max(pairs, key=lambda pair: gain_of(*pair, valid).low)
+display(plot_paired(test[size, "seul"], test[size, name], ("seul", name)))
+display(Markdown(
+    f"Choisi sur la validation : **{name}, {size} images** ; gain au test "
+    f"{gain_of(size, name)} points."
+))
+
+# %% [markdown]
+# Lisez la première figure de gauche à droite.
+#
+# - À 25 images, imiter le teacher aide, quelle que soit la façon. L'attention et KD s'ajoutent : l'une dit où, l'autre dit quoi.
+# - Quand les étiquettes augmentent, les gains fondent. L'attention seule est la première dont l'intervalle rejoint 0.
+#
+# La seconde figure est la comparaison de référence : le régime et la méthode dont l'intervalle de **validation** est le plus
+# loin de 0, mesurés au test. Chaque trait gris relie deux students jumeaux.
+#
+# ## Quand les features font perdre
+#
+# Le dernier étage du student nourrit directement ses logits. Imposons-lui la carte d'attention du teacher, à cet étage seul, avec
+# 100 images. À côté, le hint au même étage, mesuré plus haut.
+#
+# **À vous de parier** : le hint gagne au dernier étage. L'attention aussi ?
+
+# %%
+deep = train(small_student, attention(2), 100).errors(digits.test)
+last_stage = {
+    "attention, étage 2": test[100, "seul"] - deep,
+    f"hint, étage {stage}": test[100, "seul"] - test[100, "hint"],
+}
+panel = {"100 images, test": last_stage}
+display(plot_gains(panel, f"Au dernier étage : {gain_summary(panel)}"))
+for name, values in last_stage.items():
+    print(f"{name} : gain {mean_interval(values)} points")
+
+# %% [markdown]
+# Même étage, mêmes images, deux signes. Une explication plausible : le hint passe par un adaptateur, qui laisse au student le choix
+# de ses canaux. L'attention au dernier étage contraint l'énergie des 8 canaux dont il a besoin pour classer, sans rien lui apprendre sur les
+# classes. Une part de la perte vient du budget, car un student guidé a plus à apprendre : la section « Sur GPU » double le
+# nombre de pas.
+#
+# Des tableaux publiés montrent aussi des pertes. Précision sur CIFAR-100, en %, une seule valeur par case :
+#
+# | RepDistiller (README du dépôt) | teacher | student seul | KD | FitNet (hint) | AT |
+# |---|---|---|---|---|---|
+# | resnet32x4 → resnet8x4 | 79,42 | 72,50 | 73,33 | 73,50 | 73,44 |
+# | wrn40-2 → wrn16-2 | 75,61 | 73,26 | 74,92 | 73,58 | 74,08 |
+# | vgg13 → MobileNetV2 | 74,64 | 64,60 | 67,37 | 64,14 | 59,40 |
+#
+# Ce sont leurs mesures, pas les nôtres. Entre deux réseaux de la même famille, hint et AT gagnent un point ou moins. De vgg13 à
+# MobileNetV2, deux architectures différentes, ils sont **sous** le student seul, AT de cinq points ; KD, qui ne regarde que les
+# sorties, gagne dans les trois cas. Un écart sans intervalle reste à prendre avec prudence : d'une exécution à l'autre, ces précisions bougent de
+# 0,3 à 0,5 point.
+#
+# ## Chasse au bug
+#
+# Une collègue reprend le hint, sur 25 images. Elle fige le teacher, comme il se doit. Ses students gagnent bien moins que les
+# nôtres, et elle en conclut que les hints servent peu. Regardez la courbe, lisez sa fonction, et cherchez avant de dérouler la réponse.
+
+# %%
+from kdcourse import plot_curves
+
+def colleague_student():
+    model = AdaptedStudent(small_student(), 2, 8, 32)
+    model.adapter.requires_grad_(False)  # côté teacher, tout est figé
+    return model
+
+repaired = runs["hint, étage 2"]
+frozen = train(colleague_student, hint(2), 25)
+ratio = frozen.losses[:, -1].mean() / repaired.losses[:, -1].mean()
+display(plot_curves(
+    range(1, 65),
+    {"collègue": (frozen.losses.T, "student"),
+     "réparé": (repaired.losses.T, "distilled")},
+    "époque", "perte d'entraînement",
+    f"À la fin, perte {french(ratio)} fois plus haute chez la collègue",
+))
+for name, model in [("collègue", frozen), ("réparé", repaired)]:
+    gain = mean_interval(test[25, "seul"] - model.errors(digits.test))
+    print(f"{name} : gain sur le student seul {gain} points")
+
+# %% [markdown]
+# <details><summary><b>La réponse</b></summary>
+#
+# L'adaptateur n'est pas du côté du teacher. Figé, il reste la matrice tirée au hasard au départ : on demande au student que huit
+# canaux, mélangés par une matrice 32×8 quelconque, redonnent les 32 canaux du teacher. C'est en général impossible. La perte
+# reste haute, et son gradient tire le student vers un mauvais compromis.
+#
+# Le symptôme est une perte qui plafonne ; l'erreur seule ne dit rien d'anormal. La réparation : donner les paramètres de
+# l'adaptateur à l'optimiseur. Le même bug a une forme plus discrète : ranger l'adaptateur dans une liste Python, que
+# `parameters()` ne voit pas. `nn.ModuleList` la remplace.
+# </details>
+#
+# ## À vous de jouer
+#
+# **Exercice 10.3 a.** Écrivez `my_map(features)`, la carte d'attention : `(B, C, H, W)` vers `(B, 1, H, W)`, chaque
+# carte de norme L2 égale à 1.
+
+# %% tags=["nbval-check-output"]
+from kdcourse import check
+
+def my_map(features):
+    ...  # à compléter
+
+_ = check("10.3 a", my_map)
+
+# %% [markdown]
+# <details><summary>Une solution</summary>
+#
+# ```python
+# def my_map(features):
+#     energy = features.square().mean(dim=1, keepdim=True)
+#     return F.normalize(energy.flatten(1), dim=1).view_as(energy)
+# ```
+# </details>
+#
+# **Exercice 10.3 b.** Écrivez `my_attention_loss(student, teacher)`. Les cartes du teacher sont plus grandes : ramenez-les à la
+# taille de celles du student par `F.adaptive_avg_pool2d`, au bon moment.
+
+# %% tags=["nbval-check-output"]
+def my_attention_loss(student, teacher):
+    ...  # à compléter
+
+_ = check("10.3 b", my_attention_loss)
+
+# %% [markdown]
+# <details><summary>Une solution</summary>
+#
+# ```python
+# def my_attention_loss(student, teacher):
+#     energy = teacher.detach().square().mean(dim=1, keepdim=True)
+#     energy = F.adaptive_avg_pool2d(energy, student.shape[2:])
+#     target = F.normalize(energy.flatten(1), dim=1)
+#     return F.mse_loss(my_map(student).flatten(1), target)
+# ```
+#
+# Normaliser, puis réduire, donnerait une carte dont la norme dépend de l'image : c'est une erreur courante.
+# </details>
+#
+# **Exercice 10.3 c.** Un pas de descente de gradient pour l'adaptateur. Écrivez
+# `adapter_step(student, teacher, weight, learning_rate)` : les cartes du student et du teacher, la matrice `(canaux du teacher,
+# canaux du student)` de l'adaptateur, sans biais ; rendez cette matrice après un pas sur la perte du hint (poids 1).
+
+# %% tags=["nbval-check-output"]
+def adapter_step(student, teacher, weight, learning_rate):
+    ...  # à compléter
+
+_ = check("10.3 c", adapter_step)
+
+# %% [markdown]
+# <details><summary>Une solution</summary>
+#
+# ```python
+# def adapter_step(student, teacher, weight, learning_rate):
+#     weight = weight.clone().requires_grad_()
+#     adapted = F.conv2d(student, weight[:, :, None, None])
+#     loss = F.mse_loss(adapted, teacher)
+#     (gradient,) = torch.autograd.grad(loss, weight)
+#     return (weight - learning_rate * gradient).detach()
+# ```
+#
+# C'est ce que fait l'optimiseur, à condition de connaître `weight` (Adam y ajoute sa propre mise à l'échelle).
+# </details>
+#
+# ## Quiz
+#
+# Choisissez, puis déroulez l'option.
+#
+# **1. Le student et le teacher ont tous deux 32 canaux. L'adaptateur sert-il encore ?**
+#
+# <details><summary>Non, les formes sont égales</summary>Les formes, oui ; le sens des canaux, non. Rien ne dit que le canal 5 de
+# l'un soit le canal 5 de l'autre. (`AdaptationLayer` rend alors l'identité, par convention : à vous d'y mettre une convolution
+# 1×1.)</details>
+# <details><summary>Oui, l'ordre des canaux est arbitraire</summary>Oui : sans lui, on impose au student de ranger ses canaux
+# comme le teacher.</details>
+#
+# **2. Qui entraîne l'adaptateur ?**
+#
+# <details><summary>Personne : le teacher est figé</summary>Non : c'est le bug de la chasse. Figé, il reste un mélange au
+# hasard.</details>
+# <details><summary>L'optimiseur du student</summary>Oui : ses paramètres s'ajoutent à ceux du student, et on le jette à la fin.</details>
+# <details><summary>L'optimiseur du teacher</summary>Non : le teacher a fini d'apprendre, il n'a plus d'optimiseur.</details>
+#
+# **3. Pourquoi l'attention n'a-t-elle pas besoin d'adaptateur ?**
+#
+# <details><summary>Elle fait la moyenne sur les canaux</summary>Oui : il ne reste qu'une image H×W, dont la taille se règle par une
+# moyenne.</details>
+# <details><summary>Sa perte est trop petite</summary>Non : elle est petite, mais c'est $\beta$ qui s'en occupe.</details>
+#
+# **4. Une perte d'attention avec $\alpha = 0{,}5$ et $\beta = 1$ : que prévoyez-vous ?**
+#
+# <details><summary>Un bon compromis, moitié-moitié</summary>Non : la moitié d'un gradient cent fois trop petit ne pèse rien. Le
+# gain mesuré est celui de rien.</details>
+# <details><summary>Le student seul, ou presque</summary>Oui : comparez le gain à $\beta = 1$ à celui de la règle
+# $10 \cdot HW$.</details>
+#
+# **5. À $\alpha = 1$, la carte du student est presque celle du teacher. Pourquoi répond-il au hasard ?**
+#
+# <details><summary>Il n'a pas convergé</summary>Non : ses cartes sont presque celles du teacher.</details>
+# <details><summary>Rien n'a entraîné sa dernière couche</summary>Oui : la carte dit où regarder. Ce qu'il faut répondre vient des
+# étiquettes, ou des logits du teacher.</details>
+#
+# ## Sur GPU
+#
+# Le même moteur tourne sur GPU sans un changement. Avec plus de graines et plus de pas, on peut demander si la perte au dernier étage
+# n'était qu'une affaire de budget. La cellule choisit selon l'appareil.
+
+# %%
+import time
+from kdcourse import best_device
+
+device = best_device()
+gpu = device.type == "cuda"
+many, factor = (list(range(100)), 10) if gpu else (seeds, 2)
+part = digits.train.where(slice(0, 100)).to(device)
+start = time.perf_counter()
+students = train_many(
+    small_student, part, seeds=many * 2,
+    alphas=[0.0] * len(many) + [0.5] * len(many),
+    distillation=attention(2),
+    teacher_features=predict_features(teacher.to(device), part.images),
+    epochs=16 * factor, batch_size=10, learning_rate=0.02)
+errors = students.errors(digits.test.to(device)).cpu()
+alone, guided = errors.reshape(2, len(many))
+seconds = french(time.perf_counter() - start)
+print(f"{2 * len(many)} students, {160 * factor} pas, en {seconds} s")
+print(f"seul : erreur {mean_interval(alone)} %")
+print(f"attention au dernier étage : gain {mean_interval(alone - guided)}")
+
+# %% [markdown]
+# Comparez ce gain à celui que donnent 160 pas, plus haut : le budget explique une part de la perte.
+#
+# ## À retenir
+
+# %%
+stuck = mean_interval(test[25, "seul"] - frozen.errors(digits.test))
+display(Markdown(f"""
+- Le hint passe par un adaptateur, **appris avec le student**. Appris, il
+  fait gagner {gain_of(25, "hint")} points à 25 images ; figé, {stuck}.
+- La perte d'attention est de l'ordre de $1/HW$ : à $\\beta = 1$, elle fait
+  gagner {gain_one} points ; à $10 \\cdot HW$,
+  {mean_interval(grid_errors[0] - grid_errors[2])}.
+- L'attention dit où, non quoi : à $\\alpha = 1$, le student se trompe dans
+  {french(grid_errors[-1].mean())} % des cas. Avec KD, elle fait gagner
+  {gain_of(25, "attention + KD")} points à 25 images.
+- La couche compte : le hint donne {mean_interval(layers["hint, étage 0"])}
+  points à l'étage 0, {mean_interval(layers["hint, étage 2"])} à l'étage 2
+  (validation).
+- Au mauvais endroit, l'attention fait perdre : au dernier étage, à 100
+  images, {mean_interval(test[100, "seul"] - deep)} points de gain. Mesurez
+  avant de choisir.
+"""))
+
+# %% [markdown]
+# ## Références
+#
+# - A. Romero et al., *FitNets: Hints for Thin Deep Nets*, 2015, [arXiv:1412.6550](https://arxiv.org/abs/1412.6550). Le hint et
+#   son adaptateur (section 2.2), en deux phases chez eux, une seule ici.
+# - S. Zagoruyko, N. Komodakis, *Paying More Attention to Attention*, 2017,
+#   [arXiv:1612.03928](https://arxiv.org/abs/1612.03928). La carte d'attention (section 3.1).
+# - Y. Tian, D. Krishnan, P. Isola, *Contrastive Representation Distillation*, 2020,
+#   [arXiv:1910.10699](https://arxiv.org/abs/1910.10699), et le README de
+#   [RepDistiller](https://github.com/HobbitLong/RepDistiller), d'où viennent les précisions sur CIFAR-100.
+# - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,
+#   [arXiv:1503.02531](https://arxiv.org/abs/1503.02531). La distillation des logits.
+#
+# **La suite** : 10.4 ne compare plus deux cartes, mais les ressemblances entre exemples.
