@@ -7,6 +7,7 @@ lots : un test exige les mêmes paramètres à l'arrondi près.
 """
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ from kdcourse.data import Split
 from kdcourse.logits import divergence, kd_loss
 from kdcourse.models import Features
 
-Distillation = Callable[[Features, Features], Tensor]
-"""Une perte entre les features d'un student et celles du teacher, ``(B, …)`` toutes deux : un scalaire."""
+Distillation = Callable[..., Tensor]
+"""``distillation(student, teacher)`` ou ``distillation(student, teacher, labels)`` : les features d'un lot, ``(B, …)``,
+et ses étiquettes si la perte en a besoin (DKD) ; elle rend un scalaire."""
 
 _SMALL_MODEL = 200_000  # paramètres
 _EVALUATION_BATCH = 512  # images par passage à l'évaluation : la mémoire ne dépend pas de la taille du test
@@ -90,7 +92,8 @@ def train_one(
         temperature: T > 0 de la distillation des logits.
         alpha: poids de la distillation, dans [0, 1].
         distillation: une autre perte que celle des logits, ``distillation(student, teacher)`` sur deux ``Features``
-            d'un même lot ; elle remplace ``teacher_logits`` et T, et demande ``teacher_features``.
+            d'un même lot (et, si elle a un troisième argument, ses étiquettes) ; elle remplace ``teacher_logits`` et T,
+            et demande ``teacher_features``.
         teacher_features: ce que ``predict_features(teacher, data.images)`` rend, N exemples.
         seed: graine des poids initiaux et de l'ordre des lots.
         epochs: passages sur les données.
@@ -114,13 +117,14 @@ def train_one(
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     shuffle = torch.Generator().manual_seed(seed)
+    guided = distillation and _with_labels(distillation)
     with threads_for(model):
         for _ in tqdm(range(epochs), desc="Entraînement", unit="époque", leave=False, delay=1):
             for batch in torch.randperm(len(labels), generator=shuffle).to(images.device).split(batch_size):
                 if distillation is not None:
                     student = model.forward_features(images[batch])
                     hard = F.cross_entropy(student.logits, labels[batch])
-                    guide = distillation(student, take(teacher_features, batch))
+                    guide = guided(student, take(teacher_features, batch), labels[batch])
                     loss = combine_terms(guide, hard, alpha).total
                 else:
                     student_logits = model(images[batch])
@@ -225,7 +229,7 @@ def train_many(
     parameters, buffers = stack_module_state(models)
     skeleton = copy.deepcopy(models[0]).to("meta").train()
     optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate, fused=True)
-    guided = _Guided(skeleton, distillation) if distillation is not None else skeleton
+    guided = _Guided(skeleton, _with_labels(distillation)) if distillation is not None else skeleton
 
     def forward_one(parameters, buffers, *inputs):
         if distillation is not None:  # functional_call ne connaît que forward : _Guided y met forward_features
@@ -242,7 +246,8 @@ def train_many(
             epoch_loss = torch.zeros(len(seeds), device=device)
             for batch in order.split(batch_size, dim=1):
                 if distillation is not None:
-                    logits, guides = forward(parameters, buffers, take(images, batch), take(teacher_features, batch))
+                    inputs = take(images, batch), take(teacher_features, batch), labels[batch]
+                    logits, guides = forward(parameters, buffers, *inputs)
                     batch_losses = combine_terms(
                         guides, _hard_of_all(_classes_first(logits), labels[batch]), alphas
                     ).total
@@ -271,9 +276,15 @@ class _Guided(nn.Module):
         super().__init__()
         self.model, self.distillation = model, distillation
 
-    def forward(self, images: Tensor, teacher: Features) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, teacher: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
         student = self.model.forward_features(images)
-        return student.logits, self.distillation(student, teacher)
+        return student.logits, self.distillation(student, teacher, labels)
+
+
+def _with_labels(distillation: Distillation) -> Distillation:
+    """La même perte, à trois arguments : la plupart des méthodes ignorent les étiquettes."""
+    required = [p for p in inspect.signature(distillation).parameters.values() if p.default is p.empty]
+    return distillation if len(required) == 3 else lambda student, teacher, labels: distillation(student, teacher)
 
 
 @torch.no_grad()

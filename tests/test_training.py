@@ -10,6 +10,7 @@ from kdcourse import (
     Split,
     attention_loss,
     cosine_relation_loss,
+    dkd_loss,
     kd_loss,
     load_dataset,
     predict_features,
@@ -303,3 +304,26 @@ def test_un_nombre_de_teachers_qui_n_est_pas_celui_des_students_est_refuse(data,
         train_many(lambda: MLP(), data, torch.stack([teacher_logits] * 2), seeds=SEEDS, epochs=1)
     with pytest.raises(ValueError, match=r"labels : forme \(130,\) reçue, \(100,\) attendue"):
         train_many(lambda: MLP(), data, torch.stack([teacher_logits[:100]] * 3), seeds=SEEDS, epochs=1)
+
+
+def test_une_distillation_a_trois_arguments_recoit_les_etiquettes(data, teacher_features):
+    def dkd(student, teacher, labels):
+        return dkd_loss(student.logits, teacher.logits, labels, 2.0, beta=2.0)
+
+    options = {"epochs": 3, "batch_size": 50, "distillation": dkd, "teacher_features": teacher_features}
+    together = train_many(lambda: MLP(hidden=(16,)), data, seeds=SEEDS, alphas=ALPHAS, **options)
+    for index, (seed, alpha) in enumerate(zip(SEEDS, ALPHAS, strict=True)):
+        single = train_one(lambda: MLP(hidden=(16,)), data, seed=seed, alpha=alpha, **options)
+        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_un_reglage_par_defaut_ne_fait_pas_passer_les_etiquettes(data, teacher_features):
+    seen = []
+
+    def loss(student, teacher, temperature=2.0):
+        seen.append(temperature)
+        return kd_loss(student.logits, teacher.logits, temperature)
+
+    train_one(lambda: MLP(hidden=(8,)), data, epochs=1, distillation=loss, teacher_features=teacher_features)
+    assert set(seen) == {2.0}

@@ -1,0 +1,81 @@
+"""Règle chaque méthode sur la validation, et range ses choix dans kdcourse/method_choices.json.
+
+Les graines du réglage ne servent pas ailleurs : la comparaison finale en prend d'autres, et lit le test.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+
+import kdcourse
+from benchmarks._report import provenance, publish
+from kdcourse import CNN, digits_teacher, error_rate, load_dataset, mean_interval, predict_features, train_one
+from kdcourse.method_comparison import METHODS, Choice, Problem, train_method
+
+IMAGES, STAGE, EPOCHS, BATCH = 100, 1, 60, 25
+SEEDS = range(100, 110)
+ALPHAS = [0.5, 0.9]
+# Autour de l'échelle qui équilibre les gradients sur ces petites cartes et ces petits lots.
+WEIGHTS = {"hint": [1, 10, 100], "attention": [16, 160, 1600], "cosinus": [3, 30, 300], "SP": [30, 300, 3000],
+           "RKD": [0.1, 1, 3], "DKD": [1, 4, 8]}  # fmt: skip
+
+
+def make_student() -> CNN:
+    """Un réseau convolutif de deux étages, qui a des cartes à comparer."""
+    return CNN(channels=(8, 16))
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks compare", description=__doc__.splitlines()[0])
+    parser.add_argument("--graines", type=int, default=len(SEEDS), help="graines du réglage (10 par défaut)")
+    parser.add_argument("--essai", action="store_true", help="n'écrit rien : montre seulement ce qui serait choisi")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    digits, start = load_dataset("digits"), time.perf_counter()
+    teacher = train_one(digits_teacher, digits.train, epochs=30)
+    data = digits.train.where(slice(0, IMAGES))
+    problem = Problem(make_student, predict_features(teacher, data.images), data, STAGE, EPOCHS, BATCH)
+    seeds, tried, choices = list(SEEDS)[: options.graines], {}, {}
+    for method in METHODS:
+        scored = []
+        for choice in candidates(method, choices):
+            logits = train_method(problem, method, choice, seeds, digits.validation.images)
+            errors = mean_interval(error_rate(logits, digits.validation.labels))
+            scored.append({**choice._asdict(), "error": round(errors.mean, 3), "low": round(errors.low, 3),
+                           "high": round(errors.high, 3)})  # fmt: skip
+        best = min(scored, key=lambda row: row["error"])
+        choices[method], tried[method] = Choice(best["alpha"], best["weight"], best["temperature"]), scored
+        print(f"{method:16} {len(scored):2} essais ; retenu {choices[method]} : {best['error']:.2f} %", flush=True)
+    result = {
+        "images": IMAGES, "epoques": EPOCHS, "lot": BATCH, "graines": seeds, "essais": tried,
+        "secondes": round(time.perf_counter() - start),
+        "choices": {method: choice._asdict() for method, choice in choices.items() if method != "seul"},
+    }  # fmt: skip
+    if not options.essai:
+        path = Path(kdcourse.__file__).parent / "method_choices.json"
+        partial = path.with_suffix(".partiel")
+        kept = {key: result[key] for key in ("images", "epoques", "lot", "graines", "choices")}
+        text = json.dumps({**kept, "provenance": provenance()}, ensure_ascii=False, indent=2)
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, path)
+        publish("compare", result)
+
+
+def candidates(method: str, choices: dict[str, Choice]) -> list[Choice]:
+    """Les réglages essayés ; une méthode qui s'ajoute à KD garde la température que KD a choisie."""
+    if method == "seul":
+        return [Choice(0.0)]
+    if method == "KD":
+        return [Choice(alpha, 1.0, t) for alpha in ALPHAS for t in (2.0, 4.0, 8.0)]
+    if method == "PS-KD":
+        return [Choice(alpha) for alpha in (0.4, 0.8)]
+    weights = WEIGHTS[method.removeprefix("KD + ")]
+    return [Choice(alpha, float(weight), choices["KD"].temperature) for alpha in ALPHAS for weight in weights]
+
+
+if __name__ == "__main__":
+    main()
