@@ -19,9 +19,9 @@ from kdcourse.method_comparison import METHODS, Choice, Problem, train_method
 IMAGES, STAGE, EPOCHS, BATCH = 100, 1, 60, 25
 SEEDS = range(100, 110)
 ALPHAS = [0.5, 0.9]
-# Autour de l'échelle qui équilibre les gradients sur ces petites cartes et ces petits lots.
-WEIGHTS = {"hint": [1, 10, 100], "attention": [16, 160, 1600], "cosinus": [3, 30, 300], "SP": [30, 300, 3000],
-           "RKD": [0.1, 1, 3], "DKD": [1, 4, 8]}  # fmt: skip
+# Autour de ce qu'un premier balayage préférait.
+WEIGHTS = {"hint": [0.1, 1, 10], "attention": [1.6, 16, 160], "cosinus": [0.3, 3, 30], "SP": [3, 30, 300, 3000],
+           "RKD": [0.1, 1, 3, 10], "DKD": [0.25, 1, 4]}  # fmt: skip
 
 
 def make_student() -> CNN:
@@ -70,7 +70,7 @@ def candidates(method: str, choices: dict[str, Choice]) -> list[Choice]:
     if method == "seul":
         return [Choice(0.0)]
     if method == "KD":
-        return [Choice(alpha, 1.0, t) for alpha in ALPHAS for t in (2.0, 4.0, 8.0)]
+        return [Choice(alpha, 1.0, t) for alpha in ALPHAS for t in (4.0, 8.0, 16.0)]
     if method == "PS-KD":
         return [Choice(alpha) for alpha in (0.4, 0.8)]
     weights = WEIGHTS[method.removeprefix("KD + ")]

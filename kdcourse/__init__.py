@@ -57,6 +57,7 @@ _MODULES = {
     "comparison": ["Interval", "bias_sweep", "error_rate", "french", "markdown_table", "mean_interval", "tune_bias"],
     "environment": ["best_device", "describe_environment"],
     "exercises.checking": ["check"],
+    "method_comparison": ["compare_distillation_methods", "load_choices"],
     "temperature_map": ["TemperatureMap", "temperature_grid"],
     "plots.common": ["gain_summary", "plot_curves", "plot_gains", "plot_intervals", "plot_paired"],
     "plots.features": [
@@ -77,6 +78,7 @@ _MODULES = {
         "plot_temperature_gradients",
         "plot_temperature_maps",
     ],
+    "plots.method_comparison": ["plot_methods"],
     "plots.principles": [
         "most_uncertain",
         "plot_bias_sweep",

@@ -1,0 +1,172 @@
+"""La comparaison des méthodes : mêmes students que le moteur, mêmes pertes que les fonctions pures, coûts sensés."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import kdcourse
+from kdcourse import (
+    CNN,
+    attention_loss,
+    compare_distillation_methods,
+    dkd_loss,
+    hint_loss,
+    kd_loss,
+    load_choices,
+    load_dataset,
+    plot_methods,
+    predict_features,
+    rkd_angle_loss,
+    rkd_distance_loss,
+    train_many,
+)
+from kdcourse.cost import peak_bytes, step_ratios
+from kdcourse.method_comparison import METHODS, Choice, Problem, distillation_of, method_table, one_step, train_method
+
+STUDENT, TEACHER = (lambda: CNN(channels=(4, 8))), (lambda: CNN(channels=(8, 12)))
+CHOICES = {method: Choice(0.5, 1.0, 2.0) for method in METHODS if method != "seul"}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset()
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    torch.manual_seed(0)
+    return TEACHER().eval()
+
+
+@pytest.fixture(scope="module")
+def problem(digits, teacher):
+    data = digits.train.where(slice(0, 24))
+    return Problem(STUDENT, predict_features(teacher, data.images), data, stage=1, epochs=1, batch_size=12)
+
+
+@pytest.fixture(scope="module")
+def rows(digits, teacher):
+    data, test = digits.train.where(slice(0, 24)), digits.test.where(slice(0, 60))
+    return compare_distillation_methods(STUDENT, teacher, data, test, CHOICES, seeds=[1, 2], epochs=1, batch_size=12)
+
+
+def test_chaque_methode_a_sa_ligne_et_le_student_seul_est_en_tete(rows):
+    assert [row.method for row in rows] == list(METHODS)
+    assert rows[0].gain is None and rows[0].step_ratio == 1.0 and rows[0].extra_bytes == 0
+    for row in rows[1:]:
+        torch.testing.assert_close(torch.tensor(row.gain.mean), (rows[0].errors - row.errors).mean())
+
+
+def test_seul_un_adaptateur_ajoute_des_parametres(rows):
+    extra = {row.method: row.extra_parameters for row in rows}
+    assert {name for name, count in extra.items() if count} == {"hint", "KD + hint"}
+    assert extra["hint"] == 8 * 12 + 12  # une convolution 1×1 et son biais
+
+
+def test_le_tableau_dit_tout_et_ses_colonnes_s_alignent(rows):
+    lines = method_table(rows).splitlines()
+    assert len(lines) == len(METHODS) + 1
+    start = lines[0].index("gain")
+    assert all(line[start - 2 : start] == "  " for line in lines)
+    assert str(rows[1].gain) in lines[2]
+
+
+def test_la_figure_classe_les_methodes_par_gain(rows):
+    gains, times = plot_methods(rows).axes
+    names = [tick.get_text() for tick in gains.get_yticklabels()]
+    by_gain = sorted(rows[1:], key=lambda row: row.gain.mean, reverse=True)
+    assert names == [row.method for row in by_gain]
+    assert [bar.get_width() for bar in times.patches] == [row.step_ratio for row in by_gain]
+
+
+@pytest.mark.parametrize(
+    "method, expected",
+    [
+        ("KD", lambda s, t, y: kd_loss(s.logits, t.logits, 2.0)),
+        ("DKD", lambda s, t, y: dkd_loss(s.logits, t.logits, y, 2.0, beta=3.0)),
+        ("attention", lambda s, t, y: 3 * attention_loss(s.maps[1], t.maps[1])),
+        (
+            "KD + RKD",
+            lambda s, t, y: (
+                kd_loss(s.logits, t.logits, 2.0)
+                + 75 * rkd_distance_loss(s.embedding, t.embedding)
+                + 150 * rkd_angle_loss(s.embedding, t.embedding)
+            ),
+        ),
+    ],
+)
+def test_chaque_perte_est_celle_de_ses_fonctions_pures(problem, method, expected):
+    torch.manual_seed(3)
+    student = STUDENT().forward_features(problem.data.images)
+    arguments = student, problem.teacher_features, problem.data.labels
+    loss = distillation_of(method, Choice(0.5, 3.0, 2.0), stage=1)
+    torch.testing.assert_close(loss(*arguments), expected(*arguments))
+
+
+def test_le_hint_s_entraine_avec_son_adaptateur(problem):
+    make = problem.make_model("hint")
+    model = make()
+    student = model.forward_features(problem.data.images)
+    assert student.maps[1].shape[1] == problem.teacher_features.maps[1].shape[1]
+    loss = distillation_of("hint", Choice(0.5), stage=1)(student, problem.teacher_features, problem.data.labels)
+    torch.testing.assert_close(loss, hint_loss(student.maps[1], problem.teacher_features.maps[1]))
+    assert problem.make_model("attention") is STUDENT
+
+
+def test_les_students_compares_sont_ceux_du_moteur(problem, digits):
+    images = digits.test.images[:30]
+    ours = train_method(problem, "KD", Choice(0.5, 1.0, 2.0), [4, 5], images)
+    theirs = train_many(
+        STUDENT, problem.data, problem.teacher_features.logits, seeds=[4, 5], temperatures=2.0, alphas=0.5, epochs=1,
+        batch_size=12,
+    ).logits(images)  # fmt: skip
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_toutes_les_methodes_partent_des_memes_poids_et_voient_les_memes_lots(problem, digits):
+    """Un alpha nul les rend toutes égales au student seul."""
+    images = digits.test.images[:30]
+    alone = train_method(problem, "seul", Choice(0.0), [4], images)
+    for method in METHODS[1:]:
+        ours = train_method(problem, method, Choice(0.0, 1.0, 2.0), [4], images)
+        torch.testing.assert_close(ours, alone, rtol=1e-3, atol=1e-4, msg=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_un_pas_mesure_entraine_vraiment(problem, method):
+    made = []
+
+    def make_student():
+        made.append(STUDENT())
+        return made[-1]
+
+    step = one_step(problem._replace(make_student=make_student), method, Choice(0.5, 1.0, 2.0))
+    parameters = list(made[-1].parameters())
+    before = [p.detach().clone() for p in parameters]
+    step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, parameters, strict=True))
+
+
+def test_une_methode_inconnue_donne_celles_qui_existent(digits, teacher):
+    with pytest.raises(ValueError, match=r"choices : 'CRD' reçu, des méthodes de .*'PS-KD'"):
+        compare_distillation_methods(STUDENT, teacher, digits.train, digits.test, {"CRD": Choice(0.5)})
+    with pytest.raises(ValueError, match="method : 'PS-KD' reçu, une méthode qui compare des features attendue : KD"):
+        distillation_of("PS-KD", Choice(0.5), 1)
+
+
+def test_les_reglages_livres_couvrent_toutes_les_methodes_et_disent_d_ou_ils_viennent():
+    choices = load_choices()
+    assert set(choices) == set(METHODS) - {"seul"}
+    stored = json.loads((Path(kdcourse.__file__).parent / "method_choices.json").read_text(encoding="utf-8"))
+    assert {"date", "torch", "processeur"} <= set(stored["provenance"])
+    assert not set(stored["graines"]) & set(range(10))  # celles de la comparaison finale
+
+
+def test_le_temps_est_un_rapport_au_premier_et_la_memoire_un_sommet():
+    small, large = torch.randn(8, 8), torch.randn(500, 500)
+    ratios = step_ratios([lambda: small @ small, lambda: large @ large], rounds=5)
+    assert ratios[0] == 1.0 and ratios[1] > 1.0
+    assert peak_bytes(lambda: large + large) >= 500 * 500 * 4
+    assert peak_bytes(lambda: [large + large for _ in range(3)]) >= 3 * 500 * 500 * 4
