@@ -36,6 +36,11 @@ def french(value: float, digits: int = 1) -> str:
     return text.replace("-", "−")
 
 
+def points(value: float) -> str:
+    """Un écart d'erreur et son unité, accordée : « 1,0 point », « 2,3 points »."""
+    return f"{french(value)} point{'s' if abs(value) >= 2 else ''}"
+
+
 def mean_interval(values) -> Interval:
     """Moyenne et intervalle de Student à 95 % d'une mesure répétée sur n graines indépendantes.
 

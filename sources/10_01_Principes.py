@@ -48,6 +48,7 @@ print(describe_environment())
 # | lot (*batch*) | les exemples d'un pas d'entraînement |
 # | carte (*feature map*) | la sortie d'une couche intermédiaire |
 # | *embedding* | le vecteur qui précède les logits |
+# | exactitude (*accuracy*) | la part de bonnes réponses : 100 % moins l'erreur |
 # | rappel (*recall*) | parmi les images d'une classe, la part que le modèle reconnaît |
 #
 # Ces mots ne seront plus traduits ; *teacher*, *student* et *logits* s'emploient comme des mots français.

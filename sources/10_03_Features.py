@@ -530,7 +530,7 @@ for name, values in last_stage.items():
 # classes. Une part de la perte vient du budget, car un student guidé a plus à apprendre : la section « Sur GPU » double le
 # nombre de pas.
 #
-# Des tableaux publiés montrent aussi des pertes. Précision sur CIFAR-100, en %, une seule valeur par case :
+# Des tableaux publiés montrent aussi des pertes. Exactitude sur CIFAR-100, en %, une seule valeur par case :
 #
 # | RepDistiller (README du dépôt) | teacher | student seul | KD | FitNet (hint) | AT |
 # |---|---|---|---|---|---|
@@ -540,7 +540,7 @@ for name, values in last_stage.items():
 #
 # Ce sont leurs mesures, pas les nôtres. Entre deux réseaux de la même famille, hint et AT gagnent un point ou moins. De vgg13 à
 # MobileNetV2, deux architectures différentes, ils sont **sous** le student seul, AT de cinq points ; KD, qui ne regarde que les
-# sorties, gagne dans les trois cas. Un écart sans intervalle reste à prendre avec prudence : d'une exécution à l'autre, ces précisions bougent de
+# sorties, gagne dans les trois cas. Un écart sans intervalle reste à prendre avec prudence : d'une exécution à l'autre, ces exactitudes bougent de
 # 0,3 à 0,5 point.
 #
 # ## Chasse au bug
@@ -751,7 +751,7 @@ display(Markdown(f"""
 #   [arXiv:1612.03928](https://arxiv.org/abs/1612.03928). La carte d'attention (section 3.1).
 # - Y. Tian, D. Krishnan, P. Isola, *Contrastive Representation Distillation*, 2020,
 #   [arXiv:1910.10699](https://arxiv.org/abs/1910.10699), et le README de
-#   [RepDistiller](https://github.com/HobbitLong/RepDistiller), d'où viennent les précisions sur CIFAR-100.
+#   [RepDistiller](https://github.com/HobbitLong/RepDistiller), d'où viennent les exactitudes sur CIFAR-100.
 # - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,
 #   [arXiv:1503.02531](https://arxiv.org/abs/1503.02531). La distillation des logits.
 #

@@ -84,7 +84,7 @@ def test_le_diagramme_de_fiabilite_montre_les_tranches_et_l_ece_moyenne(models, 
 
 def test_la_figure_a_deux_axes_place_chaque_methode_a_ses_moyennes():
     errors, eces = torch.tensor([4.0, 6.0]), torch.tensor([1.0, 2.0])
-    ax = plot_two_axes({"seul": (errors, eces, "student")}).axes[0]
+    ax = plot_two_axes({"seul": (errors, eces, "student")}, "titre").axes[0]
     (text,) = ax.texts
     assert (text.xy, text.get_text()) == ((5.0, 1.5), "seul")
 
@@ -93,7 +93,7 @@ def test_le_titre_des_generations_porte_le_gain_apparie_de_la_derniere():
     errors = torch.tensor([[10.0, 9.0, 8.0], [12.0, 12.0, 9.0]])
     ax = plot_generations({"T = 4": errors}).axes[0]
     assert "2,5 [" in ax.get_title()
-    assert ax.lines[-1].get_ydata() == pytest.approx([11.0, 10.5, 8.5])
+    assert ax.lines[-2].get_ydata() == pytest.approx([11.0, 10.5, 8.5])
 
 
 def test_la_cible_de_la_classe_est_mise_en_avant():

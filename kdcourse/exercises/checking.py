@@ -59,7 +59,7 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         if result.shape != expected.shape:
             return False, f"forme {tuple(result.shape)} reçue, {tuple(expected.shape)} attendue."
         results.append(result)
-        gradients.append(_gradient(result, inputs[0]))
+        gradients.append(_gradient(result, inputs[0]) if exercise.differentiable else None)
     if _same(results, exercise.reference, exercise):
         if (
             results[0].dim()

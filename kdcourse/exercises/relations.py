@@ -115,7 +115,7 @@ EXERCISES = {
             "Vous normalisez avant le produit : ce sont les cosinus. SP normalise les lignes de la matrice de Gram.": (
                 lambda s, t: F.mse_loss(cosine_relations(s), cosine_relations(t))
             ),
-            "Les lignes sont normalisées en L1 : c'est le bug du collègue, la perte est bien trop petite.": (
+            "Les lignes sont normalisées en L1 : c'est le bug de la collègue, la perte est bien trop petite.": (
                 lambda s, t: _sp(s, t, lambda g: F.normalize(g, p=1, dim=1))
             ),
             "La matrice est divisée par sa norme entière : c'est chaque ligne qui doit avoir une norme de 1.": (

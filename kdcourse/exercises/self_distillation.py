@@ -75,6 +75,12 @@ EXERCISES = {
             "La confiance est la plus grande probabilité, non celle de la bonne classe.": (
                 lambda p, y, b: _ece_by(p, y, b, confidence=lambda p, y: p.gather(1, y[:, None])[:, 0])
             ),
+            "La confiance d'une tranche est la moyenne de celles de ses images, non le milieu de la tranche.": (
+                lambda p, y, b: _ece_by(p, y, b, confidence=lambda p, y: ((p.max(-1).values * b).ceil() - 0.5) / b)
+            ),
+            "L'écart se prend tranche par tranche, entre deux moyennes ; vous le prenez image par image.": (
+                lambda p, y, b: ((p.argmax(-1) == y).float() - p.max(-1).values).abs().mean()
+            ),
             "Une seule tranche : l'écart des moyennes. Il faut ranger les images par confiance d'abord.": (
                 lambda p, y, b: _ece(p, y, 1)
             ),
@@ -102,6 +108,9 @@ EXERCISES = {
             ),
             "La prédiction d'hier est celle d'un autre exemple, décalée d'un rang. C'est le bug du chapitre.": (
                 lambda y, p, e, n, a: _targets(y, p.roll(1, 0), e, n, a)
+            ),
+            "L'époque va de 1 à epochs : à la dernière, le poids vaut exactement la plus grande valeur.": (
+                lambda y, p, e, n, a: _targets(y, p, e - 1, n, a)
             ),
             "La plus grande valeur de alpha manque : le poids monte jusqu'à 1.": (
                 lambda y, p, e, n, a: _targets(y, p, e, n, 1.0)

@@ -13,10 +13,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
-from kdcourse.comparison import Interval, french, mean_interval
+from kdcourse.comparison import Interval, french, mean_interval, points
 
-COLORS = {"teacher": "#0072B2", "student": "#D55E00", "distilled": "#009E73", "neutral": "#6E6E6E"}
-MARKERS = {"teacher": "s", "student": "o", "distilled": "^", "neutral": "D"}
+COLORS = {
+    "teacher": "#0072B2",
+    "student": "#D55E00",
+    "distilled": "#009E73",
+    "other": "#AA4499",
+    "neutral": "#6E6E6E",
+}
+MARKERS = {"teacher": "s", "student": "o", "distilled": "^", "other": "v", "neutral": "D"}
 _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "font.size": 10}
 
 
@@ -43,9 +49,14 @@ def as_picture(image: Tensor) -> np.ndarray:
 
 
 def plot_paired(
-    alone: Tensor, distilled: Tensor, names: tuple[str, str] = ("seul", "distillé"), unit: str = "erreur de test (%)"
+    alone: Tensor,
+    distilled: Tensor,
+    names: tuple[str, str] = ("seul", "distillé"),
+    unit: str = "erreur de test (%)",
+    role: str = "distilled",
 ) -> Figure:
     """Les deux students de chaque graine, reliés ; à droite, leur différence appariée et son intervalle à 95 %."""
+    second = role
     alone, distilled = (np.array([float(value) for value in values]) for values in (alone, distilled))
     if alone.shape != distilled.shape:
         raise ValueError(
@@ -54,7 +65,7 @@ def plot_paired(
     gain = mean_interval(alone - distilled)
     figure, (left, right) = subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 1.3))
     left.plot([0, 1], np.stack([alone, distilled]), color="0.75", lw=1, zorder=0)
-    for x, values, role in ((0, alone, "student"), (1, distilled, "distilled")):
+    for x, values, role in ((0, alone, "student"), (1, distilled, second)):
         interval = mean_interval(values)
         left.plot(np.full(len(values), x), values, MARKERS[role], color=COLORS[role], alpha=0.6)
         offset = x + (0.12 if x else -0.12)
@@ -67,16 +78,17 @@ def plot_paired(
     left.set_ylim(bottom=0)
     right.axhline(0, color="0.4", lw=1)
     right.plot(np.zeros(len(alone)), alone - distilled, ".", color="0.6")
-    error_bar(right, 0.15, gain, "distilled")
+    error_bar(right, 0.15, gain, second)
     right.set(xticks=[], xlim=(-0.5, 0.6), ylabel="différence appariée (points)")
     right.set_title("barre : intervalle à 95 %", fontsize=9)
     comma_axis(left.yaxis, right.yaxis)
-    verdict = (
-        f"Distillé, le student gagne {french(gain.mean)} points" if gain.low > 0
-        else f"Distillé, le student perd {french(-gain.mean)} points" if gain.high < 0
+    subject = "Distillé, le student" if names[1] == "distillé" else f"« {names[1]} »"
+    result = (
+        f"{subject} gagne {points(gain.mean)}" if gain.low > 0
+        else f"{subject} perd {points(-gain.mean)}" if gain.high < 0
         else "Pas de différence que ces graines établissent"
     )  # fmt: skip
-    figure.suptitle(f"{verdict} ({len(alone)} graines, intervalle {bounds(gain)})", fontsize=11)
+    figure.suptitle(f"{result} ({len(alone)} graines, intervalle {bounds(gain)})", fontsize=11)
     return finished(figure)
 
 

@@ -37,7 +37,10 @@ def plot_reliability(models: Mapping[str, tuple[Tensor, str]], labels: Tensor) -
         ece = mean_interval(expected_calibration_error(logits, labels))
         ax.set_title(f"{name}\nECE {french(ece.mean)} %", fontsize=10)
     np.atleast_1d(axes)[0].set_ylabel("exactitude (%)")
-    figure.supxlabel("aire d'un point : part des images de sa tranche ; diagonale : calibration parfaite", fontsize=9)
+    figure.supxlabel(
+        "graines réunies ; un grand point : une tranche pleine ; diagonale : calibration parfaite",
+        fontsize=9,
+    )
     return finished(figure)
 
 
@@ -45,7 +48,9 @@ def draw_reliability(ax, found: Reliability, role: str):
     """Les tranches non vides d'un diagramme de fiabilité, et sa diagonale."""
     ax.plot([0, 100], [0, 100], color="0.5", ls="--", lw=1)
     ax.set(xlim=(0, 102), ylim=(0, 102), xlabel="confiance (%)", aspect="equal")
-    return ax.scatter(*reliability_points(found), color=COLORS[role], marker=MARKERS[role], alpha=0.8)
+    points = ax.scatter(*reliability_points(found), color=COLORS[role], marker=MARKERS[role], alpha=0.8)
+    points.set_clip_on(False)
+    return points
 
 
 def reliability_points(found: Reliability) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,11 +60,12 @@ def reliability_points(found: Reliability) -> tuple[np.ndarray, np.ndarray, np.n
     return 100 * x, 100 * y, 20 + 400 * share
 
 
-def plot_two_axes(measures: Mapping[str, tuple[Tensor, Tensor, str]]) -> Figure:
+def plot_two_axes(measures: Mapping[str, tuple[Tensor, Tensor, str]], title: str) -> Figure:
     """Erreur et ECE ensemble : une méthode n'est bonne que si elle l'est sur les deux axes.
 
     Args:
         measures: nom → (erreurs ``(graines,)``, ECE ``(graines,)``, rôle de ``COLORS``).
+        title: ce que la figure montre.
     """
     figure, ax = subplots(figsize=(7, 4))
     for rank, (name, (errors, eces, role)) in enumerate(measures.items()):
@@ -79,7 +85,7 @@ def plot_two_axes(measures: Mapping[str, tuple[Tensor, Tensor, str]]) -> Figure:
         )
     ax.set(xlabel="erreur de test (%)", ylabel="erreur de calibration, ECE (%)")
     ax.set_ylim(bottom=0)
-    ax.set_title("En bas à gauche : juste, et sachant quand il se trompe (traits : intervalle à 95 %)", fontsize=10)
+    ax.set_title(title + "\n(traits : intervalle à 95 %)", fontsize=10)
     comma_axis(ax.xaxis, ax.yaxis)
     return finished(figure)
 
@@ -96,6 +102,7 @@ def plot_generations(errors: Mapping[str, Tensor]) -> Figure:
         ax.plot(generations, values.T, color="0.75", lw=1)
         intervals = [mean_interval(column) for column in values.T]
         ax.plot(generations, [i.mean for i in intervals], MARKERS["distilled"] + "-", color=COLORS["distilled"], ms=8)
+        ax.plot(1, intervals[0].mean, MARKERS["student"], color=COLORS["student"], ms=8)
         low, high = [i.low for i in intervals], [i.high for i in intervals]
         ax.fill_between(generations, low, high, color=COLORS["distilled"], alpha=0.2, lw=0)
         gain = mean_interval(values[:, 0] - values[:, -1])

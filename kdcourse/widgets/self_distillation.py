@@ -1,6 +1,7 @@
 """Le curseur de 10.5 : la température qui calibre un modèle déjà entraîné."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import NamedTuple
 
 import ipywidgets
@@ -50,9 +51,9 @@ class CalibrationExplorer(SliderFigure):
         first = next(iter(models))
         points = draw_reliability(diagram, states[first][1.0].diagram, models[first][1])
         diagram.set_ylabel("exactitude (%)")
-        for name, (_, role) in models.items():
+        for line, (name, (_, role)) in zip(cycle(["-", "--", ":"]), models.items(), strict=False):
             values = [states[name][t].ece.mean for t in steps]
-            curve.plot(steps, values, MARKERS[role] + "-", color=COLORS[role], ms=3, lw=1, label=name)
+            curve.plot(steps, values, MARKERS[role] + line, color=COLORS[role], ms=3, lw=1.5, label=name)
         (point,) = curve.plot([], [], "o", mfc="none", color="black", ms=13, mew=2)
         curve.set(xscale="log", xlabel="température de calibration", ylabel="ECE (%)")
         curve.set_xticks([0.2, 0.4, 1, 2, 4], ["0,2", "0,4", "1", "2", "4"])
