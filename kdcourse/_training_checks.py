@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdcourse._common import check_finite, check_floating, check_label_values, check_labels, check_number
+from kdcourse._common import (
+    check_finite,
+    check_floating,
+    check_label_values,
+    check_labels,
+    check_number,
+    check_same_device,
+)
 from kdcourse.data import Split
 from kdcourse.loop import predict
 from kdcourse.models import Features
@@ -15,20 +22,25 @@ from kdcourse.models import Features
 
 def check_run(data, epochs, batch_size, learning_rate) -> None:
     """Des images flottantes, leurs étiquettes, et un budget."""
-    if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
-        raise TypeError(f"data : {type(data).__name__} reçu, Split(images, labels) attendu.")
-    images, labels = data
-    if not images.is_floating_point() or images.dim() < 2 or not len(images):
-        raise TypeError(
-            f"data.images : {images.dtype} {tuple(images.shape)} reçu, un tenseur flottant (N, …) attendu, N ≥ 1 ; "
-            "convertissez par .float() / 255, par exemple."
-        )
-    check_labels(labels, images, "data.images")
-    check_finite("data.images", images)
+    check_split("data", data)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} : {value!r} reçu, un entier ≥ 1 attendu.")
     check_number("learning_rate", learning_rate, 1e-12, 1e3, "un nombre strictement positif")
+
+
+def check_split(name: str, data) -> None:
+    """Un couple (images flottantes finies, étiquettes), non vide."""
+    if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
+        raise TypeError(f"{name} : {type(data).__name__} reçu, Split(images, labels) attendu.")
+    images, labels = data
+    if not images.is_floating_point() or images.dim() < 2 or not len(images):
+        raise TypeError(
+            f"{name}.images : {images.dtype} {tuple(images.shape)} reçu, un tenseur flottant (N, …) attendu, N ≥ 1 ; "
+            "convertissez par .float() / 255, par exemple."
+        )
+    check_labels(labels, images, f"{name}.images")
+    check_finite(f"{name}.images", images)
 
 
 def check_teacher(data: Split, teacher_logits, distillation, teacher_features, students: int = 0) -> None:
@@ -58,19 +70,27 @@ def check_teacher(data: Split, teacher_logits, distillation, teacher_features, s
             f"distillation : {type(distillation).__name__} reçu, une fonction de deux Features attendue, "
             "lambda student, teacher: hint_loss(student.maps[0], teacher.maps[0]), par exemple."
         )
+    if isinstance(distillation, nn.Module) and any(p.requires_grad for p in distillation.parameters()):
+        raise ValueError(
+            "distillation : un module qui a des paramètres à apprendre reçu, une perte sans paramètre attendue : "
+            "l'optimiseur ne les verrait pas. Mettez l'adaptateur dans le modèle, par AdaptedStudent."
+        )
     if not isinstance(teacher_features, Features):
         raise TypeError(
             f"teacher_features : {type(teacher_features).__name__} reçu, Features attendu, celles que rend "
             "predict_features(teacher, data.images)."
         )
+    check_floating("teacher_features.logits", teacher_features.logits, (2,), "(N, C)")
     for part in (*teacher_features.maps, teacher_features.embedding, teacher_features.logits):
+        check_floating("teacher_features", part, (2, 3, 4), "(N, …)")
+        check_same_device("teacher_features", part, "data", labels)
         if len(part) != len(labels):
             raise ValueError(f"teacher_features : {len(part)} exemples reçus, {len(labels)} attendus, ceux de data.")
         check_finite("teacher_features", part)
 
 
-def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, distillation=None) -> None:
-    """Un modèle qui a quelque chose à apprendre, et rend des logits qui conviennent aux étiquettes et au teacher."""
+def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, distillation=None) -> int:
+    """Un modèle qui apprend, et rend des logits qui conviennent aux étiquettes et au teacher ; rend le nombre C."""
     images, labels = data
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("make_model : un modèle sans paramètre à entraîner reçu, au moins un attendu.")
@@ -86,6 +106,7 @@ def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, di
             f"teacher_logits : {teacher_logits.shape[-1]} classes reçues, {classes} attendues, celles du modèle."
         )
     check_label_values(labels, classes)
+    return classes
 
 
 def check_stackable(model: nn.Module) -> None:
@@ -112,6 +133,8 @@ def check_seeds(seeds) -> list[int]:
 def one_per_student(name: str, values, students: int, check) -> Tensor:
     """Un réglage par student, ``(S,)`` float32 : un nombre vaut pour tous."""
     values = values.tolist() if isinstance(values, Tensor | np.ndarray | np.generic) else values
+    if isinstance(values, Sequence):  # un tenseur scalaire échapperait au contrôle de sa valeur
+        values = [value.item() if isinstance(value, Tensor | np.generic) else value for value in values]
     if not isinstance(values, (int, float, Sequence)):
         raise TypeError(f"{name} : {type(values).__name__} reçu, un nombre ou une suite de nombres attendu.")
     values = [values] * students if isinstance(values, (int, float)) else list(values)
@@ -120,3 +143,16 @@ def one_per_student(name: str, values, students: int, check) -> Tensor:
     for value in values:
         check(value)
     return torch.tensor(values, dtype=torch.float32)
+
+
+def check_validation(validation, data: Split, classes: int) -> None:
+    """Une partie de validation que le modèle sait lire : même forme d'image, mêmes classes, même appareil."""
+    check_split("validation", validation)
+    (images, labels), expected = validation, tuple(data[0].shape[1:])
+    if tuple(images.shape[1:]) != expected or images.dtype != data[0].dtype:
+        raise ValueError(
+            f"validation.images : {images.dtype} (N, {', '.join(map(str, images.shape[1:]))}) reçu, {data[0].dtype} "
+            f"(N, {', '.join(map(str, expected))}) attendu, comme data."
+        )
+    check_same_device("validation.images", images, "data", data[0])
+    check_label_values(labels, classes)

@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from kdcourse._common import check_label_values, check_positive_integer
+from kdcourse._common import (
+    at_least_float32,
+    check_finite,
+    check_floating,
+    check_label_values,
+    check_labels,
+    check_positive_integer,
+)
 
 
 class Reliability(NamedTuple):
@@ -38,8 +45,9 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
             f"logits : forme {tuple(logits.shape)} reçue, ({len(labels)}, C) ou (S, {len(labels)}, C) attendue, "
             "une ligne par étiquette."
         )
+    check_finite("logits", logits)
     check_label_values(labels, logits.shape[-1])
-    confidence, answer = logits.softmax(dim=-1).max(dim=-1)
+    confidence, answer = at_least_float32(logits).softmax(dim=-1).max(dim=-1)
     right = (answer == labels).flatten().to(confidence.dtype)
     confidence = confidence.flatten()
     which = (confidence * bins).ceil().long().clamp(1, bins) - 1  # tranches ]k/bins, (k + 1)/bins]
@@ -84,6 +92,10 @@ def tune_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Source : Guo, Pleiss, Sun, Weinberger (2017), section 4.2, arXiv:1706.04599.
     """
+    check_floating("logits", logits, (2,), "(N, C)")
+    check_labels(labels, logits, "logits")
+    check_label_values(labels, logits.shape[-1])
+    check_finite("logits", logits)
     logits = logits.double()
 
     def cross_entropy(log_temperature: float) -> float:

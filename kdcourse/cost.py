@@ -1,7 +1,9 @@
 """Ce que coûte un pas d'entraînement : son temps, à côté d'un autre, et sa mémoire."""
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
 
 import torch
@@ -30,6 +32,20 @@ def step_ratios(steps: Sequence[Callable[[], None]], rounds: int = 15, device: s
     return [median(found) for found in ratios]
 
 
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Le profileur dit sur stderr, sous Python, qu'il ne trouve pas de GPU : un notebook l'afficherait."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def peak_bytes(step: Callable[[], None], device: str = "cpu") -> int:
     """Le plus haut total d'octets alloués par PyTorch pendant un appel, ce qui existait déjà non compris.
 
@@ -40,7 +56,7 @@ def peak_bytes(step: Callable[[], None], device: str = "cpu") -> int:
         torch.cuda.reset_peak_memory_stats()
         step()
         return torch.cuda.max_memory_allocated() - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+    with _silent_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         step()
     live = peak = 0
     events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]

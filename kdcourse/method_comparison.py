@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdcourse._common import check_alpha, check_non_negative, check_temperature
 from kdcourse.comparison import Interval, error_rate, french, mean_interval
 from kdcourse.cost import peak_bytes, step_ratios
 from kdcourse.data import Batches, Split
@@ -148,7 +149,7 @@ def train_method(problem: Problem, method: str, choice: Choice, seeds: Sequence[
 
 def one_step(problem: Problem, method: str, choice: Choice) -> Callable[[], None]:
     """Un pas d'entraînement complet d'une méthode, sur un lot, à mesurer ; le teacher est déjà passé."""
-    model = problem.make_model(method)().to(problem.data.images.device)
+    model = initial_model(problem.make_model(method), 0).to(problem.data.images.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=problem.learning_rate, fused=True)
     batch = torch.arange(min(problem.batch_size, len(problem.data.labels)), device=problem.data.labels.device)
     images, labels = (part[batch] for part in problem.data)
@@ -206,6 +207,14 @@ def compare_distillation_methods(
     unknown = [method for method in choices if method not in METHODS]
     if unknown:
         raise ValueError(f"choices : {', '.join(map(repr, unknown))} reçu, des méthodes de {METHODS} attendues.")
+    if len(list(seeds)) < 2:
+        raise ValueError(f"seeds : {list(seeds)} reçu, deux graines au moins attendues, pour un intervalle.")
+    for method, choice in choices.items():
+        if not isinstance(choice, Choice):
+            raise TypeError(f"choices[{method!r}] : {type(choice).__name__} reçu, Choice(alpha, …) attendu.")
+        check_alpha(choice.alpha)
+        check_non_negative("weight", choice.weight)
+        check_temperature(choice.temperature)
     choices = {"seul": Choice(0.0)} | {method: choice for method, choice in choices.items() if method != "seul"}
     features = predict_features(teacher, data.images)
     problem = Problem(make_student, features, data, stage, epochs, batch_size)
@@ -213,7 +222,7 @@ def compare_distillation_methods(
     device = data.images.device.type
     steps = [one_step(problem, method, choice) for method, choice in choices.items()]
     ratios, peaks = step_ratios(steps, device=device), [peak_bytes(step, device) for step in steps]
-    plain = parameter_count(make_student())
+    plain = parameter_count(initial_model(make_student, 0))
     rows = [
         MethodRow(
             method,
@@ -222,7 +231,7 @@ def compare_distillation_methods(
             None if method == "seul" else mean_interval(errors["seul"] - errors[method]),
             ratio,
             peak - peaks[0],
-            parameter_count(problem.make_model(method)()) - plain,
+            parameter_count(initial_model(problem.make_model(method), 0)) - plain,
         )
         for method, ratio, peak in zip(choices, ratios, peaks, strict=True)
     ]

@@ -177,7 +177,7 @@ def ps_kd(model: nn.Module, dataloader: Iterable, epochs: int = 10, *, alpha=0.8
     Source : Kim et al. (2021), PS-KD, section 3, arXiv:2006.12000.
     """
     check_alpha(alpha)
-    memory: Tensor | None = None  # (N, C), NaN pour un exemple encore jamais vu
+    memory: Tensor | None = None  # (N, 1 + C) : étiquette, puis prédiction ; NaN pour un exemple encore jamais vu
     history: list[float] = []
 
     def loss_of_batch(model, images, labels, *rest):
@@ -187,11 +187,15 @@ def ps_kd(model: nn.Module, dataloader: Iterable, epochs: int = 10, *, alpha=0.8
         check_label_values(labels, logits.shape[-1])
         check_finite("model(images)", logits)
         today = at_least_float32(logits.detach()).softmax(dim=-1)
+        today = cat([labels[:, None].to(today.dtype), today], dim=1)
         memory = today[:0] if memory is None else memory
         missing = max(0, int(indices.max()) + 1 - len(memory))
         memory = cat([memory, today.new_full((missing, today.shape[1]), nan)])
+        seen = memory[indices].isfinite()
+        if (seen[:, 0] & (memory[indices, 0] != labels)).any():
+            raise ValueError("dataloader : un indice revient avec une autre étiquette ; il doit désigner un exemple.")
         one_hot = label_smoothing_probabilities(labels, logits.shape[-1], smoothing=0).to(today.dtype)
-        previous = memory[indices].where(memory[indices].isfinite(), one_hot)
+        previous = memory[indices, 1:].where(seen[:, 1:], one_hot)
         memory[indices] = today
         return ps_kd_loss(logits, previous, labels, alpha * (len(history) + 1) / epochs)
 

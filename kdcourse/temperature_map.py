@@ -17,6 +17,7 @@ def temperature_grid(temperatures: Sequence[float], alphas: Sequence[float], see
 
     D'abord un student seul (alpha = 0, où T n'agit pas) par graine, puis chaque T, chaque alpha, chaque graine.
     """
+    temperatures, alphas, seeds = list(temperatures), list(alphas), list(seeds)
     if any(not 0 < alpha <= 1 for alpha in alphas):
         raise ValueError(f"alphas : {list(alphas)} reçu, des nombres de ]0, 1] attendus ; le student seul est déjà là.")
     cells = [(t, a, s) for t in temperatures for a in alphas for s in seeds]
@@ -63,9 +64,18 @@ class TemperatureMap:
             )
         if students.validation_errors is None:
             raise ValueError("students : entraînés sans validation, train_many(…, validation=…) attendu.")
-        predictions = students.logits(test.images).argmax(dim=-1)
+        grid = temperature_grid(temperatures, alphas, students.seeds[:seeds].tolist())
+        trained = [students.temperatures, students.alphas, students.seeds]
+        wanted = [grid["temperatures"], grid["alphas"], grid["seeds"]]
+        for name, ours, theirs in zip(("temperatures", "alphas", "seeds"), trained, wanted, strict=True):
+            # Un student seul n'a pas de température : sa valeur n'importe pas.
+            apart = (ours.cpu() - torch.tensor(theirs)).abs() > 1e-6
+            if apart[seeds if name == "temperatures" else 0 :].any():
+                raise ValueError(f"{name} : les students n'ont pas été entraînés dans l'ordre de temperature_grid.")
+        logits = students.logits(test.images)
+        predictions = logits.argmax(dim=-1)
         errors = 100 * (predictions != test.labels).float().mean(dim=-1)
-        classes = int(test.labels.max()) + 1
+        classes = logits.shape[-1]
         pairs = torch.stack([torch.bincount(classes * test.labels + p, minlength=classes**2) for p in predictions])
         groups = pairs.float().view(-1, seeds, classes, classes).mean(dim=1)
         curves = students.validation_errors.view(rows * columns + 1, seeds, -1)

@@ -18,18 +18,20 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from tqdm.auto import tqdm
 
-from kdcourse._common import check_alpha, check_temperature, combine_terms
+from kdcourse._common import check_alpha, check_module_temperature, check_temperature, combine_terms
 from kdcourse._training_checks import (
     check_model,
     check_run,
     check_seeds,
     check_stackable,
     check_teacher,
+    check_validation,
     one_per_student,
 )
 from kdcourse.comparison import error_rate
 from kdcourse.data import Split
 from kdcourse.logits import divergence, kd_loss
+from kdcourse.loop import evaluating
 from kdcourse.models import Features
 
 Distillation = Callable[..., Tensor]
@@ -108,7 +110,7 @@ def train_one(
     """
     check_run(data, epochs, batch_size, learning_rate)
     check_teacher(data, teacher_logits, distillation, teacher_features)
-    check_temperature(temperature)
+    check_module_temperature(temperature)
     check_alpha(alpha)
     images, labels = data
     (seed,) = check_seeds([seed])
@@ -117,7 +119,10 @@ def train_one(
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     shuffle = torch.Generator().manual_seed(seed)
-    guided = distillation and _with_labels(distillation)
+    guided = _with_labels(distillation) if distillation is not None else None
+    if guided is not None:
+        teacher_features = _detached(teacher_features)
+        _check_guide(model, guided, data, teacher_features)
     with threads_for(model):
         for _ in tqdm(range(epochs), desc="Entraînement", unit="époque", leave=False, delay=1):
             for batch in torch.randperm(len(labels), generator=shuffle).to(images.device).split(batch_size):
@@ -224,12 +229,21 @@ def train_many(
     temperatures = one_per_student("temperatures", temperatures, len(seeds), check_temperature).to(device)
     alphas = one_per_student("alphas", alphas, len(seeds), check_alpha).to(device)
     models = [initial_model(make_model, seed).to(device) for seed in seeds]
-    check_model(models[0], data, teacher_logits, distillation)
+    if len({id(model) for model in models}) < len(models):
+        raise ValueError("make_model : le même objet reçu deux fois, un modèle neuf attendu à chaque appel.")
+    classes = check_model(models[0], data, teacher_logits, distillation)
     check_stackable(models[0])
+    if validation is not None:
+        check_validation(validation, data, classes)
+        validation = Split(*validation)
+    guided_loss = _with_labels(distillation) if distillation is not None else None
+    if guided_loss is not None:
+        teacher_features = _detached(teacher_features)
+        _check_guide(models[0], guided_loss, data, teacher_features)
     parameters, buffers = stack_module_state(models)
     skeleton = copy.deepcopy(models[0]).to("meta").train()
     optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate, fused=True)
-    guided = _Guided(skeleton, _with_labels(distillation)) if distillation is not None else skeleton
+    guided = _Guided(skeleton, guided_loss) if guided_loss is not None else skeleton
 
     def forward_one(parameters, buffers, *inputs):
         if distillation is not None:  # functional_call ne connaît que forward : _Guided y met forward_features
@@ -283,8 +297,34 @@ class _Guided(nn.Module):
 
 def _with_labels(distillation: Distillation) -> Distillation:
     """La même perte, à trois arguments : la plupart des méthodes ignorent les étiquettes."""
-    required = [p for p in inspect.signature(distillation).parameters.values() if p.default is p.empty]
-    return distillation if len(required) == 3 else lambda student, teacher, labels: distillation(student, teacher)
+    called = distillation.forward if isinstance(distillation, nn.Module) else distillation
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [p for p in inspect.signature(called).parameters.values() if p.kind in kinds]
+    required = [p for p in positional if p.default is p.empty]
+    if len(required) == 3 or (len(positional) > 2 and positional[2].name == "labels"):
+        return distillation
+    if len(required) > 3:
+        raise TypeError(
+            f"distillation : une fonction de {len(required)} arguments reçue, (student, teacher) ou "
+            "(student, teacher, labels) attendus."
+        )
+    return lambda student, teacher, labels: distillation(student, teacher)
+
+
+def _check_guide(model: nn.Module, guide: Distillation, data: Split, teacher: Features) -> None:
+    """Essaie la perte sur quelques exemples : un scalaire, dont le gradient atteint le modèle."""
+    few = torch.arange(min(4, len(data[1])), device=data[1].device)
+    with evaluating(model):
+        loss = guide(model.forward_features(data[0][few]), take(teacher, few), data[1][few])
+    if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
+        received = f"forme {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TypeError(f"distillation : {received} reçu, un scalaire flottant attendu, la moyenne sur le lot.")
+    if not loss.requires_grad:
+        raise ValueError("distillation : une perte sans gradient reçue ; elle doit dépendre des features du student.")
+
+
+def _detached(features: Features) -> Features:
+    return Features([m.detach() for m in features.maps], features.embedding.detach(), features.logits.detach())
 
 
 @torch.no_grad()

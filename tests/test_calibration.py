@@ -83,3 +83,23 @@ def test_les_mauvais_arguments_sont_refuses():
         expected_calibration_error(logits, labels, bins=0)
     with pytest.raises(ValueError, match="labels : valeur 3 reçue, de 0 à 2 attendu"):
         reliability(logits, labels + 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_l_ece_d_une_basse_precision_est_celle_des_memes_logits_en_float32(dtype):
+    generator = torch.Generator().manual_seed(0)
+    logits = (2 * torch.randn(20_000, 4, generator=generator)).to(dtype)
+    labels = torch.randint(4, (20_000,), generator=generator)
+    expected = expected_calibration_error(logits.float(), labels)
+    torch.testing.assert_close(expected_calibration_error(logits, labels), expected)
+
+
+def test_des_logits_nan_ou_des_etiquettes_flottantes_sont_refuses():
+    labels = torch.tensor([0, 1])
+    wrong = torch.tensor([[0.0, float("nan")], [1.0, 0.0]])
+    with pytest.raises(ValueError, match="logits : 1 valeur"):
+        tune_temperature(wrong, labels)
+    with pytest.raises(ValueError, match="logits : 1 valeur"):
+        expected_calibration_error(wrong, labels)
+    with pytest.raises(TypeError, match="labels : dtype torch.float32"):
+        tune_temperature(torch.zeros(2, 2), labels.float())

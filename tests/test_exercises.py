@@ -134,3 +134,48 @@ def test_un_exercice_inconnu_donne_ceux_qui_existent():
 def test_ce_qui_n_est_pas_une_fonction_est_dit(capsys):
     assert check("10.1 a", 3) is False
     assert "une fonction est attendue" in capsys.readouterr().out
+
+
+def ece_without_autograd(p, y, bins):
+    confidence, answer = p.max(-1)
+    which = torch.bucketize(confidence, torch.linspace(0, 1, bins + 1)[1:-1])
+    gaps = torch.bincount(which, (answer == y).double() - confidence.double(), minlength=bins)
+    return gaps.abs().sum() / len(y)
+
+
+def test_une_reponse_juste_sans_gradient_est_juste_si_l_exercice_n_en_demande_pas():
+    assert check("10.5 b", ece_without_autograd)
+    assert check("10.5 b", lambda p, y, b: float(ece_without_autograd(torch.tensor(p.numpy()), y, b)))
+
+
+class Rude(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def raise_rude(*_):
+    raise Rude
+
+
+@pytest.mark.parametrize(
+    "answer, hint",
+    [
+        (raise_rude, "Rude"),
+        (lambda s, t, y, T, a: (lambda value: (value.backward(), value)[1])(loss(s, t, y, T, a)), "ne se lisent pas"),
+        (lambda s, t, y, T, a: loss(s, t, y, T, a).to("meta"), "ne se lisent pas"),
+        (lambda s, t, y, T, a: loss(s, t, y, T, a) + 0 * (s * 0).square().sum().sqrt(), "gradient contient NaN"),
+    ],
+)
+def test_rien_de_ce_que_fait_une_reponse_n_arrete_le_notebook(answer, hint, capsys):
+    assert check("10.1 b", answer) is False
+    assert hint in capsys.readouterr().out
+
+
+def test_une_reponse_qui_divise_ses_logits_sur_place_est_juste():
+    def in_place(s, t, y, T, alpha):
+        hard = F.cross_entropy(s, y)
+        s /= T
+        soft = F.kl_div(F.log_softmax(s, -1), F.softmax(t / T, -1), reduction="batchmean")
+        return alpha * T**2 * soft + (1 - alpha) * hard
+
+    assert check("10.1 b", in_place)

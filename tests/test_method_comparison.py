@@ -170,3 +170,13 @@ def test_le_temps_est_un_rapport_au_premier_et_la_memoire_un_sommet():
     assert ratios[0] == 1.0 and ratios[1] > 1.0
     assert peak_bytes(lambda: large + large) >= 500 * 500 * 4
     assert peak_bytes(lambda: [large + large for _ in range(3)]) >= 3 * 500 * 500 * 4
+
+
+def test_une_seule_graine_ou_un_reglage_qui_n_en_est_pas_un_est_refuse_avant_d_entrainer(digits, teacher):
+    options = STUDENT, teacher, digits.train, digits.test
+    with pytest.raises(ValueError, match=r"seeds : \[0\] reçu, deux graines"):
+        compare_distillation_methods(*options, {"KD": Choice(0.5)}, seeds=[0])
+    with pytest.raises(TypeError, match="choices\\['KD'\\] : tuple reçu, Choice"):
+        compare_distillation_methods(*options, {"KD": (0.5, 1.0)})
+    with pytest.raises(ValueError, match="weight : -1 reçu"):
+        compare_distillation_methods(*options, {"SP": Choice(0.5, -1)})

@@ -289,3 +289,11 @@ def test_ps_kd_refuse_un_indice_negatif():
     batches = [(torch.randn(2, 3), torch.tensor([0, 1]), torch.tensor([-1, 0]))]
     with pytest.raises(ValueError, match="dataloader : indice -1 reçu, de 0 à N - 1 attendu"):
         ps_kd(torch.nn.Linear(3, 2), batches)
+
+
+def test_ps_kd_refuse_des_indices_qui_ne_designent_pas_un_exemple():
+    """Des indices propres au lot, 0 à B - 1 : c'est le bug du chapitre."""
+    batches = [(torch.randn(2, 3), torch.tensor([0, 1]), torch.arange(2)),
+               (torch.randn(2, 3), torch.tensor([1, 0]), torch.arange(2))]  # fmt: skip
+    with pytest.raises(ValueError, match="dataloader : un indice revient avec une autre étiquette"):
+        ps_kd(torch.nn.Linear(3, 2), batches)

@@ -95,3 +95,23 @@ def test_un_mauvais_nombre_de_students_ou_l_absence_de_validation_est_refuse(stu
     plain = train_many(lambda: MLP(hidden=(8,)), part, seeds=[0] * 7, epochs=1)
     with pytest.raises(ValueError, match="students : entraînés sans validation"):
         TemperatureMap.measure(plain, TEMPERATURES, ALPHAS, digits.test)
+
+
+def test_des_students_entraines_dans_un_autre_ordre_sont_refuses(students, digits):
+    with pytest.raises(ValueError, match="temperatures : les students n'ont pas été entraînés dans l'ordre"):
+        TemperatureMap.measure(students, TEMPERATURES[::-1], ALPHAS, digits.test)
+    with pytest.raises(ValueError, match="alphas : les students n'ont pas été entraînés dans l'ordre"):
+        TemperatureMap.measure(students, TEMPERATURES, [0.3, 0.6, 1.0], digits.test)
+
+
+def test_une_classe_absente_du_test_garde_sa_colonne(students, digits):
+    part = digits.test.without_class(9)
+    measured = TemperatureMap.measure(students, TEMPERATURES, ALPHAS, part)
+    answers = students.logits(part.images)[:3].argmax(-1)
+    expected = ((answers == 9) & (part.labels == 8)).float().sum(-1).mean()
+    assert measured.alone_confusion.shape == (10, 10)
+    assert measured.alone_confusion[8, 9] == pytest.approx(expected.item())
+
+
+def test_une_grille_accepte_des_generateurs():
+    assert temperature_grid(iter([1.0, 2.0]), iter([0.5]), iter([3])) == temperature_grid([1.0, 2.0], [0.5], [3])

@@ -327,3 +327,94 @@ def test_un_reglage_par_defaut_ne_fait_pas_passer_les_etiquettes(data, teacher_f
 
     train_one(lambda: MLP(hidden=(8,)), data, epochs=1, distillation=loss, teacher_features=teacher_features)
     assert set(seen) == {2.0}
+
+
+class _OwnAdapter(nn.Module):
+    """Une perte qui cache des paramètres : l'optimiseur ne les verrait pas."""
+
+    def __init__(self):
+        super().__init__()
+        self.adapter = nn.Linear(16, 48)
+
+    def forward(self, student, teacher):
+        return (self.adapter(student.embedding) - teacher.embedding).square().mean()
+
+
+def _optional_labels(student, teacher, labels=None):
+    assert labels is not None
+    return kd_loss(student.logits, teacher.logits)
+
+
+@pytest.mark.parametrize(
+    "distillation, error, message",
+    [
+        (_OwnAdapter(), ValueError, "distillation : un module qui a des paramètres à apprendre.*AdaptedStudent"),
+        (lambda s, t: s.logits.mean(1), TypeError, r"distillation : forme \(4,\) reçu, un scalaire"),
+        (lambda s, t: 0.0, TypeError, "distillation : float reçu, un scalaire"),
+        (lambda s, t: t.logits.mean(), ValueError, "distillation : une perte sans gradient"),
+        (lambda s, t, y, z: s.logits.mean(), TypeError, "distillation : une fonction de 4 arguments"),
+    ],
+)
+@pytest.mark.parametrize("train", [train_one, lambda *a, **k: train_many(*a, seeds=[0], **k)], ids=["un", "tous"])
+def test_une_perte_que_le_moteur_ne_saurait_suivre_est_refusee(
+    train, distillation, error, message, data, teacher_features
+):
+    with pytest.raises(error, match=message):
+        train(lambda: MLP(hidden=(16,)), data, distillation=distillation, teacher_features=teacher_features, epochs=1)
+
+
+def test_des_etiquettes_facultatives_sont_donnees(data, teacher_features):
+    train_many(
+        lambda: MLP(hidden=(8,)), data, seeds=[0], distillation=_optional_labels, teacher_features=teacher_features,
+        epochs=1,
+    )  # fmt: skip
+
+
+def test_un_module_sans_parametre_est_une_perte_comme_une_autre(data, teacher_features):
+    class Loss(nn.Module):
+        def forward(self, student, teacher, labels):
+            return dkd_loss(student.logits, teacher.logits, labels)
+
+    options = {"seeds": [0], "teacher_features": teacher_features, "epochs": 1}
+    ours = train_many(lambda: MLP(hidden=(8,)), data, distillation=Loss(), **options)
+    theirs = train_many(
+        lambda: MLP(hidden=(8,)), data, distillation=lambda s, t, y: dkd_loss(s.logits, t.logits, y), **options
+    )
+    assert all(torch.equal(ours.parameters[name], theirs.parameters[name]) for name in theirs.parameters)
+
+
+def test_aucun_gradient_n_atteint_le_teacher_qui_a_rendu_ses_features_avec_un_graphe(data):
+    teacher = MLP(hidden=(16,))
+    live = teacher.forward_features(data.images)
+    train_one(
+        lambda: MLP(hidden=(16,)), data, distillation=lambda s, t: (s.embedding - t.embedding).square().mean(),
+        teacher_features=live, epochs=2,
+    )  # fmt: skip
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda v: Split(v.images * float("nan"), v.labels), "validation.images : .* NaN"),
+        (lambda v: Split(v.images, v.labels + 50), "labels : valeur .* reçue, de 0 à 9 attendu"),
+        (lambda v: Split(v.images[:0], v.labels[:0]), "validation.images : "),
+        (lambda v: Split(v.images.double(), v.labels), "validation.images : torch.float64"),
+    ],
+)
+def test_une_validation_inutilisable_est_refusee(spoil, message, data):
+    with pytest.raises((TypeError, ValueError), match=message):
+        train_many(lambda: MLP(), data, seeds=[0], epochs=1, validation=spoil(load_dataset().validation))
+
+
+def test_une_temperature_negative_dans_un_tenseur_est_refusee(data, teacher_logits):
+    with pytest.raises(ValueError, match="temperature : -4.0 reçu"):
+        train_many(lambda: MLP(), data, teacher_logits, seeds=[0], temperatures=[torch.tensor(-4.0)], epochs=1)
+    with pytest.raises(ValueError, match="temperature : -4.0 reçu"):
+        train_one(lambda: MLP(), data, teacher_logits, temperature=torch.tensor(-4.0), epochs=1)
+
+
+def test_un_modele_qui_n_est_pas_neuf_a_chaque_appel_est_refuse(data):
+    model = MLP()
+    with pytest.raises(ValueError, match="make_model : le même objet reçu deux fois"):
+        train_many(lambda: model, data, seeds=[0, 1], epochs=1)

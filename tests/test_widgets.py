@@ -137,3 +137,10 @@ def test_une_image_en_couleur_se_montre_en_couleur():
     photos = Split(torch.rand(4, 3, 32, 32), torch.arange(4))
     widget = TemperatureExplorer(color_student(), photos, count=2)
     assert widget.figure.get_axes()[0].images[0].get_array().shape == (32, 32, 3)
+
+
+def test_un_curseur_ecrit_assez_de_decimales_et_refuse_deux_valeurs_egales():
+    assert [text for text, _ in slider("a", [0.85, 0.9, 0.95], 0.9).options] == ["0,85", "0,90", "0,95"]
+    assert [text for text, _ in slider("T", [1, 2, 16], 2).options] == ["1", "2", "16"]
+    with pytest.raises(ValueError, match="values : .* des valeurs toutes différentes"):
+        slider("a", [0.5, 0.5], 0.5)

@@ -40,13 +40,13 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         return False, f"une fonction est attendue, {type(answer).__name__} reçu."
     results, gradients = [], []
     for case in exercise.cases:
-        inputs = _inputs_with_gradient(case)
+        inputs, leaf = _inputs(case, exercise.differentiable)
         try:
             result = answer(*inputs)
         except NotImplementedError:
             return False, "à compléter."
         except Exception as error:  # la réponse est à l'élève : rien de ce qu'elle lève n'arrête le notebook
-            return False, f"la fonction s'arrête sur {type(error).__name__} : {error}"
+            return False, f"la fonction s'arrête sur {_reason(error)}"
         if result is None or result is ...:
             return False, "à compléter."
         if isinstance(result, float):
@@ -58,15 +58,16 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         expected = exercise.reference(*case)
         if result.shape != expected.shape:
             return False, f"forme {tuple(result.shape)} reçue, {tuple(expected.shape)} attendue."
-        results.append(result)
-        gradients.append(_gradient(result, inputs[0]) if exercise.differentiable else None)
+        try:
+            results.append(result.detach().double().cpu().to_dense())
+            gradients.append(None if leaf is None else _gradient(result, leaf))
+        except Exception as error:
+            return False, f"la valeur ou le gradient du résultat ne se lisent pas : {_reason(error)}"
     if _same(results, exercise.reference, exercise):
-        if (
-            results[0].dim()
-            or not exercise.differentiable
-            or all(_right_gradient(*pair, exercise.reference) for pair in zip(gradients, exercise.cases, strict=True))
-        ):
+        if all(_right_gradient(*pair, exercise) for pair in zip(gradients, exercise.cases, strict=True)):
             return True, "juste."
+        if any(gradient is not None and not gradient.isfinite().all() for gradient in gradients):
+            return False, "la valeur est juste, mais son gradient contient NaN : une racine ou un logarithme en 0 ?"
         return False, "la valeur est juste, mais pas son gradient pour le student : detach, item ou no_grad de trop ?"
     for hint, mistake in exercise.mistakes.items():
         if _same(results, mistake, exercise):
@@ -76,26 +77,38 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
     return False, "pas encore, et ce n'est pas une erreur connue. Relisez la formule terme à terme."
 
 
-def _inputs_with_gradient(case: tuple) -> list:
-    # Des copies : une réponse peut modifier ses entrées. La première seule, le student, demande un gradient.
+def _reason(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__} : {error}"
+    except Exception:  # le message d'une exception est aussi à l'élève
+        return type(error).__name__
+
+
+def _inputs(case: tuple, differentiable: bool) -> tuple[list, Tensor | None]:
+    """Des copies, qu'une réponse peut modifier, et la feuille par rapport à laquelle dériver : la première entrée."""
     inputs = [value.clone() if isinstance(value, Tensor) else value for value in case]
-    if inputs[0].is_floating_point():
-        inputs[0] = inputs[0].requires_grad_().clone()
-    return inputs
+    if not differentiable or not inputs[0].is_floating_point():
+        return inputs, None
+    leaf = inputs[0].requires_grad_()
+    inputs[0] = leaf.clone()
+    return inputs, leaf
 
 
-def _gradient(result: Tensor, entry: Tensor) -> Tensor | None:
-    """Gradient d'une perte pour la première entrée ; rien si elle n'y entre pas, ou si ce n'est pas une perte."""
-    if result.dim() or not result.requires_grad or not entry.requires_grad:
+def _gradient(result: Tensor, leaf: Tensor) -> Tensor | None:
+    """Gradient d'une somme pondérée du résultat pour la première entrée ; rien si elle n'y entre pas."""
+    if not result.requires_grad:
         return None
-    return torch.autograd.grad(result, entry, allow_unused=True)[0]
+    weights = torch.linspace(1, 2, result.numel(), dtype=result.dtype, device=result.device).view_as(result)
+    return torch.autograd.grad((weights * result).sum(), leaf, allow_unused=True)[0]
 
 
-def _right_gradient(gradient: Tensor | None, case: tuple, reference: Callable[..., Tensor]) -> bool:
+def _right_gradient(gradient: Tensor | None, case: tuple, exercise: Exercise) -> bool:
+    inputs, leaf = _inputs(case, exercise.differentiable)
+    if leaf is None:
+        return True
     if gradient is None:
         return False
-    inputs = _inputs_with_gradient(case)
-    expected = _gradient(reference(*inputs), inputs[0])
+    expected = _gradient(exercise.reference(*inputs), leaf)
     return torch.allclose(gradient.double().cpu(), expected.double(), rtol=1e-3, atol=1e-6)
 
 
@@ -104,6 +117,6 @@ def _same(results: list[Tensor], formula: Callable[..., Tensor], exercise: Exerc
         expected = formula(*case)
         if result.shape != expected.shape:
             return False
-        if not torch.allclose(result.detach().double().cpu(), expected.double(), rtol=1e-4, atol=1e-6, equal_nan=True):
+        if not torch.allclose(result, expected.detach().double(), rtol=1e-4, atol=1e-6, equal_nan=True):
             return False
     return True

@@ -18,4 +18,4 @@ class Exercise:
     mistakes: dict[str, Callable[..., Tensor]]
     """Indice à donner → la réponse fausse qui le mérite."""
     differentiable: bool = True
-    """La réponse est une perte : si elle est scalaire, son gradient pour la première entrée est vérifié aussi."""
+    """Le gradient de la réponse pour la première entrée, si elle est flottante, est vérifié aussi."""

@@ -154,6 +154,7 @@ EXERCISES = {
         },
     ),
     "10.3 c": Exercise(
+        differentiable=False,
         cases=_STEPS,
         reference=_step,
         mistakes={

@@ -56,6 +56,7 @@ def _zeroed(s, t, y, T):
 
 EXERCISES = {
     "10.2 a": Exercise(
+        differentiable=False,
         cases=((_STUDENT, _TEACHER, 3.0), (*_OTHER[:2], 5.0)),
         reference=lambda s, t, T: T * _gap(s, t, T) / len(s),
         mistakes={

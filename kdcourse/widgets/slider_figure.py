@@ -22,8 +22,15 @@ from kdcourse.comparison import french
 DPI = 100
 
 
-def slider(label: str, values: Sequence[float], start: float, digits: int = 1) -> ipywidgets.SelectionSlider:
-    """Un curseur dont la valeur s'écrit à la française ; les flèches du clavier le déplacent d'un cran."""
+def slider(label: str, values: Sequence[float], start: float, digits: int | None = None) -> ipywidgets.SelectionSlider:
+    """Un curseur dont la valeur s'écrit à la française ; les flèches du clavier le déplacent d'un cran.
+
+    Sans ``digits``, autant de décimales qu'il en faut pour écrire chaque valeur, trois au plus.
+    """
+    if digits is None:
+        digits = next((d for d in range(3) if all(abs(round(v, d) - v) < 1e-9 for v in values)), 3)
+    if len(set(values)) != len(list(values)):
+        raise ValueError(f"values : {list(values)} reçu, des valeurs toutes différentes attendues.")
     options = [(french(value, digits), float(value)) for value in values]
     return ipywidgets.SelectionSlider(
         options=options,
