@@ -241,6 +241,7 @@ print(f"AttentionTransfer : {french(terms.distillation)} (attention),",
 
 # %%
 seeds = list(range(10))
+count = len(seeds)
 
 def attention(*stages, beta=None):
     def guide(s, t):
@@ -274,7 +275,7 @@ started = train(small_student, attention(0, 1, 2), 25, epochs=20)
 sizes = [m[0, 0].numel() for m in hints.maps]
 plot_gradient_norms({
     "au départ": norms(new),
-    "après 20 époques": norms(started[k] for k in seeds),
+    "après 20 époques": norms(started[k] for k in range(count)),
 }, sizes)
 
 # %% [markdown]
@@ -331,9 +332,8 @@ from IPython.display import Markdown, display
 from kdcourse import map_similarity, markdown_table, model_attention
 from kdcourse import plot_alpha_maps, plot_attention_maps
 
-count = len(seeds)
-groups = {"neuf": new, "seul": [grid[k] for k in seeds],
-          "guidé": [grid[2 * count + k] for k in seeds]}
+groups = {"neuf": new, "seul": [grid[k] for k in range(count)],
+          "guidé": [grid[2 * count + k] for k in range(count)]}
 targets = model_attention(teacher, digits.test.images)
 similarity = {}  # (étage, graine)
 for name, models in groups.items():
@@ -421,10 +421,9 @@ for name in best.values():
 
 # %% [markdown]
 # La forme dit le verdict : triangle, la méthode gagne ; rond, elle perd ; losange, l'intervalle contient 0. Imiter l'entrée du
-# réseau n'apporte presque rien : un étage 0 détecte des bords, et le student les trouve seul. Pour le hint, plus la couche est
-# profonde, plus elle aide : c'est là que le teacher a rangé ce qui sépare les classes. Pour l'attention, c'est l'étage du
-# milieu : le dernier, seul, n'apporte rien que ces graines établissent. Imiter une couche au hasard, c'est risquer de ne rien
-# gagner.
+# réseau est ce qui apporte le moins au hint : un étage 0 détecte des bords, et le student les trouve presque seul. Le dernier
+# étage est ce qui lui apporte le plus : c'est là que le teacher a rangé ce qui sépare les classes. L'attention, elle, préfère
+# une autre couche, que la ligne imprimée nomme. Imiter une couche au hasard, c'est risquer de ne rien gagner.
 #
 # Le hint a un poids de 10 : parmi 1, 3 et 10, essayés de la même façon, 10 donnait la plus petite erreur de validation. Pour
 # l'attention, $\beta$ a été essayé à 0,1, 0,3, 1, 3, 10 et 30 fois HW : 3 et 10 ne se distinguent pas, 30 est moins bon, 0,1 ne fait
@@ -500,8 +499,8 @@ display(Markdown(
 # %% [markdown]
 # Lisez la première figure de gauche à droite.
 #
-# - À 25 images, imiter le teacher aide, quelle que soit la façon. L'attention et KD s'ajoutent : l'une dit où, l'autre dit quoi.
-# - Quand les étiquettes augmentent, les gains fondent. L'attention seule est la première dont l'intervalle rejoint 0.
+# - À 25 images, les gains sont les plus grands. L'attention et KD s'ajoutent : l'une dit où, l'autre dit quoi.
+# - Quand les étiquettes augmentent, les gains fondent, et celui de l'attention seule est le moins sûr.
 #
 # La seconde figure est la comparaison de référence : le régime et la méthode dont l'intervalle de **validation** est le plus
 # loin de 0, mesurés au test. Chaque trait gris relie deux students jumeaux.
@@ -525,7 +524,7 @@ for name, values in last_stage.items():
     print(f"{name} : gain {mean_interval(values)} points")
 
 # %% [markdown]
-# Même étage, mêmes images, deux signes. Une explication plausible : le hint passe par un adaptateur, qui laisse au student le choix
+# Même étage, mêmes images, et l'attention y perd. Une explication plausible : le hint passe par un adaptateur, qui laisse au student le choix
 # de ses canaux. L'attention au dernier étage contraint l'énergie des 8 canaux dont il a besoin pour classer, sans rien lui apprendre sur les
 # classes. Une part de la perte vient du budget, car un student guidé a plus à apprendre : la section « Sur GPU » double le
 # nombre de pas.
