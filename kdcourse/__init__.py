@@ -67,6 +67,14 @@ _MODULES = {
         "plot_temperature_maps",
     ],
     "widgets.logits": ["GradientExplorer", "MapExplorer"],
+    "plots.tensor_train": [
+        "RankSweep",
+        "plot_front",
+        "plot_rank_curves",
+        "plot_reconstructions",
+        "rank_sweep",
+    ],
+    "widgets.tensor_train": ["RankExplorer"],
     "plots.principles": [
         "most_uncertain",
         "plot_bias_sweep",

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from kdcourse._common import LossTerms
-from kdcourse.exercises import logits, principles
+from kdcourse.exercises import logits, principles, tensor_train
 from kdcourse.exercises.exercise import Exercise
 
-EXERCISES = principles.EXERCISES | logits.EXERCISES
+EXERCISES = principles.EXERCISES | logits.EXERCISES | tensor_train.EXERCISES
 
 
 def check(name: str, answer: Callable) -> bool:

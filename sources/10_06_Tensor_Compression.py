@@ -1,0 +1,646 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10.6 Distiller et compresser en tenseurs
+#
+# Jusqu'ici, le student partait de rien. Il peut aussi partir du teacher : on replie ses matrices en chaînes de petits
+# tenseurs, on jette ce qui dépasse, et l'on distille pour réparer les dégâts. Ce chapitre mesure les dégâts, la
+# réparation, et la concurrence.
+
+# %%
+from kdcourse import describe_environment
+
+print(describe_environment())
+
+# %% [markdown]
+# ## Objectifs
+#
+# À la fin de ce chapitre, vous saurez :
+#
+# - écrire une SVD tronquée, puis un train de tenseurs (*tensor train*, TT), en quelques lignes ;
+# - compter ses paramètres, et dire quand il est **plus gros** que la matrice ;
+# - réparer par distillation un teacher que la compression a détruit, et mesurer ce que les étiquettes auraient fait seules ;
+# - placer chaque méthode sur un front erreur-paramètres, et reconnaître quand un petit réseau ordinaire suffit.
+#
+# **Durée** : deux heures de lecture ; le notebook entier s'exécute en une minute environ.
+#
+# **Prérequis** : [10.1](10_01_Principes.ipynb), dont le glossaire ; la décomposition en valeurs singulières (SVD).
+#
+# ## Un exemple pour commencer
+#
+# Le teacher est ici un perceptron à deux couches cachées de 512 unités : bien trop grand pour des images de 64 pixels.
+# Compressons-le à plusieurs rangs (le rang règle la taille ; nous le définirons), sans rien réapprendre.
+#
+# **À vous de parier** : avec dix fois moins de paramètres, combien de chiffres reconnaît-il encore ?
+
+# %%
+import torch
+from kdcourse import MLP, convert_to_tensor_train, error_rate, french, load_dataset
+from kdcourse import parameter_count, plot_front, train_one
+
+torch.set_num_threads(1)  # de si petits calculs ne gagnent rien à deux fils
+digits = load_dataset("digits")
+teacher = train_one(lambda: MLP(hidden=(512, 512)), digits.train, epochs=10)
+
+@torch.no_grad()
+def test_error(model):
+    return error_rate(model(digits.test.images), digits.test.labels)
+
+ranks = [1, 2, 4, 6, 8, 16, 32]
+compressed = {rank: convert_to_tensor_train(teacher, rank) for rank in ranks}
+sizes = {rank: parameter_count(model) for rank, model in compressed.items()}
+raw = {rank: test_error(model) for rank, model in compressed.items()}
+whole, reference = parameter_count(teacher), test_error(teacher)
+curve = {"compressé, tel quel": (sizes.values(), torch.stack([*raw.values()]), "raw")}
+plot_front(curve, (whole, float(reference)), f"Compressé {french(whole / sizes[16], 0)} "
+           f"fois, le teacher se trompe {french(raw[16], 0)} fois sur 100")
+
+# %% [markdown]
+# Le hasard se trompe 90 fois sur 100. Compressé trois fois, le teacher se trompe déjà bien plus ; au-delà de dix fois, il
+# ne sait plus rien. C'est l'**effondrement**, et les articles qui annoncent des compressions de 50 fois ne s'arrêtent pas
+# là : ils réapprennent. Voyons d'abord ce que l'on a jeté.
+#
+# ## De la SVD au train de tenseurs, à la main
+#
+# La SVD écrit une matrice comme une somme de termes de rang 1, du plus grand au plus petit : $W = \sum_k s_k\, u_k v_k^\top$.
+# En garder $r$, c'est garder la meilleure approximation de rang $r$ (Eckart et Young), et l'erreur est exactement ce que
+# l'on jette : $\|W - W_r\|^2 = \sum_{k > r} s_k^2$. Deux facteurs, $512 \times r$ et $r \times 512$, remplacent la matrice.
+
+# %%
+weight = teacher.stages[1][0].weight.detach()  # (512, 512)
+u, s, vh = torch.linalg.svd(weight)
+print("rang   paramètres   erreur   jeté")
+for rank in (4, 32, 128, 256):
+    approximation = (u[:, :rank] * s[:rank]) @ vh[:rank]
+    error = (weight - approximation).norm() / weight.norm()
+    dropped = s[rank:].square().sum().sqrt() / weight.norm()
+    print(f"{rank:4} {rank * 1024:10} {french(100 * error):>9} %"
+          f" {french(100 * dropped):>6} %")
+
+# %% [markdown]
+# Les deux dernières colonnes sont égales, et elles sont mauvaises : au rang 256, aussi lourd que la matrice, l'erreur n'est
+# pas nulle. Les valeurs singulières d'une matrice entraînée décroissent lentement.
+#
+# Le train de tenseurs replie d'abord la matrice en un tenseur d'ordre $d$, puis coupe le long de **chaque** pli :
+#
+# $$A_{i_1 i_2 \dots i_d} \approx G^1_{i_1}\, G^2_{i_2} \cdots G^d_{i_d}, \qquad G^k_{i_k} \text{ matrice } r_{k-1} \times r_k,
+# \quad r_0 = r_d = 1.$$
+#
+# Un coefficient est un produit de petites matrices ; les tenseurs $G^k$ sont les **cœurs** (*cores*), de forme
+# $(r_{k-1}, n_k, r_k)$. On les obtient par une SVD tronquée à chaque pli (TT-SVD, Oseledets 2011). L'algorithme tient en
+# sept lignes ; comparons-le à celui de `kdcourse`.
+
+# %%
+from kdcourse import tt_reconstruct, tt_svd
+
+def tt_by_hand(tensor, rank):
+    cores, left, rest = [], 1, tensor
+    for size in tensor.shape[:-1]:
+        unfolded = rest.reshape(left * size, -1)
+        u, s, vh = torch.linalg.svd(unfolded, full_matrices=False)
+        cores.append(u[:, :rank].reshape(left, size, -1))
+        rest, left = s[:rank, None] * vh[:rank], min(rank, len(s))
+    return [*cores, rest[..., None]]
+
+tensor = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0))
+mine, ours = tt_by_hand(tensor, 3), tt_svd(tensor, 3)
+print("formes des cœurs :", *(tuple(core.shape) for core in mine))
+rebuilt = torch.einsum("aib,bjc,ckd->ijk", *mine)
+torch.testing.assert_close(rebuilt, tt_reconstruct(ours))
+flipped = [-mine[0], -mine[1], mine[2]]  # d'autres cœurs…
+torch.testing.assert_close(tt_reconstruct(flipped), rebuilt)
+print("mêmes reconstructions ; cœurs retournés : même tenseur encore")
+
+# %% [markdown]
+# La dernière vérification a son importance : deux trains aux cœurs différents peuvent être **le même tenseur**. On compare
+# des reconstructions, jamais des cœurs.
+#
+# Pour une couche, la matrice $512 \times 512$ se replie par **paires** : $512 = 8 \cdot 8 \cdot 8$ des deux côtés, un chiffre
+# de la sortie avec un chiffre de l'entrée, donc trois cœurs de $8 \cdot 8 = 64$ indices (Novikov et al. 2015). Au rang $r$,
+#
+# $$64\,r \;+\; 64\,r^2 \;+\; 64\,r \quad \text{paramètres.}$$
+#
+# Essayons deux matrices de même taille. La première est celle du teacher. La seconde est une matrice de **filtre** : chaque
+# sortie est une moyenne pondérée de ses voisines, $W_{ij} = e^{-|i - j| / 8}$.
+#
+# **À vous de parier** : au rang 3, avec 960 paramètres au lieu de 262 144, laquelle survit ?
+
+# %%
+from IPython.display import Markdown, display
+from kdcourse import markdown_table, plot_rank_curves, plot_reconstructions, rank_sweep
+
+place = torch.arange(512.0)
+band = torch.exp(-(place[:, None] - place).abs() / 8)
+swept = [2, 3, 4, 8, 16, 32, 64]
+sweeps = {"couche du teacher": rank_sweep(weight, swept), "filtre": rank_sweep(band, swept)}
+rows = [
+    [state.rank, state.parameters, french(weight.numel() / state.parameters, 2),
+     french(state.error), french(sweeps["filtre"].at(state.rank).error)]
+    for state in sweeps["couche du teacher"].states
+]
+header = ["rang", "paramètres", "fois moins", "erreur, teacher (%)", "erreur, filtre (%)"]
+display(Markdown(markdown_table(header, rows)))
+display(plot_reconstructions(sweeps, ranks=[2, 3, 16, 64]))
+plot_rank_curves(sweeps, rank=3)
+
+# %% [markdown]
+# Le filtre tient dans un train de rang 3, sans erreur visible, alors que la SVD de même taille n'en garde rien : ses valeurs
+# singulières ne décroissent pas, mais sa **structure** se répète à chaque échelle, et les plis la voient. La couche du
+# teacher, elle, n'a pas cette structure : à taille égale, la SVD l'approche même un peu mieux que le train.
+#
+# Et regardez la dernière ligne du tableau. Au rang 64, le train est exact, et **plus gros** que la matrice : le nombre
+# « fois moins » passe sous 1. Un train de plein rang ne compresse rien. `convert_to_tensor_train` garde donc dense toute
+# couche qui ne rétrécirait pas.
+#
+# Les curseurs parcourent les rangs : la couche du teacher, puis le filtre.
+
+# %%
+from kdcourse import RankExplorer
+
+for sweep in sweeps.values():
+    display(RankExplorer(sweep))
+
+# %% [markdown]
+# Au-dessus, montez le rang cran par cran : les grands coefficients n'apparaissent qu'à la fin. Au-dessous, passez de 2 à 3 :
+# la bande se ferme d'un coup. C'est la structure qui fait la compression, pas l'algorithme.
+#
+# ## Convertir un modèle entier
+#
+# `convert_to_tensor_train` rend une **copie** compressée, et un bilan. La couche convertie ne forme jamais sa matrice ;
+# vérifions qu'elle calcule pourtant le même produit.
+
+# %%
+main = 4  # le rang de la suite, fixé d'avance
+print(compressed[main].compression_report)
+layer, inputs = compressed[main].stages[1][0], torch.randn(5, 512)
+with torch.no_grad():
+    dense = inputs @ layer.weight_matrix().T + layer.bias
+    torch.testing.assert_close(layer(inputs), dense, rtol=1e-3, atol=1e-4)
+print(layer)
+
+# %% [markdown]
+# La dernière couche reste dense : $10 = 2 \cdot 5$ ne se découpe pas en trois facteurs. Une sortie de 97 classes, nombre
+# premier, ne se découpe pas du tout. À ce rang, cette petite couche pèse plus de la moitié du modèle compressé.
+#
+# L'erreur des couches converties dépasse 90 % : il ne reste presque rien du teacher, sinon ses biais et sa sortie. Il faut
+# réapprendre. Voici la boucle : le teacher est figé, sous `no_grad`, la copie seule est dans l'optimiseur, et la perte
+# affichée est celle de **toute** l'époque. `TensorDistillation` fait le même calcul.
+
+# %%
+import copy
+from kdcourse import KnowledgeDistillationLoss, TensorDistillation
+
+loader = list(zip(digits.train.images.split(25), digits.train.labels.split(25)))
+loss_function = KnowledgeDistillationLoss(temperature=4.0, alpha=0.7)
+
+def distill_by_hand(teacher, student, epochs):
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
+    for _ in range(epochs):
+        total = 0.0
+        for images, labels in loader:
+            with torch.no_grad():
+                guide = teacher(images)
+            loss = loss_function(student(images), guide, labels).total
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(labels) / len(digits.train.labels)
+        yield total
+
+# %%
+by_hand = copy.deepcopy(compressed[main])
+losses = list(distill_by_hand(teacher, by_hand, epochs=3))
+student = TensorDistillation.compress_teacher_with_tensor_train(teacher, rank=main)
+history = TensorDistillation.distill_to_compressed_student(teacher, student, loader, epochs=3)
+torch.testing.assert_close(torch.tensor(losses), torch.tensor(history), rtol=1e-3, atol=0)
+print("perte de chaque époque :", *(french(loss, 2) for loss in history))
+print(f"erreur de test : {french(raw[main])} % avant, {french(test_error(student))} % après")
+
+# %% [markdown]
+# Les deux boucles s'accordent, et la perte descend, mais l'erreur n'a presque pas bougé : ce pas d'apprentissage de 0,001
+# est trop petit pour sortir de l'effondrement en trois époques. L'expérience emploiera 0,01.
+#
+# ## La distillation répare-t-elle mieux que les étiquettes ?
+#
+# Six époques de 40 lots, dix graines, et deux réparations qui partent de la **même** copie effondrée et voient les mêmes
+# lots : par les étiquettes seules, ou par le teacher ($T = 4$, $\alpha = 0{,}9$, comme en 10.1). La différence appariée entre
+# les deux est ce que la distillation apporte en propre. Le pas a été choisi sur la validation parmi 0,003, 0,01 et 0,02 ;
+# 0,01 convient le mieux aux deux réparations.
+#
+# **À vous de parier** : les étiquettes suffisent-elles ?
+
+# %%
+from kdcourse import mean_interval, plot_paired, train_many
+
+seeds = list(range(10))
+with torch.no_grad():
+    teacher_logits = teacher(digits.train.images)
+
+def finetune(model, part=digits.train, guide=teacher_logits, alphas=(0, 0.9), steps=240, lr=0.01):
+    make = model if callable(model) and not hasattr(model, "stages") else lambda: copy.deepcopy(model)
+    return train_many(make, part, guide[: len(part.labels)], seeds=seeds * len(alphas),
+                      alphas=[float(a) for a in alphas for _ in seeds], batch_size=25,
+                      epochs=steps * 25 // len(part.labels), learning_rate=lr)
+
+tuned = {rank: finetune(compressed[rank]) for rank in (2, 4, 6)}
+errors = {rank: model.errors(digits.test).view(2, 10) for rank, model in tuned.items()}
+labelled, distilled = errors[main]
+gain = mean_interval(labelled - distilled)
+recovered, by_labels = (mean_interval(100 * (raw[main] - e) / (raw[main] - reference))
+                        for e in (distilled, labelled))
+ratio = french(whole / sizes[main], 0)
+plot_paired(labelled, distilled, ("TT + étiquettes", "TT + teacher"))
+
+# %%
+small = digits.train.where(slice(0, 100))
+few = finetune(compressed[main], small).errors(digits.test).view(2, 10)
+few_gain = mean_interval(few[0] - few[1])
+display(Markdown(
+    f"**{ratio} fois moins de paramètres**, rang {main}. Teacher : {french(reference)} % "
+    f"d'erreur ; compressé, tel quel : {french(raw[main])} %.\n\n" + markdown_table(
+        ["réparation", "1 000 images : erreur (%)", "exactitude retrouvée (%)",
+         "100 images : erreur (%)"],
+        [["étiquettes", mean_interval(labelled), by_labels, mean_interval(few[0])],
+         ["teacher", mean_interval(distilled), recovered, mean_interval(few[1])],
+         ["gain apparié (points)", gain, "", few_gain]])))
+
+# %% [markdown]
+# L'exactitude retrouvée est la part de ce que la compression avait ôté : $(e_\text{brut} - e) / (e_\text{brut} -
+# e_\text{teacher})$. Les étiquettes seules en rendent déjà presque tout : annoncer « 95 % retrouvés » ne prouve rien sur la
+# distillation. Le nombre qui compte est la dernière ligne.
+#
+# Avec 1 000 images, le teacher fait gagner des points ; avec les 100 premières seulement, à nombre de pas égal, il en fait
+# gagner bien plus. C'est le cas courant : on compresse un modèle dont on n'a plus toutes les données, et il **est** ce qui
+# reste d'elles. (Ce sont les deux seuls régimes du notebook.)
+#
+# ## Le front : chaque méthode à sa place
+#
+# Restent les concurrents, qu'il faut montrer. Tous sont distillés, mêmes graines, mêmes lots, autant de pas :
+#
+# - la **SVD tronquée** de chaque couche du teacher, rangs 2, 4 et 8 ;
+# - un **petit student dense** qui ne doit rien aux poids du teacher : deux couches de 16, 32, 56 ou 88 unités, pas de 0,02
+#   (le meilleur des trois en validation) ;
+# - le même, **patient** : quatre fois plus de pas, qui coûtent encore moins de calcul que ceux du train de tenseurs.
+
+# %%
+from torch import nn
+
+def low_rank(linear, rank):
+    u, s, vh = torch.linalg.svd(linear.weight.detach(), full_matrices=False)
+    first = nn.Linear(linear.in_features, rank, bias=False)
+    second = nn.Linear(rank, linear.out_features)
+    first.weight.data = s[:rank, None].sqrt() * vh[:rank]
+    second.weight.data = u[:, :rank] * s[:rank].sqrt()
+    second.bias.data = linear.bias.detach().clone()
+    return nn.Sequential(first, second)
+
+def truncate(model, rank):
+    model = copy.deepcopy(model)
+    for stage in model.stages:
+        stage[0] = low_rank(stage[0], rank)
+    return model
+
+def measure(models, **options):  # paramètres, erreurs (modèle, graine)
+    runs = [finetune(model, alphas=[0.9], **options) for model in models]
+    counts = [parameter_count(run[0]) for run in runs]
+    return counts, torch.stack([run.errors(digits.test) for run in runs])
+
+# %%
+def small_mlp(width):
+    return lambda: MLP(hidden=(width, width))
+
+svd = measure([truncate(teacher, rank) for rank in (2, 4, 8)])
+dense = measure([small_mlp(width) for width in (16, 32, 56, 88)], lr=0.02)
+patient = measure([small_mlp(width) for width in (16, 32, 56)], lr=0.02, steps=960)
+front = [sizes[rank] for rank in errors]
+by_labels_all, by_teacher = torch.stack([*errors.values()], dim=1)
+curves = {
+    "TT, tel quel": (sizes.values(), torch.stack([*raw.values()]), "raw"),
+    "TT + étiquettes": (front, by_labels_all, "labels"),
+    "TT + teacher": (front, by_teacher, "distilled"),
+    "SVD + teacher": (*svd, "svd"),
+    "petit dense + teacher": (*dense, "dense"),
+    "petit dense + teacher, 4 fois plus de pas": (*patient, "patient"),
+}
+title = (f"TT + teacher : {french(distilled.mean())} % à {sizes[main]} paramètres ; "
+         f"dense patient : {french(patient[1][2].mean())} % à {patient[0][2]}")
+display(plot_front(curves, (whole, float(reference)), title, top=14))
+versus = {"SVD de rang 8": svd[1][2], "dense 56, autant de pas": dense[1][2],
+          "dense 56, 4 fois plus de pas": patient[1][2], "dense 16, 4 fois plus de pas": patient[1][0]}
+for name, other in versus.items():
+    print(f"TT de rang {main} moins {name} : {mean_interval(distilled - other)} points")
+
+# %% [markdown]
+# Un nombre positif est une défaite du train de tenseurs. Lisez la figure de gauche à droite.
+#
+# - **TT contre SVD.** Vers 10 000 paramètres, la SVD n'a droit qu'à un rang de 2 : toute l'image passe par deux nombres. Le
+#   train, lui, reste une matrice de rang élevé, avec peu de paramètres. La SVD approchait pourtant **mieux** le poids : une
+#   erreur de reconstruction ne prédit pas l'erreur après réparation. À partir du rang 8, deux fois plus lourde, la SVD
+#   revient.
+# - **TT contre petit dense.** À taille et nombre de pas égaux, ils se valent à peu près. Mais le petit dense coûte bien moins
+#   de calcul ; laissez-le patienter, et il rejoint ou dépasse tout ce qui fut compressé, avec moins de paramètres.
+#
+# Sur ces chiffres, donc, **le plus simple gagne** : un petit réseau ordinaire, distillé longtemps. Rien dans les poids du
+# teacher ne valait d'être gardé.
+#
+# ## Quand les tenseurs paient
+#
+# Deux cas, tous deux mesurés. Le premier est plus haut : une matrice **structurée**, comme le filtre, que le train retrouve sans
+# réapprendre. Le second est la très grande couche, de 4 096 vers 4 096 : sa mémoire, et le temps d'un passage.
+
+# %%
+import time
+from kdcourse import TTLinear
+
+def best_time(layer, batch):  # millisecondes, le meilleur de trois
+    inputs, times = torch.randn(batch, 4096), []
+    for _ in range(3):
+        start = time.perf_counter()
+        layer(inputs)
+        times.append(time.perf_counter() - start)
+    return 1e3 * min(times)
+
+def tt_layer(rank):  # 4096 = 16·16·16
+    ranks = [1, rank, rank, 1]
+    return TTLinear([torch.randn(ranks[k], 16, 16, ranks[k + 1]) for k in range(3)])
+
+layers = {"dense": nn.Linear(4096, 4096, bias=False), "TT, rang 4": tt_layer(4), "TT, rang 16": tt_layer(16)}
+with torch.no_grad():
+    times = {name: [best_time(layer, batch) for batch in (1, 64)] for name, layer in layers.items()}
+weights = {name: 4 * parameter_count(layer) / 1024 for name, layer in layers.items()}
+rows = [[name, french(weights[name], 0), *(french(t, 2) for t in times[name])] for name in layers]
+header = ["couche", "mémoire (Kio)", "une entrée (ms)", "64 entrées (ms)"]
+display(Markdown(markdown_table(header, rows)))
+
+# %% [markdown]
+# La mémoire s'effondre, toujours. Le temps, cela dépend. Pour **une** entrée, la couche dense doit lire ses 64 Mio de poids :
+# le train, qui tient dans le cache, va beaucoup plus vite. Pour un lot, cette lecture se partage, et le train de rang 16
+# fait plus de multiplications que la couche dense. Moins de paramètres n'est pas moins de calculs.
+#
+# Les tenseurs se justifient donc quand la mémoire ou la bande passante commande : très grandes couches, tables
+# d'*embeddings*, petits appareils ; et quand les poids ont une structure. La distillation, elle, sert dans tous les cas.
+#
+# ## Multiplier les gains : int8
+#
+# Les cœurs restent des nombres flottants de quatre octets. Une **quantification symétrique** les arrondit à des entiers de
+# $-127$ à $127$, un octet chacun, avec une échelle par tenseur : $q = \mathrm{round}(w / \Delta)$, $\Delta = \max |w| / 127$.
+
+# %%
+def quantize(tensor):
+    scale = tensor.abs().max() / 127
+    return (tensor / scale).round().to(torch.int8), scale
+
+@torch.no_grad()
+def in_bytes(model):  # octets, et le modèle qu'ils codent
+    model, total = copy.deepcopy(model), 0
+    for parameter in model.parameters():
+        codes, scale = quantize(parameter)
+        parameter.copy_(codes * scale)
+        total += codes.nbytes + scale.nbytes
+    return total, model
+
+coded = [in_bytes(tuned[main][index]) for index in range(10, 20)]  # distillés
+int8 = torch.stack([test_error(model) for _, model in coded])
+heavy, light = 4 * whole, coded[0][0]
+cost = mean_interval(int8 - distilled)
+rows = [["teacher, float32", heavy, 1, french(reference)],
+        ["TT + teacher, float32", 4 * sizes[main], ratio, mean_interval(distilled)],
+        ["TT + teacher, int8", light, french(heavy / light, 0), mean_interval(int8)]]
+display(Markdown(markdown_table(["modèle", "octets", "fois moins", "erreur de test (%)"], rows)),
+        Markdown(f"Ce que l'arrondi coûte, apparié : {cost} point."))
+
+# %% [markdown]
+# Les deux gains se **multiplient**, et l'arrondi ne coûte presque rien : chaque octet porte encore 255 valeurs, bien plus
+# fin que ce que la distillation a réparé.
+#
+# ## Les convolutions : Tucker-2
+#
+# Le noyau d'une convolution a déjà quatre dimensions, mais deux, $3 \times 3$, sont trop petites pour être coupées. Tucker-2
+# ne coupe que les canaux : une convolution $1 \times 1$ vers $r$ canaux, la $3 \times 3$ entre eux, puis une $1 \times 1$ vers
+# la sortie. Essayons sur le teacher convolutif de 10.1 : deux époques seulement, pas de 0,003.
+
+# %%
+from kdcourse import digits_teacher, predict_features
+
+cnn = train_one(digits_teacher, digits.train, epochs=15)
+tucker = convert_to_tensor_train(cnn, 8)
+print(tucker.compression_report)
+guide = predict_features(cnn, digits.train.images).logits
+repaired = finetune(tucker, guide=guide, steps=80, lr=0.003)
+conv_labels, conv_teacher = repaired.errors(digits.test).view(2, 10)
+conv_gain = mean_interval(conv_labels - conv_teacher)
+print(f"erreur : {french(test_error(cnn))} % avant, {french(test_error(tucker))} % compressé,")
+print(f"{mean_interval(conv_labels)} % réparé par les étiquettes, "
+      f"{mean_interval(conv_teacher)} % par le teacher")
+print(f"gain apparié de la distillation : {conv_gain} point")
+
+# %% [markdown]
+# Même histoire, en plus doux : une convolution a moins à perdre, et deux époques suffisent.
+#
+# **Et ensuite ?** La SVD tronquée, que nous avons traitée en concurrente, mérite mieux : comment choisir son rang couche par
+# couche, comment l'apprendre, comment l'ajouter à un modèle figé au lieu de le remplacer. Le chapitre 11, *Approximations de
+# rang faible*, en part.
+#
+# ## Chasse au bug
+#
+# Un collègue a écrit sa propre conversion. Il distille à $\alpha = 1$, sans étiquettes. Sa perte est presque nulle **dès la
+# première époque** : « la compression n'a rien coûté ». Lisez sa fonction, puis les trois nombres.
+
+# %%
+def colleague(model, rank):
+    compressed = copy.copy(model)
+    for name in ("stages.0.0", "stages.1.0"):
+        layer = TTLinear.from_linear(model.get_submodule(name), rank)
+        compressed.set_submodule(name, layer)
+    return compressed
+
+def repaired_copy(model, rank):
+    return colleague(copy.deepcopy(model), rank)
+
+for name, convert in (("collègue", colleague), ("réparée", repaired_copy)):
+    victim = copy.deepcopy(teacher)
+    student = convert(victim, main)
+    loss_function = KnowledgeDistillationLoss(temperature=4.0, alpha=1.0)
+    losses = list(distill_by_hand(victim, student, epochs=2))
+    print(f"{name} : perte {french(losses[0], 2)} puis {french(losses[1], 2)}, student "
+          f"{french(test_error(student))} %, teacher {french(test_error(victim))} %")
+    try:
+        TensorDistillation.distill_to_compressed_student(victim, student, loader, epochs=1)
+    except ValueError as error:
+        print("kdcourse refuse :", error)
+
+# %% [markdown]
+# <details><summary><b>La réponse</b></summary>
+#
+# `copy.copy` est superficielle : la copie et le teacher partagent le **même** dictionnaire de couches. Remplacer une couche de
+# la copie la remplace aussi dans le teacher, qui s'effondre avec elle. Le student est alors distillé vers lui-même : perte nulle,
+# gradient nul, rien n'apprend. Le teacher, que personne ne regardait, porte le symptôme : son erreur est celle du hasard.
+#
+# Avec des étiquettes dans la perte, ce serait pire : le student apprendrait un peu, et l'on croirait que tout va bien.
+# `copy.deepcopy` répare. Deux réflexes : mesurer le teacher **après** la compression, et se méfier d'une perte trop bonne.
+# </details>
+#
+# ## À vous de jouer
+#
+# **Exercice 10.6 a.** La SVD tronquée : une matrice et un rang, vers l'approximation, de même forme que la matrice.
+#
+# **Exercice 10.6 b.** Trois cœurs $(1, n_1, r)$, $(r, n_2, r')$ et $(r', n_3, 1)$, vers le tenseur $(n_1, n_2, n_3)$.
+#
+# **Exercice 10.6 c.** Les poids tels qu'un octet symétrique les rend : quantifiez avec une seule échelle, puis revenez aux
+# nombres flottants.
+
+# %% tags=["nbval-check-output"]
+from kdcourse import check
+
+def truncated_svd(matrix, rank):
+    ...  # à compléter
+
+def rebuild(first, second, third):
+    ...  # à compléter
+
+def through_int8(weight):
+    ...  # à compléter
+
+_ = check("10.6 a", truncated_svd), check("10.6 b", rebuild), check("10.6 c", through_int8)
+
+# %% [markdown]
+# <details><summary>Une solution de 10.6 a</summary>
+#
+# ```python
+# def truncated_svd(matrix, rank):
+#     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+#     return (u[:, :rank] * s[:rank]) @ vh[:rank]
+# ```
+# </details>
+# <details><summary>Une solution de 10.6 b</summary>
+#
+# ```python
+# def rebuild(first, second, third):
+#     pair = torch.tensordot(first[0], second, dims=1)  # (n1, n2, r')
+#     return torch.tensordot(pair, third[..., 0], dims=1)
+# ```
+# </details>
+# <details><summary>Une solution de 10.6 c</summary>
+#
+# ```python
+# def through_int8(weight):
+#     scale = weight.abs().max() / 127
+#     return (weight / scale).round() * scale
+# ```
+#
+# Cette solution a une limite : une matrice nulle donnerait 0 / 0. Une vraie quantification traite ce cas à part.
+# </details>
+#
+# ## Quiz
+#
+# Choisissez, puis déroulez l'option.
+#
+# **1. Une couche de 512 vers 512, trois cœurs, rang 8. Combien de paramètres, sans le biais ?**
+#
+# <details><summary>1 536</summary>Non : c'est 64·8 pour chacun des trois cœurs. Celui du milieu a un rang de chaque
+# côté.</details>
+# <details><summary>5 120</summary>Oui : 64·8 + 64·8² + 64·8. Les rangs des deux bouts valent 1.</details>
+# <details><summary>12 288</summary>Non : c'est 64·8² pour les trois cœurs ; ceux des bouts n'ont qu'un rang.</details>
+#
+# **2. Deux trains ont des cœurs différents. Représentent-ils des tenseurs différents ?**
+#
+# <details><summary>Oui, les cœurs déterminent le tenseur</summary>Ils le déterminent, mais plusieurs jeux de cœurs donnent le
+# même : changez le signe de deux voisins.</details>
+# <details><summary>Pas forcément</summary>Oui : il faut comparer les reconstructions.</details>
+#
+# **3. Un article : « notre distillation retrouve 95 % de l'exactitude perdue par la compression ». Que demander ?**
+#
+# <details><summary>Ce que retrouvent les étiquettes seules, à budget égal</summary>Oui : ici elles en rendent presque
+# autant. Le gain propre de la distillation est la différence appariée.</details>
+# <details><summary>Le rang</summary>Utile, mais il ne dit pas ce que la distillation apporte.</details>
+# <details><summary>Rien, c'est convaincant</summary>Non : partie du hasard, presque toute réparation en retrouve
+# 95 %.</details>
+#
+# **4. À taille égale, la SVD approche mieux le poids que le train. Après distillation, sur nos chiffres…**
+#
+# <details><summary>elle gagne aussi</summary>Non, pas à très petite taille : son rang de 2 étrangle la couche.</details>
+# <details><summary>le train gagne à très petite taille</summary>Oui : il garde une matrice de rang élevé. L'erreur de
+# reconstruction ne prédit pas l'erreur réparée.</details>
+#
+# **5. Un petit student dense fait aussi bien que votre modèle compressé. Que gardez-vous ?**
+#
+# <details><summary>Le modèle compressé, il vient du teacher</summary>Non : d'où vient un poids ne compte pas, son erreur et
+# son coût, si.</details>
+# <details><summary>Le petit dense</summary>Oui, sauf contrainte de structure ou de mémoire que la mesure justifie : il est
+# plus simple et plus rapide.</details>
+#
+# ## Sur GPU
+#
+# Les intervalles ci-dessus ignorent une chose : il n'y avait qu'**un** teacher. Recommençons tout, entraînement, compression,
+# deux réparations, avec d'autres teachers ; beaucoup plus si l'appareil le permet.
+
+# %%
+from kdcourse import best_device
+
+device = best_device()
+data = digits.to(device)
+others = range(1, 33 if device.type == "cuda" else 4)
+found = []
+for seed in others:
+    guide = train_one(lambda: MLP(hidden=(512, 512)), data.train, seed=seed, epochs=10)
+    with torch.no_grad():
+        logits = guide(data.train.images)
+    start = convert_to_tensor_train(guide, main)
+    both = train_many(lambda: copy.deepcopy(start), data.train, logits, seeds=[seed] * 2,
+                      alphas=[0.0, 0.9], epochs=6, batch_size=25, learning_rate=0.01)
+    found.append(both.errors(data.test).cpu())
+other_labels, other_teacher = torch.stack(found, dim=1)
+print(f"{len(others)} autres teachers, sur {'GPU' if device.type == 'cuda' else 'processeur'}")
+print("étiquettes :", *(french(e) for e in other_labels[:6]), "% ; "
+      "teacher :", *(french(e) for e in other_teacher[:6]), "%")
+print(f"gain apparié : {mean_interval(other_labels - other_teacher)} points")
+
+# %% [markdown]
+# Sur processeur, trois teachers font un intervalle très large ; sur GPU, trente-deux le resserrent.
+#
+# ## À retenir
+
+# %%
+filtered, rank_3 = sweeps["filtre"].at(3), sweeps["couche du teacher"].at(3)
+display(Markdown(f"""
+- Un train de tenseurs est une suite de SVD tronquées. Il tient un filtre structuré dans
+  {french(weight.numel() / filtered.parameters, 0)} fois moins de paramètres ; d'une couche entraînée,
+  au même rang, il perd {french(rank_3.error, 0)} %. À plein rang, il est plus gros que la matrice.
+- Compressé {ratio} fois, le teacher passe de {french(reference)} à {french(raw[main], 0)} % d'erreur ; la
+  distillation le ramène à {french(distilled.mean())} %, soit {recovered} % de l'exactitude perdue.
+- Les étiquettes seules en rendent {by_labels} %. Ce que la distillation apporte en propre :
+  {gain} points avec 1 000 images, {few_gain} avec 100.
+- Un petit student dense de {patient[0][2]} paramètres, distillé quatre fois plus longtemps, fait
+  {french(patient[1][2].mean())} % : toujours le mesurer. Les tenseurs paient sur les très grandes couches : de
+  4 096 vers 4 096, au rang 4, {french(weights["dense"] / weights["TT, rang 4"], 0)} fois moins de mémoire, et
+  {french(times["dense"][0] / times["TT, rang 4"][0], 0)} fois moins de temps pour une entrée.
+- Les gains se multiplient : avec int8, {french(heavy / light, 0)} fois moins d'octets que le teacher, pour
+  {cost} point d'erreur.
+"""))
+
+# %% [markdown]
+# ## Références
+#
+# - I. Oseledets, *Tensor-Train Decomposition*, SIAM J. Sci. Comput., 2011,
+#   [doi:10.1137/090752286](https://doi.org/10.1137/090752286). TT-SVD et sa borne d'erreur.
+# - A. Novikov, D. Podoprikhin, A. Osokin, D. Vetrov, *Tensorizing Neural Networks*, 2015,
+#   [arXiv:1509.06569](https://arxiv.org/abs/1509.06569). La couche en train de tenseurs : jusqu'à 200 000 fois moins de
+#   paramètres sur une couche de VGG, 7 fois sur le réseau entier.
+# - T. Garipov, D. Podoprikhin, A. Novikov, D. Vetrov, *Ultimate tensorization*, 2016,
+#   [arXiv:1611.03214](https://arxiv.org/abs/1611.03214). Convolutions et couches denses, 80 fois, CIFAR-10.
+# - Y.-D. Kim, E. Park et al., *Compression of Deep Convolutional Neural Networks for Fast and Low Power Mobile
+#   Applications*, 2016, [arXiv:1511.06530](https://arxiv.org/abs/1511.06530). Tucker-2.
+# - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,
+#   [arXiv:1503.02531](https://arxiv.org/abs/1503.02531).
+#
+# **La suite** : le chapitre 11, *Approximations de rang faible*.
