@@ -31,12 +31,21 @@ def check_run(data, epochs, batch_size, learning_rate) -> None:
     check_number("learning_rate", learning_rate, 1e-12, 1e3, "un nombre strictement positif")
 
 
-def check_teacher(data: Split, teacher_logits, distillation, teacher_features) -> None:
-    """Ce que le teacher donne : rien, des logits, ou des features et la perte qui les compare."""
+def check_teacher(data: Split, teacher_logits, distillation, teacher_features, students: int = 0) -> None:
+    """Ce que le teacher donne : rien, des logits, ou des features et la perte qui les compare.
+
+    Avec ``students`` ≥ 1, chacun d'eux peut avoir ses propres logits de teacher, ``(S, N, C)``.
+    """
     _, labels = data
     if teacher_logits is not None:
-        check_floating("teacher_logits", teacher_logits, (2,), "(N, C)")
-        check_labels(labels, teacher_logits, "teacher_logits")
+        check_floating(
+            "teacher_logits", teacher_logits, *(((2, 3), "(N, C) ou (S, N, C)") if students else ((2,), "(N, C)"))
+        )
+        if teacher_logits.dim() == 3 and len(teacher_logits) != students:
+            raise ValueError(
+                f"teacher_logits : {len(teacher_logits)} teachers reçus, {students} attendus, un par graine."
+            )
+        check_labels(labels, teacher_logits if teacher_logits.dim() == 2 else teacher_logits[0], "teacher_logits")
         check_finite("teacher_logits", teacher_logits)
     if (distillation is None) != (teacher_features is None):
         given, missing = ("distillation", "teacher_features")[:: 1 if teacher_features is None else -1]
@@ -75,9 +84,9 @@ def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, di
         )
     logits = predict(model, images[:1])
     check_floating("make_model()(images)", logits, (2,), "(N, C)")
-    if teacher_logits is not None and teacher_logits.shape[1] != logits.shape[1]:
+    if teacher_logits is not None and teacher_logits.shape[-1] != logits.shape[1]:
         raise ValueError(
-            f"teacher_logits : {teacher_logits.shape[1]} classes reçues, {logits.shape[1]} attendues, celles du modèle."
+            f"teacher_logits : {teacher_logits.shape[-1]} classes reçues, {logits.shape[1]} attendues, celles du modèle."
         )
     check_label_values(labels, logits.shape[1])
 

@@ -197,9 +197,11 @@ def train_many(
     ``train_one``.
 
     Args:
-        make_model: fonction sans argument qui construit un student ; GroupNorm ou LayerNorm, pas BatchNorm.
-        data, teacher_logits, distillation, teacher_features, epochs, batch_size, learning_rate: comme pour
-            ``train_one``, communs à tous.
+        make_model: fonction sans argument qui construit un student, appelée une fois par graine, dans l'ordre ;
+            GroupNorm ou LayerNorm, pas BatchNorm.
+        data, distillation, teacher_features, epochs, batch_size, learning_rate: comme pour ``train_one``, communs à
+            tous.
+        teacher_logits: ``(N, C)``, un teacher pour tous, ou ``(S, N, C)``, le sien pour chacun.
         seeds: une graine par student ; leur nombre S est celui des students.
         temperatures: T > 0, un nombre pour tous ou S nombres.
         alphas: poids de la distillation dans [0, 1], un nombre pour tous ou S nombres.
@@ -212,10 +214,10 @@ def train_many(
         TypeError, ValueError: argument hors de son domaine, nommé dans le message ; modèle avec BatchNorm.
     """
     check_run(data, epochs, batch_size, learning_rate)
-    check_teacher(data, teacher_logits, distillation, teacher_features)
+    seeds = check_seeds(seeds)
+    check_teacher(data, teacher_logits, distillation, teacher_features, len(seeds))
     images, labels = data
     device = images.device
-    seeds = check_seeds(seeds)
     temperatures = one_per_student("temperatures", temperatures, len(seeds), check_temperature).to(device)
     alphas = one_per_student("alphas", alphas, len(seeds), check_alpha).to(device)
     models = [initial_model(make_model, seed).to(device) for seed in seeds]
@@ -233,6 +235,10 @@ def train_many(
 
     forward = torch.vmap(forward_one, randomness="different")
     shuffles = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
+    own_rows = 0  # où commencent les lignes du teacher de chaque student, quand chacun a le sien
+    if teacher_logits is not None and teacher_logits.dim() == 3:
+        own_rows = len(labels) * torch.arange(len(seeds), device=device)[:, None]
+        teacher_logits = teacher_logits.flatten(0, 1)
     losses, validation_errors = [], []
     with threads_for(skeleton):
         for _ in tqdm(range(epochs), desc=f"{len(seeds)} students", unit="époque", leave=False, delay=1):
@@ -247,7 +253,7 @@ def train_many(
                     ).total
                 else:
                     logits = forward(parameters, buffers, take(images, batch))
-                    targets = None if teacher_logits is None else _classes_first(take(teacher_logits, batch))
+                    targets = None if teacher_logits is None else _classes_first(take(teacher_logits, batch + own_rows))
                     batch_losses = _losses_of_all(_classes_first(logits), targets, labels[batch], temperatures, alphas)
                 optimizer.zero_grad()
                 batch_losses.sum().backward()  # le gradient de chaque student ne dépend que de sa propre perte
