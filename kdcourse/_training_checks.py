@@ -84,10 +84,9 @@ def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, di
         )
     logits = predict(model, images[:1])
     check_floating("make_model()(images)", logits, (2,), "(N, C)")
-    if teacher_logits is not None and teacher_logits.shape[-1] != logits.shape[1]:
-        raise ValueError(
-            f"teacher_logits : {teacher_logits.shape[-1]} classes reçues, {logits.shape[1]} attendues, celles du modèle."
-        )
+    classes = None if teacher_logits is None else teacher_logits.shape[-1]
+    if classes not in (None, logits.shape[1]):
+        raise ValueError(f"teacher_logits : {classes} classes reçues, {logits.shape[1]} attendues, celles du modèle.")
     check_label_values(labels, logits.shape[1])
 
 

@@ -35,9 +35,10 @@ def _quantize(weight: Tensor, levels: int = 127, scale: Tensor | None = None, ro
     return rounding(weight / scale).clamp(-levels, levels) * scale
 
 
-# Le plus grand coefficient en valeur absolue y est négatif : oublier abs se voit.
+# Le plus grand coefficient en valeur absolue y est négatif : oublier abs se voit. Divisé par 127, il donne une puissance
+# de deux : il tombe sur -127 exactement, de quelque façon qu'on écrive la division.
 _WEIGHT, _OTHER = _random(64, 5, 7), 3 * _random(65, 4, 4)
-_WEIGHT[2, 3], _OTHER[1, 1] = -4.3, -11.7
+_WEIGHT[2, 3], _OTHER[1, 1] = -127 / 32, -127 / 8
 _SAME_RANK = _cores(66, (3, 4, 5), (3, 3))
 
 EXERCISES = {
@@ -52,7 +53,9 @@ EXERCISES = {
             "Les valeurs singulières entrent deux fois : une seule des deux matrices les porte.": (
                 lambda w, r: _svd(w, r, power=2.0)
             ),
-            "Seule la racine des valeurs singulières entre : l'autre moitié manque.": lambda w, r: _svd(w, r, power=0.5),
+            "Seule la racine des valeurs singulières entre : l'autre moitié manque.": lambda w, r: _svd(
+                w, r, power=0.5
+            ),
             "torch.linalg.svd rend déjà V transposée : elle l'est ici une fois de trop.": _svd_untransposed,
             "Ce sont les plus petites valeurs singulières : elles sont rangées par ordre décroissant.": (
                 lambda w, r: _svd(w, r, kept=slice(-r, None))
@@ -72,7 +75,7 @@ EXERCISES = {
                 lambda a, b, c: torch.einsum("i,j,k->ijk", a[0, :, 0], b[0, :, 0], c[0, :, 0])
             ),
             "Chaque cœur est sommé à part : les rangs voisins doivent se répondre, comme dans un produit matriciel.": (
-                lambda a, b, c: torch.einsum("aib,ejc,ckd->ijk", a, b, c)
+                lambda a, b, c: torch.einsum("aib,ejc,fkd->ijk", a, b, c)
             ),
             "Les deux rangs sont liés par le même indice : chacun a sa somme.": (
                 lambda a, b, c: torch.einsum("aib,bjb,bkd->ijk", a, b, c)

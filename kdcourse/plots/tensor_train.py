@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from kdcourse._common import check_finite, check_floating
 from kdcourse.comparison import french, mean_interval
-from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, subplots
+from kdcourse.plots.common import COLORS, MARKERS, finished, subplots
 from kdcourse.tensor_train import TTLinear
 
 TT_ROLE, SVD_ROLE = "teacher", "student"  # deux façons d'approcher le teacher
@@ -24,6 +23,7 @@ _STYLES = {
     "patient": ("#000000", "*", "-"),
 }
 """Ce que le front montre : couleur (palette d'Okabe et Ito), forme, trait."""
+_ERROR_TICKS = (2, 3, 5, 10, 20, 40, 90)  # %
 
 
 class RankState(NamedTuple):
@@ -97,9 +97,7 @@ def draw_matrix(ax, matrix: Tensor, scale: float):
 
 def plot_reconstructions(sweeps: Mapping[str, RankSweep], ranks: Sequence[int], corner: int = 64) -> Figure:
     """Le coin de chaque matrice, et ses reconstructions à quelques rangs du balayage ; au-dessus, taille et erreur."""
-    figure, axes = subplots(
-        len(sweeps), 1 + len(ranks), figsize=(2 + 2 * len(ranks), 2.6 * len(sweeps)), squeeze=False
-    )
+    figure, axes = subplots(len(sweeps), 1 + len(ranks), figsize=(2 + 2 * len(ranks), 2.6 * len(sweeps)), squeeze=False)
     for row, (name, sweep) in zip(axes, sweeps.items(), strict=True):
         shown, scale = sweep.weight[:corner, :corner], sweep.weight[:corner, :corner].abs().max().item()
         draw_matrix(row[0], shown, scale)
@@ -141,35 +139,30 @@ def plot_rank_curves(sweeps: Mapping[str, RankSweep], rank: int) -> Figure:
 
 
 def plot_front(
-    curves: Mapping[str, tuple[Sequence[int], Tensor, str]], teacher: tuple[int, float], title: str, top: float = 100
+    curves: Mapping[str, tuple[Sequence[int], Tensor, str]], teacher: tuple[int, float], title: str
 ) -> Figure:
-    """Erreur de test contre paramètres, une courbe par méthode, et le teacher en repère.
+    """Erreur de test contre paramètres, échelles logarithmiques, une courbe par méthode, et le teacher en repère.
 
     Args:
         curves: nom → (paramètres ``(n,)``, erreurs ``(n,)`` ou ``(n, graines)``, style : ``"raw"``, ``"labels"``,
             ``"distilled"``, ``"svd"``, ``"dense"`` ou ``"patient"``).
         teacher: ses paramètres et son erreur.
         title: ce que la figure montre.
-        top: haut de l'axe des erreurs, en % ; ce qui dépasse est marqué d'une flèche au bord.
     """
-    figure, ax = subplots(figsize=(8, 4.2))
+    figure, ax = subplots(figsize=(8, 4.4))
     for name, (sizes, errors, style) in curves.items():
         color, marker, line = _STYLES[style]
-        intervals = [mean_interval(row) if row.dim() else None for row in errors]
-        means = np.array([float(row.mean()) for row in errors])
-        ax.plot(sizes, means, marker + line, color=color, label=name, ms=6)
-        for x, interval in zip(sizes, intervals, strict=True):
-            if interval:
-                ax.plot([x, x], [interval.low, interval.high], color=color, lw=2, alpha=0.6)
-        for x, mean in zip(sizes, means, strict=True):
-            if mean > top:
-                text = f"{french(mean, 0)} % ↑"
-                ax.annotate(text, (x, top), color=color, ha="center", va="top", fontsize=8)
-    size, error = teacher
-    ax.axhline(error, color=COLORS["teacher"], lw=1, ls="--")
-    ax.plot(size, error, MARKERS["teacher"], color=COLORS["teacher"], ms=8, label="teacher")
-    ax.set(xscale="log", ylim=(0, top), ylabel="erreur de test (%)", title=title)
-    ax.set_xlabel("paramètres (échelle log) ; trait vertical : intervalle à 95 %")
-    comma_axis(ax.yaxis)
-    ax.legend(frameon=False, fontsize=9)
+        ax.plot(sizes, [float(row.mean()) for row in errors], marker + line, color=color, label=name, ms=6)
+        for size, row in zip(sizes, errors, strict=True):
+            if row.dim():
+                _, low, high = mean_interval(row)
+                ax.plot([size, size], [max(low, 0.1), high], color=color, lw=2, alpha=0.5)
+    ax.axhline(float(teacher[1]), color=COLORS["teacher"], lw=1, ls="--")
+    ax.plot(teacher[0], float(teacher[1]), MARKERS["teacher"], color=COLORS["teacher"], ms=8, label="teacher")
+    ax.set(xscale="log", yscale="log", ylim=(2, 110), ylabel="erreur de test (%)", title=title)
+    ax.set_yticks(_ERROR_TICKS, [str(tick) for tick in _ERROR_TICKS])
+    ax.minorticks_off()
+    banded = any(row.dim() for _, errors, _ in curves.values() for row in errors)
+    ax.set_xlabel("paramètres" + (" ; trait vertical : intervalle à 95 %" if banded else ""))
+    ax.legend(frameon=False, fontsize=9, loc="upper right")
     return finished(figure)

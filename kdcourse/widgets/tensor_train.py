@@ -53,6 +53,4 @@ class RankExplorer(SliderFigure):
             heading.set_text(rank_heading(sweep, state))
 
         ranks = [state.rank for state in sweep.states]
-        super().__init__(
-            figure, [image, *points, heading], update, {"rank": slider("Rang", ranks, ranks[0], digits=0)}
-        )
+        super().__init__(figure, [image, *points, heading], update, {"rank": slider("Rang", ranks, ranks[0], digits=0)})
