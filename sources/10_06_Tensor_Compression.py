@@ -39,9 +39,10 @@ print(describe_environment())
 # ## Un exemple pour commencer
 #
 # Le teacher est ici un perceptron à deux couches cachées de 512 unités : bien trop grand pour des images de 64 pixels.
-# Compressons-le à plusieurs rangs (le rang règle la taille ; nous le définirons), sans rien réapprendre.
+# Compressons-le à plusieurs rangs (le rang règle la taille ; nous le définirons), sans rien réapprendre. Le rang 16 le rend neuf
+# fois plus petit.
 #
-# **À vous de parier** : avec dix fois moins de paramètres, combien de chiffres reconnaît-il encore ?
+# **À vous de parier** : combien de chiffres reconnaît-il encore ?
 
 # %%
 from functools import partial
@@ -57,15 +58,13 @@ teacher = train_one(wide, digits.train, epochs=10)
 def test_error(model):
     return error_rate(model(digits.test.images), digits.test.labels)
 
-ranks = [1, 2, 4, 6, 8, 16, 32]
-copies = {rank: convert_to_tensor_train(teacher, rank) for rank in ranks}
-sizes = {rank: parameter_count(copies[rank]) for rank in ranks}
-alone = torch.stack([test_error(copies[rank]) for rank in ranks])
-whole = parameter_count(teacher)
-title = (f"Compressé {french(whole / sizes[16], 0)} fois, le teacher "
-         f"se trompe {french(alone[5], 0)} fois sur 100")
+copies = {rank: convert_to_tensor_train(teacher, rank)
+          for rank in (1, 2, 4, 6, 8, 16, 32)}
+sizes = {rank: parameter_count(model) for rank, model in copies.items()}
+alone = torch.stack([test_error(model) for model in copies.values()])
+title = f"Au rang 16, le teacher se trompe {french(alone[5], 0)} fois sur 100"
 plot_front({"compressé, tel quel": ([*sizes.values()], alone, "raw")},
-           (whole, test_error(teacher)), title)
+           (parameter_count(teacher), test_error(teacher)), title)
 
 # %% [markdown]
 # Le hasard se trompe 90 fois sur 100. Compressé trois fois, le teacher se trompe déjà bien plus ; au-delà de dix fois, il
@@ -291,6 +290,7 @@ names = "TT + étiquettes\n(100 images)", "TT + teacher\n(100 images)"
 plot_paired(*few, names)
 
 # %%
+whole = parameter_count(teacher)
 ratio = french(whole / sizes[main], 0)
 rows = [["erreur, 1 000 images (%)", *map(mean_interval, many), gain],
         ["exactitude retrouvée, 1 000 images (%)", *recovered, ""],
@@ -396,7 +396,8 @@ for name, other in rivals.items():
 #   erreur de reconstruction ne prédit pas l'erreur après réparation. Au rang 8, deux fois plus lourde, la SVD revient.
 # - **TT contre petit dense.** À taille et nombre de pas égaux, ils se tiennent de près. Mais le petit dense coûte bien moins de
 #   calcul. Laissez-le patienter : pour moins de secondes que le train, il fait jeu égal ou mieux à taille égale, et celui de
-#   16 unités, bien plus petit, n'en est pas loin. (Le train gagnerait aussi à patienter ; la section GPU l'essaie.)
+#   16 unités, bien plus petit, n'en est pas loin. (Le train gagnerait peut-être aussi à
+#   patienter : *Sur GPU* l'essaie.)
 #
 # Sur ces chiffres, donc, **le plus simple suffit** : un petit réseau ordinaire, distillé plus longtemps. Il n'a rien gardé
 # des poids du teacher : ses prédictions ont suffi.
@@ -464,8 +465,7 @@ table = markdown_table(["modèle", "octets", "fois moins", "erreur (%)"], rows)
 display(Markdown(f"{table}\n\nCe que l'arrondi coûte, apparié : {cost} point."))
 
 # %% [markdown]
-# Les deux gains se **multiplient**, et l'arrondi ne coûte presque rien : chaque octet porte encore 255 valeurs, bien plus
-# fin que ce que la distillation a réparé.
+# Les deux gains se **multiplient**, et l'arrondi ne coûte presque rien : 255 niveaux suffisent à ces cœurs.
 #
 # ## Les convolutions : Tucker-2
 #
