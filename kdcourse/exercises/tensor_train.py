@@ -35,8 +35,8 @@ def _quantize(weight: Tensor, levels: int = 127, scale: Tensor | None = None, ro
     return rounding(weight / scale).clamp(-levels, levels) * scale
 
 
-# Le plus grand coefficient en valeur absolue y est négatif : oublier abs se voit. Divisé par 127, il donne une puissance
-# de deux : il tombe sur -127 exactement, de quelque façon qu'on écrive la division.
+# Le plus grand coefficient en valeur absolue y est négatif : oublier abs se voit. Divisé par 127, il donne une
+# puissance de deux : il tombe sur -127 exactement, de quelque façon qu'on écrive la division.
 _WEIGHT, _OTHER = _random(64, 5, 7), 3 * _random(65, 4, 4)
 _WEIGHT[2, 3], _OTHER[1, 1] = -127 / 32, -127 / 8
 _SAME_RANK = _cores(66, (3, 4, 5), (3, 3))
