@@ -93,7 +93,7 @@ class TTLinear(nn.Module):
         for core in self.cores:
             left, n, m, right = core.shape
             state = state.reshape(left * m, -1)  # (r_{k-1}·m_k, m_{k+1}⋯m_d·B·n_1⋯n_{k-1})
-            matrix = core.permute(3, 1, 0, 2).reshape(right * n, left * m)  # un produit : plus vif qu'einsum
+            matrix = core.permute(3, 1, 0, 2).reshape(right * n, left * m)  # un produit : plus rapide qu'einsum
             state = (matrix @ state).unflatten(0, (right, n)).transpose(1, 2)
         outputs = state.reshape(*inputs.shape[:-1], self.out_features)
         return outputs if self.bias is None else outputs + self.bias.to(outputs.dtype)  # bf16 sous autocast

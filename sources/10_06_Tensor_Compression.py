@@ -310,7 +310,7 @@ display(Markdown(
 #
 # Avec toutes les images, ce gain est petit devant sa dispersion : selon le teacher et l'ordre des lots, les étiquettes réparent
 # tantôt bien, tantôt mal. Lisez le verdict sous le tableau avant d'en parler. Avec 100 images, le doute n'est plus permis : le
-# teacher répare, les étiquettes échouent. C'est le cas courant : on compresse un modèle dont on n'a plus toutes les données, et il **est** ce qui reste
+# teacher répare bien mieux. C'est le cas courant : on compresse un modèle dont on n'a plus toutes les données, et il **est** ce qui reste
 # d'elles.
 #
 # ## Le front : chaque méthode à sa place
@@ -476,7 +476,7 @@ display(Markdown(f"{table}\n\nCe que l'arrondi coûte, apparié : {cost} point."
 # %%
 from kdcourse import digits_teacher, predict_features
 
-cnn = train_one(digits_teacher, digits.train, epochs=15)
+cnn = train_one(digits_teacher, digits.train, epochs=10)
 tucker = convert_to_tensor_train(cnn, 8)
 print(tucker.compression_report)
 logits = predict_features(cnn, digits.train.images).logits
