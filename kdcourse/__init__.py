@@ -88,6 +88,14 @@ _MODULES = {
         "plot_temperature_maps",
     ],
     "plots.method_comparison": ["plot_methods"],
+    "plots.tensor_train": [
+        "RankSweep",
+        "plot_front",
+        "plot_rank_curves",
+        "plot_reconstructions",
+        "rank_sweep",
+    ],
+    "widgets.tensor_train": ["RankExplorer"],
     "plots.principles": [
         "most_uncertain",
         "plot_bias_sweep",

@@ -206,7 +206,8 @@ def train_many(
     ``train_one``.
 
     Args:
-        make_model: fonction sans argument qui construit un student ; GroupNorm ou LayerNorm, pas BatchNorm.
+        make_model: fonction sans argument qui construit un student, appelée une fois par graine, dans l'ordre ;
+            GroupNorm ou LayerNorm, pas BatchNorm.
         data, distillation, teacher_features, epochs, batch_size, learning_rate: comme pour ``train_one``, communs à
             tous.
         teacher_logits: ``(N, C)``, le même teacher pour tous, ou ``(S, N, C)``, un teacher par student.

@@ -52,6 +52,24 @@ def test_trois_students_ensemble_ou_l_un_apres_l_autre_ont_les_memes_parametres(
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_chaque_student_peut_avoir_son_teacher_et_son_modele_de_depart(data, teacher_logits):
+    teachers = torch.stack([teacher_logits, -teacher_logits, 2 * teacher_logits.roll(1, dims=1)])
+    starts = [MLP(hidden=(8,)) for _ in SEEDS]
+    models, options = iter(starts), {"epochs": 2, "batch_size": 50}
+    together = train_many(lambda: next(models), data, teachers, seeds=SEEDS, **options)
+    for index, seed in enumerate(SEEDS):
+        single = train_one(lambda start=starts[index]: start, data, teachers[index], seed=seed, **options)
+        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_des_teachers_en_autre_nombre_que_les_graines_sont_refuses(data, teacher_logits):
+    with pytest.raises(ValueError, match="teacher_logits : 2 teachers reçus, 3 attendus, un par graine"):
+        train_many(lambda: MLP(), data, torch.stack([teacher_logits] * 2), seeds=SEEDS, epochs=1)
+    with pytest.raises(ValueError, match=r"forme \(2, 130, 10\) reçue, \(N, C\) attendue"):
+        train_one(lambda: MLP(), data, torch.stack([teacher_logits] * 2), epochs=1)
+
+
 def test_train_one_est_la_boucle_ecrite_en_toutes_lettres(data, teacher_logits):
     torch.manual_seed(7)
     model = MLP(hidden=(16,))

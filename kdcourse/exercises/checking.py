@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from kdcourse._common import LossTerms
-from kdcourse.exercises import features, logits, principles, relations, self_distillation
+from kdcourse.exercises import features, logits, principles, relations, self_distillation, tensor_train
 from kdcourse.exercises.exercise import Exercise
 
-_CHAPTERS = (principles, logits, features, relations, self_distillation)
+_CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_train)
 EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}
 
 
