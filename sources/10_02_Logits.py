@@ -75,7 +75,8 @@ from kdcourse import GradientExplorer
 GradientExplorer(*pair)
 
 # %% [markdown]
-# Amenez $T$ à 0,5, puis à 128. Les barres orange (sans $T^2$) disparaissent ; les vertes se posent sur les carrés bleus.
+# Amenez $T$ à 0,5 : les barres orange (sans $T^2$) dépassent les vertes. À 128, elles ont disparu, et les vertes se posent sur
+# les carrés bleus.
 #
 # ## La perte et son gradient
 #
@@ -84,7 +85,7 @@ GradientExplorer(*pair)
 # $$\mathcal{L}_{KD} = T^2 \, \frac{1}{B} \sum_b \mathrm{KL}\big(p^t_b(T) \,\|\, p^s_b(T)\big), \qquad
 # p(T) = \mathrm{softmax}(z / T).$$
 #
-# Son gradient par rapport aux logits du student est d'une grande simplicité. La dérivée de la KL par rapport à $z^s/T$
+# Son gradient par rapport aux logits du student tient en une ligne. La dérivée de la KL par rapport à $z^s/T$
 # est $p^s - p^t$ ; celle de $z^s / T$ par rapport à $z^s$ est $1/T$ ; et $T^2$ est devant. Il reste
 #
 # $$\frac{\partial \mathcal{L}_{KD}}{\partial z^s_b} = \frac{T}{B} \big(p^s_b(T) - p^t_b(T)\big).$$
@@ -143,14 +144,14 @@ plot_temperature_gradients(swept, *map(torch.stack, (with_factor, without_factor
 
 # %% [markdown]
 # À gauche : sans $T^2$, le gradient s'éteint. La pente du titre est mesurée sur la seconde moitié des températures :
-# presque $-2$. À $T = 20$ il faudrait un pas d'apprentissage des centaines de fois plus grand, et l'entropie croisée, elle,
-# n'aurait pas rétréci : $\alpha$ ne voudrait plus dire la même chose à chaque température.
+# presque $-2$. Une descente de gradient ordinaire demanderait alors un pas des centaines de fois plus grand ; surtout, l'entropie
+# croisée, elle, n'aurait pas rétréci : $\alpha$ ne voudrait plus dire la même chose à chaque température.
 #
-# Avec $T^2$, la norme n'est **pas constante** : elle croît d'abord, puis **converge**. C'est pourquoi on dit que $T^2$
-# « garde l'ordre de grandeur ».
+# Avec $T^2$, la norme n'est **pas constante** : elle croît, dépasse sa limite, puis y redescend et **converge**. C'est
+# pourquoi on dit que $T^2$ « garde l'ordre de grandeur ».
 #
-# À droite : passé les petites températures, le gradient entier rejoint sa limite, et l'écart décroît à peu près
-# comme $1/T$.
+# À droite : aux températures usuelles, le gradient est encore loin de sa limite ; c'est ensuite seulement que l'écart décroît,
+# à peu près comme $1/T$.
 #
 # ## $T \to \infty$ : égaler les logits
 #
@@ -167,7 +168,7 @@ plot_temperature_gradients(swept, *map(torch.stack, (with_factor, without_factor
 # reçoit une réponse **différente** ?
 
 # %%
-from kdcourse import plot_curves, predict_features, train_many
+from kdcourse import mean_interval, plot_curves, predict_features, train_many
 
 def matching(student, teacher):
     gap = student.logits - teacher.logits
@@ -177,13 +178,14 @@ budget = dict(epochs=120, batch_size=50)  # 240 pas
 features = predict_features(teacher, hundred.images)
 matched = train_many(digits_student, hundred, seeds=seeds, alphas=1.0,
                      distillation=matching, teacher_features=features, **budget)
-answers = matched.logits(digits.test.images).argmax(dim=-1)
 hot = [1, 4, 16, 64, 256]
 students = train_many(digits_student, hundred, teacher_logits[:100],
                       seeds=seeds * 5, alphas=1.0,
                       temperatures=[T for T in hot for _ in seeds], **budget)
-others = students.logits(digits.test.images).argmax(dim=-1).view(5, 10, -1)
-apart = 100 * (others != answers).float().mean(dim=-1)
+first, others = (s.logits(digits.test.images).argmax(-1) for s in (matched, students))
+apart = 100 * (others.view(5, 10, -1) != first).float().mean(dim=-1)
+gap = matched.errors(digits.test) - students.errors(digits.test).view(5, 10)[2]
+print("erreur de test, logits égalés moins T = 16 :", mean_interval(gap), "points")
 plot_curves(hot, {"distillé à T, contre logits égalés": (apart, "distilled")},
             "température T", "réponses de test différentes (%)",
             "Plus T monte, plus les deux students se ressemblent", log=True)
@@ -192,8 +194,8 @@ plot_curves(hot, {"distillé à T, contre logits égalés": (apart, "distilled")
 # Même graine, mêmes lots : à $T = 1$ les deux students répondent autrement sur une image sur dix environ ; à $T = 256$, ils
 # sont presque le même. La limite n'est pas un artifice de papier.
 #
-# Alors pourquoi garder la KL ? Parce que la meilleure température n'est pas l'infini, et qu'elle dépend du student. C'est
-# ce que la carte va montrer.
+# Alors pourquoi garder la KL ? L'écart imprimé répond pour ce student, à ce budget ; la carte dira si la bonne température
+# dépend du student.
 #
 # ## La carte $T \times \alpha$ : choisir les régimes
 #
@@ -201,7 +203,7 @@ plot_curves(hot, {"distillé à T, contre logits égalés": (apart, "distilled")
 # ($T = 8$, $\alpha = 0{,}9$), dix graines, et lisons le gain **en validation**.
 
 # %%
-from kdcourse import MLP, error_rate, mean_interval
+from kdcourse import MLP, error_rate
 
 def few(count):  # les premières images, les logits du teacher, un budget
     options = {100: dict(epochs=120, batch_size=50),
@@ -297,16 +299,17 @@ for name, measured in maps.items():
 
 # %% [markdown]
 # Lisez d'abord la carte de gauche. Sous $T = 2$, presque rien : le teacher ne dit que l'étiquette, déjà connue. Au-dessus,
-# un plateau. La ligne compte, la colonne presque pas : ce teacher ne se trompe sur aucune image d'entraînement, donc
-# étiquettes et teacher ne se contredisent jamais, et $\alpha$ n'arbitre rien.
+# un plateau. (À $T = 0{,}5$, un petit gain : les courbes plus bas montrent un student qui descend plus vite.) La ligne compte, la colonne presque pas : ce teacher ne se trompe sur aucune image d'entraînement, donc
+# étiquettes et teacher ne se contredisent jamais, et ce student a la place de suivre les deux.
 #
-# Ne retenez pas « la meilleure case ». Beaucoup d'autres la valent : le nombre est imprimé. Un autre jeu de graines en
-# élirait une autre. Retenez le plateau.
+# Ne retenez pas « la meilleure case ». Beaucoup d'autres n'en sont pas distinguables : le nombre est imprimé. Un autre jeu de
+# graines pourrait en élire une autre. Retenez le plateau.
 #
-# À droite, le même teacher, un student six fois plus étroit, et **la carte se renverse**. Le coin en haut à droite, $T$ et
+# À droite, le même teacher, un student cinq fois plus étroit, et **la carte se renverse**. Le coin en haut à droite, $T$ et
 # $\alpha$ élevés, coûte très cher. La colonne compte : avec $\alpha = 0{,}2$, les étiquettes protègent ; avec $\alpha = 1$, rien
-# ne retient le student de poursuivre toute la hiérarchie du teacher, qu'il n'a pas la place de représenter. C'est l'écart
-# de capacité annoncé en 10.1.
+# ne retient le student de poursuivre toute la hiérarchie du teacher, qu'il n'a sans doute pas la place de représenter. C'est l'écart
+# de capacité annoncé en 10.1. En bas à droite, $\alpha = 1$ ne coûte rien : à basse température, imiter le teacher revient à lire
+# l'étiquette.
 #
 # Serait-ce seulement trop peu d'époques ? Donnons-en trois fois plus, $\alpha = 1$.
 
@@ -327,7 +330,7 @@ for T, errors in zip((4, 16), distilled):
 # rien n'indique une perte. Une température modérée demande du temps au petit student ; une température élevée lui demande,
 # en plus, une place qu'il n'a pas.
 #
-# Les courbes d'apprentissage racontent la même histoire, à une case par image.
+# Les courbes d'apprentissage racontent la même histoire, un panneau par température : d'abord 32 unités, puis 6.
 
 # %%
 from kdcourse import plot_map_curves
@@ -383,7 +386,7 @@ plot_curves(sizes, curves, "images données au student", "erreur de test (%)",
 # nombreuses. Une étiquette donne un mot ; le teacher donne dix nombres.
 #
 # Poussons plus loin. Le student n'a plus que 100 vraies images, et nous en fabriquons 1 000 autres : des **mélanges** de deux
-# d'entre elles, $\lambda x + (1-\lambda) x'$ ; des images dont chaque **pixel** vient d'un chiffre différent ; du **bruit**
+# d'entre elles, $\lambda x + (1-\lambda) x'$ ; des images dont chaque **pixel** est pris dans une image tirée au hasard ; du **bruit**
 # uniforme. Le teacher les annote toutes ; $\alpha = 1$, 600 pas.
 #
 # **À vous de parier** : un student qui n'a vu que du bruit, sans un seul chiffre, se trompe sur quelle part du test ?
@@ -393,8 +396,8 @@ plot_curves(sizes, curves, "images données au student", "erreur de test (%)",
 g = torch.Generator().manual_seed(0)
 i, j = torch.randint(100, (2, 1000), generator=g)
 share = torch.rand(1000, 1, 1, 1, generator=g)
-pixels = digits.train.images.flatten(1)
-source = torch.randint(1000, (1000, 64), generator=g)
+pixels = hundred.images.flatten(1)
+source = torch.randint(100, (1000, 64), generator=g)
 made = {
     "1 000 mélanges des 100":
         share * hundred.images[i] + (1 - share) * hundred.images[j],
@@ -417,28 +420,32 @@ from kdcourse import plot_intervals
 noise = mean_interval(measures["1 000 images de bruit"][0])
 mixed = mean_interval(unlabelled[0] - measures["1 000 mélanges des 100"][0])
 print(f"les mélanges gagnent {mixed} points sur les 100 images du teacher")
+torn = measures["1 000 images aux pixels mêlés"][0]
+print(f"pixels mêlés, contre 100 étiquettes : {mean_interval(labelled[0] - torn)}")
 known = french(100 - noise.mean, 0)
 plot_intervals(measures, "erreur de test (%)",
                f"Sans avoir vu un chiffre, le student en reconnaît {known} %")
 
 # %% [markdown]
 # Les mélanges font mieux que les 100 images dont ils viennent : le teacher sait dire « un peu 3, un peu 8 », l'étiquette
-# non. Les pixels mêlés, qui ne ressemblent à rien, enseignent au moins autant que 100 étiquettes. Et le bruit pur transmet
-# l'essentiel : le student imite une **fonction**, et une fonction s'apprend partout où on l'interroge. Mais pas également
+# non. Les pixels mêlés, qui ne ressemblent à rien, enseignent encore beaucoup : comparez-les aux 100 étiquettes, l'écart apparié
+# est imprimé. Et le bruit pur transmet l'essentiel : le student imite une **fonction**, et une fonction s'apprend partout où on l'interroge. Mais pas également
 # bien : mieux vaut l'interroger près des images à reconnaître.
 #
-# C'est aussi un avertissement : un modèle que l'on interroge librement peut se copier.
+# C'est aussi un avertissement : un modèle dont on lit librement les logits peut se copier.
 #
 # ## Ouvrir la KL : DKD
 #
 # La KL mêle deux questions : le teacher est-il sûr de la **cible** $y$ ? et comment classe-t-il **les autres** ? Zhao et al.
-# (2022) les séparent. Avec $b = (p_y, 1 - p_y)$ et $q_c = p_c / (1 - p_y)$ pour $c \neq y$,
+# (2022) les séparent : c'est DKD (*decoupled knowledge distillation*), somme de TCKD (*target class*) et de NCKD (*non-target
+# class*). Avec $u = (p_y, 1 - p_y)$ et $q_c = p_c / (1 - p_y)$ pour $c \neq y$,
 #
-# $$\mathrm{KL}(p^t \| p^s) = \underbrace{\mathrm{KL}(b^t \| b^s)}_{\mathrm{TCKD}}
+# $$\mathrm{KL}(p^t \| p^s) = \underbrace{\mathrm{KL}(u^t \| u^s)}_{\mathrm{TCKD}}
 # + (1 - p^t_y)\, \underbrace{\mathrm{KL}(q^t \| q^s)}_{\mathrm{NCKD}}$$
 #
 # Regardez le poids $1 - p^t_y$ : un teacher sûr de lui **fait taire** la hiérarchie des autres classes, au moment où il la
-# connaît le mieux. DKD remplace ce poids par une constante $\beta$. Mesurons-le sur nos 1 000 images, et vérifions l'identité.
+# connaît le mieux. DKD remplace ce poids par une constante $\beta$. (Les `alpha` et `beta` de `dkd_loss` pondèrent TCKD et NCKD ; ce n'est pas
+# le $\alpha$ du cours.) Mesurons ce poids sur nos 1 000 images, et vérifions l'identité sur 50 d'entre elles.
 
 # %%
 from kdcourse import dkd_loss
@@ -460,7 +467,7 @@ with torch.no_grad():
 
 # %% [markdown]
 # À $T = 1$, le poids de la hiérarchie est presque nul. Monter la température le relève : c'est une deuxième façon de
-# comprendre pourquoi la carte de gauche ne s'éclaire qu'à partir de $T = 2$. DKD l'obtient par $\beta$, sans changer $T$ ;
+# comprendre pourquoi la carte de gauche ne se colore qu'à partir de $T = 2$. DKD l'obtient par $\beta$, sans changer $T$ ;
 # 10.6 comparera toutes les méthodes.
 #
 # ## Chasse au bug
@@ -522,8 +529,8 @@ for T in (0.5, 2.0, 4.0):
 #
 # En demi-précision, une probabilité sous $3 \cdot 10^{-8}$ devient 0. Alors $p \log p = 0 \times (-\infty)$ : NaN. La
 # température élevée cache le bug, car elle relève les petites probabilités. Deux remèdes à la fois : rester en logarithmes
-# (`log_softmax` ne s'annule jamais) et calculer en float32. `kd_loss` fait les deux. `F.kl_div` traite bien $p = 0$, mais
-# `softmax(…).log()` pour le student donnerait encore l'infini.
+# (`log_softmax` ne passe jamais par une probabilité nulle) et calculer en float32. `kd_loss` fait les deux. `F.kl_div` traite bien $p = 0$, mais
+# `softmax(…).log()` pour le student donnerait encore l'infini, ou NaN.
 # </details>
 #
 # ## À vous de jouer
@@ -593,7 +600,7 @@ _ = check("10.2 c", nckd)
 #
 # Choisissez, puis déroulez l'option.
 #
-# **1. On passe de $T = 4$ à $T = 8$ en oubliant $T^2$. Que devient le gradient de la distillation ?**
+# **1. On passe de $T = 64$ à $T = 128$ en oubliant $T^2$. Que devient le gradient de la distillation ?**
 #
 # <details><summary>Il ne change presque pas</summary>Non : c'est le rôle de T², que l'on vient d'oublier.</details>
 # <details><summary>Il est à peu près quatre fois plus petit</summary>Oui : sans T², il décroît presque comme 1/T², et le
@@ -607,8 +614,8 @@ _ = check("10.2 c", nckd)
 # faute sur ces images. Avec un teacher faillible, ou un student trop petit, alpha arbitre.</details>
 # <details><summary>Parce que la perte est mal équilibrée</summary>Non : le facteur T² garde au gradient son ordre de
 # grandeur.</details>
-# <details><summary>Parce que la température est trop basse</summary>Non : alpha ne compte guère sur toute la hauteur de
-# la carte.</details>
+# <details><summary>Parce que la température est trop basse</summary>Non : alpha ne compte guère, à aucune
+# température.</details>
 #
 # **3. Un student minuscule perd à être distillé à haute température. Quel réglage essayer d'abord, en validation ?**
 #
@@ -634,7 +641,7 @@ _ = check("10.2 c", nckd)
 #
 # ## Sur GPU
 #
-# Sur GPU, la même fonction entraîne des milliers de students à la fois. La cellule resserre la carte autour de $T = 8$, avec
+# Sur GPU, la même fonction entraîne plus d'un millier de students à la fois. La cellule resserre la carte autour de $T = 8$, avec
 # plus de graines si l'appareil le permet.
 
 # %%
@@ -668,8 +675,8 @@ for T, values in zip(fine, errors):
 # | le même student, distillé à $T = 20$ | 74 |
 #
 # Les auteurs ajoutent que toute température au-dessus de 8 donne à peu près le même résultat quand les couches ont 300
-# unités ou plus, et qu'avec 30 unités, les meilleures sont entre 2,5 et 4. Notre carte dit la même chose : un plateau pour un student
-# assez large, et une pente quand il est étroit.
+# unités ou plus, et qu'avec 30 unités, les meilleures sont entre 2,5 et 4. Notre carte va dans le même sens, à une autre
+# échelle : ces images 8×8 sont plus simples, et 32 unités y sont déjà assez larges.
 #
 # ## À retenir
 
@@ -678,7 +685,8 @@ i, j = wide.best()
 near, far = (mean_interval(apart[k]) for k in (0, -1))
 display(Markdown(f"""
 - Le gradient de la distillation est $T\\,(p^s - p^t)/B$. Sans $T^2$, il s'éteint
-  comme $1/T^2$ ; avec, il converge vers la différence des logits centrés : à $T = 256$,
+  comme $1/T^2$ ; avec, il converge vers la différence des logits centrés, divisée par
+  $BC$ : à $T = 256$,
   le student distillé et le student aux logits égalés ne diffèrent plus que sur
   {french(far.mean)} % du test, contre {french(near.mean)} % à $T = 1$.
 - Avec 100 images, la distillation fait passer le student de 32 unités de

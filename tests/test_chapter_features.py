@@ -192,7 +192,7 @@ def test_le_verdict_suit_le_signe_et_l_intervalle():
 def test_le_titre_des_gains_compte_les_verdicts_et_la_forme_les_dit():
     noise = torch.linspace(-0.5, 0.5, 10)
     panels = {"A": {"x": 2 + noise, "y": noise}, "B": {"x": noise - 2, "y": noise}}
-    assert gain_summary(panels) == "1 sur 4 établis, 1 perte"
+    assert gain_summary(panels) == "sur 4, 1 gagne, 1 perd, 2 non établis"
     figure = plot_gains(panels, "Gains")
     left = [line for line in figure.get_axes()[0].lines if line.get_marker() in "^oD"]
     assert [line.get_marker() for line in left] == ["^", "D"]

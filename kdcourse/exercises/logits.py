@@ -114,7 +114,7 @@ EXERCISES = {
             "La cible est ôtée de la somme, mais les autres probabilités ne font plus 1 : elles se renormalisent.": (
                 _not_renormalised
             ),
-            "Un logit mis à 0 garde une probabilité : pour exclure la cible, son logit doit être -inf.": _zeroed,
+            "Un logit mis à 0 garde une probabilité : retirez la colonne de la cible.": _zeroed,
             "La température manque.": lambda s, t, y, T: _nckd(s, t, y, 1.0),
             "Le facteur T² n'est pas demandé ici : la KL seule.": lambda s, t, y, T: T**2 * _nckd(s, t, y, T),
             "La KL est à l'envers : c'est le teacher qui la pondère.": lambda s, t, y, T: _nckd(t, s, y, T),

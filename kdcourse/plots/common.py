@@ -170,10 +170,11 @@ def verdict(differences: Tensor) -> str:
 
 
 def gain_summary(panels: Mapping[str, Mapping[str, Tensor]]) -> str:
-    """Ce qu'un titre dit de ces gains : « 7 sur 9 établis, 1 perte »."""
+    """Ce qu'un titre dit de ces gains : « sur 9, 7 gagnent, 1 perd, 1 non établi »."""
     verdicts = [verdict(values) for gains in panels.values() for values in gains.values()]
-    won, lost = verdicts.count("gagne"), verdicts.count("perd")
-    return f"{won} sur {len(verdicts)} établis, {lost} perte{'s' if lost > 1 else ''}"
+    won, lost, open_ = (verdicts.count(name) for name in _VERDICTS)
+    verbs = f"{won} gagne{'nt' if won > 1 else ''}, {lost} perd{'ent' if lost > 1 else ''}"
+    return f"sur {len(verdicts)}, {verbs}, {open_} non établi{'s' if open_ > 1 else ''}"
 
 
 def plot_gains(panels: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure:
