@@ -16,7 +16,7 @@ from benchmarks._report import provenance, publish
 from kdcourse import CNN, digits_teacher, error_rate, load_dataset, mean_interval, predict_features, train_one
 from kdcourse.method_comparison import METHODS, Choice, Problem, train_method
 
-IMAGES, STAGE, EPOCHS, BATCH = 100, 1, 60, 25
+IMAGES, STAGE, EPOCHS, BATCH, RATE = 100, 1, 25, 25, 0.01
 SEEDS = range(100, 110)
 ALPHAS = [0.5, 0.9]
 # Autour de ce qu'un premier balayage préférait.
@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     digits, start = load_dataset("digits"), time.perf_counter()
-    teacher = train_one(digits_teacher, digits.train, epochs=30)
+    teacher = train_one(digits_teacher, digits.train, epochs=10)  # celui de 10.6
     data = digits.train.where(slice(0, IMAGES))
-    problem = Problem(make_student, predict_features(teacher, data.images), data, STAGE, EPOCHS, BATCH)
+    problem = Problem(make_student, predict_features(teacher, data.images), data, STAGE, EPOCHS, BATCH, RATE)
     seeds, tried, choices = list(SEEDS)[: options.graines], {}, {}
     for method in METHODS:
         scored = []
@@ -51,14 +51,14 @@ def main(argv: list[str] | None = None) -> None:
         choices[method], tried[method] = Choice(best["alpha"], best["weight"], best["temperature"]), scored
         print(f"{method:16} {len(scored):2} essais ; retenu {choices[method]} : {best['error']:.2f} %", flush=True)
     result = {
-        "images": IMAGES, "epoques": EPOCHS, "lot": BATCH, "graines": seeds, "essais": tried,
+        "images": IMAGES, "epoques": EPOCHS, "lot": BATCH, "pas": RATE, "graines": seeds, "essais": tried,
         "secondes": round(time.perf_counter() - start),
         "choices": {method: choice._asdict() for method, choice in choices.items() if method != "seul"},
     }  # fmt: skip
     if not options.essai:
         path = Path(kdcourse.__file__).parent / "method_choices.json"
         partial = path.with_suffix(".partiel")
-        kept = {key: result[key] for key in ("images", "epoques", "lot", "graines", "choices")}
+        kept = {key: result[key] for key in ("images", "epoques", "lot", "pas", "graines", "choices")}
         text = json.dumps({**kept, "provenance": provenance()}, ensure_ascii=False, indent=2)
         partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, path)

@@ -183,8 +183,9 @@ def compare_distillation_methods(
     *,
     stage: int = 1,
     seeds: Sequence[int] = range(10),
-    epochs: int = 60,
+    epochs: int = 25,
     batch_size: int = 25,
+    learning_rate: float = 0.01,
 ) -> list[MethodRow]:
     """Entraîne le même student par chaque méthode, et mesure erreur, gain, temps, mémoire et paramètres de plus.
 
@@ -199,7 +200,7 @@ def compare_distillation_methods(
         test: images et étiquettes de test.
         choices: méthode → réglages, de ``METHODS`` ; voir ``load_choices``.
         stage: étage dont on compare les cartes (hint, attention).
-        seeds, epochs, batch_size: comme pour ``train_many``.
+        seeds, epochs, batch_size, learning_rate: comme pour ``train_many``.
 
     Raises:
         ValueError: méthode inconnue ; le message donne celles qui existent.
@@ -217,7 +218,7 @@ def compare_distillation_methods(
         check_temperature(choice.temperature)
     choices = {"seul": Choice(0.0)} | {method: choice for method, choice in choices.items() if method != "seul"}
     features = predict_features(teacher, data.images)
-    problem = Problem(make_student, features, data, stage, epochs, batch_size)
+    problem = Problem(make_student, features, data, stage, epochs, batch_size, learning_rate)
     errors = {m: error_rate(train_method(problem, m, c, seeds, test.images), test.labels) for m, c in choices.items()}
     device = data.images.device.type
     steps = [one_step(problem, method, choice) for method, choice in choices.items()]

@@ -174,10 +174,9 @@ def matching(student, teacher):
     gap = student.logits - teacher.logits
     return (gap - gap.mean(dim=-1, keepdim=True)).square().mean() / 2
 
-budget = dict(epochs=120, batch_size=50)  # 240 pas
-features = predict_features(teacher, hundred.images)
-matched = train_many(digits_student, hundred, seeds=seeds, alphas=1.0,
-                     distillation=matching, teacher_features=features, **budget)
+features, budget = predict_features(teacher, hundred.images), dict(epochs=120, batch_size=50)
+matched = train_many(digits_student, hundred, seeds=seeds, alphas=1.0, **budget,
+                     distillation=matching, teacher_features=features)
 hot = [1, 4, 16, 64, 256]
 students = train_many(digits_student, hundred, teacher_logits[:100],
                       seeds=seeds * 5, alphas=1.0,
@@ -185,7 +184,7 @@ students = train_many(digits_student, hundred, teacher_logits[:100],
 first, others = (s.logits(digits.test.images).argmax(-1) for s in (matched, students))
 apart = 100 * (others.view(5, 10, -1) != first).float().mean(dim=-1)
 gap = matched.errors(digits.test) - students.errors(digits.test).view(5, 10)[2]
-print("erreur de test, logits égalés moins T = 16 :", mean_interval(gap), "points")
+print("erreur, logits égalés moins T = 16 :", mean_interval(gap), "points")
 plot_curves(hot, {"distillé à T, contre logits égalés": (apart, "distilled")},
             "température T", "réponses de test différentes (%)",
             "Plus T monte, plus les deux students se ressemblent", log=True)
