@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from IPython.display import display
 from torch import Tensor, nn
 
 from kdcourse._common import check_alpha, check_non_negative, check_temperature
@@ -190,8 +191,8 @@ def compare_distillation_methods(
     """Entraîne le même student par chaque méthode, et mesure erreur, gain, temps, mémoire et paramètres de plus.
 
     Mêmes graines (poids de départ, lots) et même nombre de pas pour toutes ; les gains sont appariés. Le temps est
-    celui d'un pas, le teacher étant passé une fois pour toutes. Imprime le tableau, et rend ses lignes, dans l'ordre de
-    ``choices``, le student seul en tête ; ``plot_methods`` les dessine.
+    celui d'un pas, le teacher étant passé une fois pour toutes. Imprime le tableau, affiche la figure, et rend les
+    lignes, dans l'ordre de ``choices``, le student seul en tête.
 
     Args:
         make_student: fonction sans argument qui construit un student à ``forward_features``.
@@ -205,6 +206,8 @@ def compare_distillation_methods(
     Raises:
         ValueError: méthode inconnue ; le message donne celles qui existent.
     """
+    from kdcourse.plots.method_comparison import plot_methods  # qui importe MethodRow d'ici
+
     unknown = [method for method in choices if method not in METHODS]
     if unknown:
         raise ValueError(f"choices : {', '.join(map(repr, unknown))} reçu, des méthodes de {METHODS} attendues.")
@@ -237,6 +240,7 @@ def compare_distillation_methods(
         for method, ratio, peak in zip(choices, ratios, peaks, strict=True)
     ]
     print(method_table(rows))
+    display(plot_methods(rows))
     return rows
 
 

@@ -662,17 +662,16 @@ for rank in deep:
 # **À vous de parier** : ajouter à KD un second terme, quel qu'il soit, vaut-il son prix ?
 
 # %%
-from kdcourse import CNN, compare_distillation_methods, load_choices, plot_methods
+from kdcourse import CNN, compare_distillation_methods, load_choices
 
 def two_stages():
     return CNN(channels=(8, 16))
 
 rows = compare_distillation_methods(
     two_stages, cnn, digits.train.where(slice(0, 100)), digits.test, load_choices())
-errors_of = {row.method: row.errors for row in rows}
-plot_methods(rows)
 
 # %%
+errors_of = {row.method: row.errors for row in rows}
 added = {row.method: mean_interval(errors_of["KD"] - row.errors)
          for row in rows if row.method.startswith("KD + ")}
 for name, gain_on_kd in added.items():
