@@ -43,6 +43,7 @@ _SAME_RANK = _cores(66, (3, 4, 5), (3, 3))
 
 EXERCISES = {
     "10.6 a": Exercise(
+        differentiable=False,
         # Une matrice carrée : une transposée de trop ne plante pas, et doit être reconnue.
         cases=((_random(61, 6, 6), 2), (_random(62, 5, 5), 3)),
         reference=_svd,
@@ -67,6 +68,7 @@ EXERCISES = {
         },
     ),
     "10.6 b": Exercise(
+        differentiable=False,
         # Deux rangs égaux, pour que les erreurs de contraction ne plantent pas, puis deux rangs différents.
         cases=(_SAME_RANK, _cores(69, (2, 3, 4), (2, 2))),
         reference=_rebuild,
@@ -89,6 +91,7 @@ EXERCISES = {
         },
     ),
     "10.6 c": Exercise(
+        differentiable=False,
         cases=((_WEIGHT,), (_OTHER,)),
         reference=_quantize,
         mistakes={
