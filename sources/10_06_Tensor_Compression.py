@@ -424,7 +424,7 @@ def tt_layer(r):  # 4096 = 16·16·16
     return TTLinear([torch.randn(a, 16, 16, b) for a, b in ends])
 
 def svd_layer(r):
-    return nn.Sequential(nn.Linear(4096, r, bias=False), nn.Linear(r, 4096))
+    return nn.Sequential(nn.Linear(4096, r, bias=False), nn.Linear(r, 4096, bias=False))
 
 layers = {"dense": nn.Linear(4096, 4096, bias=False),
           "TT, rang 4": tt_layer(4), "SVD, rang 1": svd_layer(1),
@@ -474,7 +474,8 @@ table = markdown_table(["modèle", "octets", "fois moins", "erreur (%)"], rows)
 display(Markdown(f"{table}\n\nCe que l'arrondi coûte, apparié : {cost} point."))
 
 # %% [markdown]
-# Les deux gains se **multiplient**, et l'arrondi ne coûte presque rien : 255 niveaux suffisent à ces cœurs.
+# Les deux gains se **multiplient**, et l'arrondi ne coûte presque rien : 255 niveaux suffisent à ces cœurs. Un petit réseau dense
+# passerait lui aussi de quatre octets à un : l'octet ne départage pas les deux.
 #
 # ## Les convolutions : Tucker-2
 #

@@ -251,3 +251,10 @@ def test_chaque_erreur_recoit_son_indice(name, answer, hint, capsys):
 def test_une_ebauche_affiche_a_completer(name, capsys):
     assert check(name, lambda *_: ...) is False
     assert "à compléter" in capsys.readouterr().out
+
+
+def test_une_reponse_juste_sans_gradient_est_juste():
+    """Tronquer, reconstruire, quantifier : personne n'y demande de dérivée."""
+    assert check("10.6 a", torch.no_grad()(truncated))
+    assert check("10.6 b", lambda *cores: rebuild(*(core.detach() for core in cores)))
+    assert check("10.6 c", torch.no_grad()(through_int8))
