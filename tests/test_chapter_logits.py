@@ -235,6 +235,8 @@ def whole_kl(s, t, y, T):
         ("10.2 b", lambda s, t, T: stable_kd(s, t, T) * len(s), "somme sur le lot"),
         ("10.2 b", lambda s, t, T: stable_kd(s, t, T) / T**2, "Il manque le facteur T²"),
         ("10.2 b", lambda s, t, T: stable_kd(s, t, T) / T, "il devrait être T²"),
+        ("10.2 b", lambda s, t, T: T**2 * stable_kd(s, t, 1.0), "dans les prédictions"),
+        ("10.2 b", lambda s, t, T: stable_kd(s, t, 1.0), "partout"),
         ("10.2 b", lambda s, t, T: stable_kd(t, s, T), "à l'envers"),
         ("10.2 b", lambda s, t, T: stable_kd(s, t, T).detach(), "pas son gradient"),
         ("10.2 c", whole_kl, "KL entière"),

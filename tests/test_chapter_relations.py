@@ -302,3 +302,17 @@ def test_deux_erreurs_ne_se_confondent_jamais_ni_avec_la_reference(name):
         values = [formula(*case) for formula in formulas]
         for i, first in enumerate(values):
             assert not any(torch.allclose(first, other, rtol=1e-3) for other in values[i + 1 :])
+
+
+def over_largest(s, t):
+    ratios = [torch.cdist(f, f) / torch.cdist(f, f).max() for f in (s, t)]
+    return torch.nn.functional.smooth_l1_loss(*ratios)
+
+
+@pytest.mark.parametrize(
+    "name, answer, hint",
+    [("10.4 a", lambda f: torch.cdist(f, f), "distances euclidiennes"), ("10.4 b", over_largest, "la plus grande")],
+)
+def test_une_distance_a_la_place_d_une_autre_est_reconnue(name, answer, hint, capsys):
+    assert check(name, answer) is False
+    assert hint in capsys.readouterr().out

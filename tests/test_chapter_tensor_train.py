@@ -258,3 +258,8 @@ def test_une_reponse_juste_sans_gradient_est_juste():
     assert check("10.6 a", torch.no_grad()(truncated))
     assert check("10.6 b", lambda *cores: rebuild(*(core.detach() for core in cores)))
     assert check("10.6 c", torch.no_grad()(through_int8))
+
+
+def test_un_octet_qui_deborde_sans_etre_ecrete_est_reconnu(capsys):
+    assert check("10.6 c", lambda w: torch.round(w * 127 / w.max()) * w.max() / 127) is False
+    assert "sous -127" in capsys.readouterr().out

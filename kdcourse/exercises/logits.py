@@ -99,6 +99,12 @@ EXERCISES = {
             ),
             "C'est une somme sur le lot : il en faut la moyenne.": lambda s, t, T: kd_loss(s, t, T) * len(s),
             "Il manque le facteur T².": lambda s, t, T: kd_loss(s, t, T) / T**2,
+            "La température manque dans les prédictions : divisez les logits par T.": (
+                lambda s, t, T: T**2 * kd_loss(s, t, 1.0)
+            ),
+            "La température manque partout : ni dans les prédictions, ni devant la perte.": (
+                lambda s, t, T: kd_loss(s, t, 1.0)
+            ),
             "Le facteur est T, il devrait être T².": lambda s, t, T: kd_loss(s, t, T) / T,
             "La KL est à l'envers : c'est le teacher qui la pondère.": lambda s, t, T: kd_loss(t, s, T),
             "C'est l'entropie croisée avec le teacher : il manque son entropie.": (

@@ -74,6 +74,7 @@ EXERCISES = {
             "Un softmax est de trop : un cosinus se lit tel quel.": (
                 lambda f: torch.softmax(cosine_relations(f), dim=-1)
             ),
+            "Ce sont des distances euclidiennes : on attend les cosinus des angles.": _distances,
             "Ce sont des distances (1 − cosinus) : on attend les ressemblances.": lambda f: 1 - cosine_relations(f),
         },
     ),
@@ -87,6 +88,9 @@ EXERCISES = {
             "Les deux côtés sont divisés par la même moyenne, celle du teacher : chacun a la sienne.": _same_mean,
             "Les distances ne sont pas rapportées à leur moyenne : l'échelle du teacher compte encore.": (
                 lambda s, t: _rkd(s, t, mean=lambda d: 1)
+            ),
+            "Les distances sont rapportées à la plus grande : la définition les rapporte à leur moyenne.": (
+                lambda s, t: _rkd(s, t, mean=torch.max)
             ),
             "Ce sont les carrés des distances : il manque la racine.": (
                 lambda s, t: _rkd(s, t, distances=lambda f: _distances(f).square())

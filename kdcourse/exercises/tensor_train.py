@@ -98,6 +98,9 @@ EXERCISES = {
             "Le maximum se prend sur la valeur absolue : ici le plus grand coefficient est négatif, il est écrêté.": (
                 lambda w: _quantize(w, scale=w.max() / 127)
             ),
+            "Le maximum se prend sur la valeur absolue : ici des codes passent sous -127, hors de l'octet.": (
+                lambda w: (w / (w.max() / 127)).round() * (w.max() / 127)
+            ),
             "L'échelle va de -127 à 127 : diviser par 255 déborde de l'octet, et la moitié des valeurs est écrêtée.": (
                 lambda w: _quantize(w, scale=w.abs().max() / 255)
             ),
