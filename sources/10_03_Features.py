@@ -358,7 +358,8 @@ by_alpha = [model_attention(m, images)[1][1] for m in per_alpha]
 display(
     plot_attention_maps(
         images, columns,
-        f"Ressemblance : guidé {close['guidé']}, seul {close['seul']}",
+        f"Ressemblance au teacher, étage 1 : guidé {close['guidé']}, "
+        f"seul {close['seul']} (dix graines)",
     ),
     Markdown(table),
     plot_alpha_maps(
