@@ -444,7 +444,8 @@ display(Markdown(markdown_table(
 # Moins de paramètres n'est pas moins de calculs. Et la SVD de mémoire voisine est bien plus rapide encore.
 #
 # Le train ne se justifie donc pas par le temps, mais par ce qu'il représente à cette taille : une matrice de rang élevé, ou une
-# structure que la SVD ne voit pas. La distillation, elle, sert dans tous les cas.
+# structure que la SVD ne voit pas. C'est le cas où l'on garde les poids d'une très grande couche, ou d'une table
+# d'*embeddings* qui ne tient pas en mémoire, sans réentraîner de zéro. La distillation, elle, sert dans tous les cas.
 #
 # ## Multiplier les gains : int8
 #
