@@ -9,15 +9,16 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks._report import publish
 from kdcourse import attention_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
+from kdcourse.cost import peak_bytes
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 # Selon l'endroit où tombent les entrées, l'allocateur réutilise ses pages ou les redemande au système : du simple au
@@ -133,7 +134,9 @@ def _measure(name: str, ours: Loss, peer: Loss, shape: tuple[int, ...], options:
     same_value = abs(values[0] - values[1]) <= 1e-4 * abs(values[0])
     case = Case(name, shape, ours_ms, peer_ms, median(mine / other for mine, other in draws), same_value)
     if name.startswith("RKD"):
-        case.ours_mb, case.peer_mb = (_peak_mb(loss, student, teacher) for loss in (ours, peer))
+        case.ours_mb, case.peer_mb = (
+            peak_bytes(partial(_round_trip, loss, student, teacher), options.appareil) / 1e6 for loss in (ours, peer)
+        )
         case.memory_ratio = case.ours_mb / case.peer_mb
     return case
 
@@ -158,24 +161,6 @@ def _interleaved(losses: list[Loss], student: Tensor, teacher: Tensor, seconds: 
             times[index].append(1000 * (time.perf_counter() - before))
         turn += 1
     return [median(series) for series in times]
-
-
-def _peak_mb(loss: Loss, student: Tensor, teacher: Tensor) -> float:
-    """Le plus haut total d'octets alloués pendant un aller et retour, en Mo : voir ``MEMORY``."""
-    student.grad = None
-    if student.is_cuda:
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        _round_trip(loss, student, teacher)
-        return (torch.cuda.max_memory_allocated() - before) / 1e6
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        _round_trip(loss, student, teacher)
-    live = peak = 0
-    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
-    for event in sorted(events, key=lambda event: event.start_ns()):  # une libération compte négativement
-        live += event.nbytes()
-        peak = max(peak, live)
-    return peak / 1e6
 
 
 def _rounded(measure: dict) -> dict:

@@ -68,7 +68,7 @@ _MODULES = {
     "exercises.checking": ["check"],
     "method_comparison": ["compare_distillation_methods", "load_choices"],
     "temperature_map": ["TemperatureMap", "temperature_grid"],
-    "plots.common": ["gain_summary", "plot_curves", "plot_gains", "plot_intervals", "plot_paired"],
+    "plots.common": ["gain_summary", "log_slope", "plot_curves", "plot_gains", "plot_intervals", "plot_paired"],
     "plots.features": [
         "gradient_norms",
         "map_similarity",
@@ -79,7 +79,6 @@ _MODULES = {
         "plot_gradient_norms",
     ],
     "plots.logits": [
-        "log_slope",
         "logit_gradient",
         "matching_gradient",
         "plot_gradients",

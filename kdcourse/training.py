@@ -119,17 +119,15 @@ def train_one(
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     shuffle = torch.Generator().manual_seed(seed)
-    guided = _with_labels(distillation) if distillation is not None else None
-    if guided is not None:
-        teacher_features = _detached(teacher_features)
-        _check_guide(model, guided, data, teacher_features)
+    if distillation is not None:
+        distillation, teacher_features = _ready(distillation, teacher_features, model, data)
     with threads_for(model):
         for _ in tqdm(range(epochs), desc="Entraînement", unit="époque", leave=False, delay=1):
             for batch in torch.randperm(len(labels), generator=shuffle).to(images.device).split(batch_size):
                 if distillation is not None:
                     student = model.forward_features(images[batch])
                     hard = F.cross_entropy(student.logits, labels[batch])
-                    guide = guided(student, take(teacher_features, batch), labels[batch])
+                    guide = distillation(student, take(teacher_features, batch), labels[batch])
                     loss = combine_terms(guide, hard, alpha).total
                 else:
                     student_logits = model(images[batch])
@@ -173,10 +171,8 @@ class Students:
                 model.get_buffer(name).copy_(stacked[index])
         return model.eval()
 
-    @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Logits ``(S, N, C)`` des S modèles sur les mêmes images ``(N, …)``."""
-
         return _logits_of_all(self.skeleton, self.parameters, self.buffers, images)
 
     def errors(self, data: Split) -> Tensor:
@@ -237,14 +233,12 @@ def train_many(
     if validation is not None:
         check_validation(validation, data, classes)
         validation = Split(*validation)
-    guided_loss = _with_labels(distillation) if distillation is not None else None
-    if guided_loss is not None:
-        teacher_features = _detached(teacher_features)
-        _check_guide(models[0], guided_loss, data, teacher_features)
+    if distillation is not None:
+        distillation, teacher_features = _ready(distillation, teacher_features, models[0], data)
     parameters, buffers = stack_module_state(models)
     skeleton = copy.deepcopy(models[0]).to("meta").train()
     optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate, fused=True)
-    guided = _Guided(skeleton, guided_loss) if guided_loss is not None else skeleton
+    guided = _Guided(skeleton, distillation) if distillation is not None else skeleton
 
     def forward_one(parameters, buffers, *inputs):
         if distillation is not None:  # functional_call ne connaît que forward : _Guided y met forward_features
@@ -312,8 +306,10 @@ def _with_labels(distillation: Distillation) -> Distillation:
     return lambda student, teacher, labels: distillation(student, teacher)
 
 
-def _check_guide(model: nn.Module, guide: Distillation, data: Split, teacher: Features) -> None:
-    """Essaie la perte sur quelques exemples : un scalaire, dont le gradient atteint le modèle."""
+def _ready(distillation: Distillation, features: Features, model: nn.Module, data: Split):
+    """La perte à trois arguments et les features détachées, une fois essayées : un scalaire, qui atteint le modèle."""
+    guide = _with_labels(distillation)
+    teacher = Features([m.detach() for m in features.maps], features.embedding.detach(), features.logits.detach())
     few = torch.arange(min(4, len(data[1])), device=data[1].device)
     with evaluating(model):
         loss = guide(model.forward_features(data[0][few]), take(teacher, few), data[1][few])
@@ -322,10 +318,7 @@ def _check_guide(model: nn.Module, guide: Distillation, data: Split, teacher: Fe
         raise TypeError(f"distillation : {received} reçu, un scalaire flottant attendu, la moyenne sur le lot.")
     if not loss.requires_grad:
         raise ValueError("distillation : une perte sans gradient reçue ; elle doit dépendre des features du student.")
-
-
-def _detached(features: Features) -> Features:
-    return Features([m.detach() for m in features.maps], features.embedding.detach(), features.logits.detach())
+    return guide, teacher
 
 
 @torch.no_grad()

@@ -313,12 +313,6 @@ def test_une_bonne_reponse_est_juste_de_deux_facons(name, answer, capsys):
 CHAPTER = [name for name in EXERCISES if name.startswith("10.3")]
 
 
-@pytest.mark.parametrize("name", CHAPTER)
-def test_une_ebauche_affiche_a_completer(name, capsys):
-    assert check(name, lambda *_: ...) is False
-    assert "à compléter" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("name, hint", [(name, hint) for name in CHAPTER for hint in EXERCISES[name].mistakes])
 def test_chaque_erreur_connue_recoit_son_indice_et_lui_seul(name, hint, capsys):
     assert check(name, EXERCISES[name].mistakes[hint]) is False

@@ -34,6 +34,11 @@ def teacher_logits(data):
     return 5 * torch.randn(len(data.labels), 10, generator=torch.Generator().manual_seed(1))
 
 
+def assert_same_parameters(ours, theirs, rtol, atol):
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
+
+
 @pytest.mark.parametrize(
     "make_model",
     [lambda: MLP(hidden=(16, 16)), lambda: CNN(channels=(4, 8))],
@@ -48,8 +53,7 @@ def test_trois_students_ensemble_ou_l_un_apres_l_autre_ont_les_memes_parametres(
     together = train_many(make_model, data, targets, seeds=SEEDS, temperatures=TEMPERATURES, alphas=ALPHAS, **options)
     for index, (seed, temperature, alpha) in enumerate(zip(SEEDS, TEMPERATURES, ALPHAS, strict=True)):
         single = train_one(make_model, data, targets, seed=seed, temperature=temperature, alpha=alpha, **options)
-        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        assert_same_parameters(together[index], single, rtol=1e-4, atol=1e-5)
 
 
 def test_chaque_student_peut_avoir_son_teacher_et_son_modele_de_depart(data, teacher_logits):
@@ -59,8 +63,7 @@ def test_chaque_student_peut_avoir_son_teacher_et_son_modele_de_depart(data, tea
     together = train_many(lambda: next(models), data, teachers, seeds=SEEDS, **options)
     for index, seed in enumerate(SEEDS):
         single = train_one(lambda start=starts[index]: start, data, teachers[index], seed=seed, **options)
-        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        assert_same_parameters(together[index], single, rtol=1e-4, atol=1e-5)
 
 
 def test_des_teachers_en_autre_nombre_que_les_graines_sont_refuses(data, teacher_logits):
@@ -68,6 +71,8 @@ def test_des_teachers_en_autre_nombre_que_les_graines_sont_refuses(data, teacher
         train_many(lambda: MLP(), data, torch.stack([teacher_logits] * 2), seeds=SEEDS, epochs=1)
     with pytest.raises(ValueError, match=r"forme \(2, 130, 10\) reçue, \(N, C\) attendue"):
         train_one(lambda: MLP(), data, torch.stack([teacher_logits] * 2), epochs=1)
+    with pytest.raises(ValueError, match=r"labels : forme \(130,\) reçue, \(100,\) attendue"):
+        train_many(lambda: MLP(), data, torch.stack([teacher_logits[:100]] * 3), seeds=SEEDS, epochs=1)
 
 
 def test_train_one_est_la_boucle_ecrite_en_toutes_lettres(data, teacher_logits):
@@ -87,8 +92,7 @@ def test_train_one_est_la_boucle_ecrite_en_toutes_lettres(data, teacher_logits):
     ours = train_one(
         lambda: MLP(hidden=(16,)), data, teacher_logits, temperature=2.0, alpha=0.8, seed=7, epochs=3, batch_size=50
     )
-    for one, other in zip(ours.parameters(), model.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert_same_parameters(ours, model, rtol=1e-4, atol=1e-5)
 
 
 def test_les_logits_empiles_sont_ceux_de_chaque_student(data):
@@ -250,8 +254,7 @@ def test_des_students_guides_par_des_features_sont_ceux_de_la_boucle_nue(
     together = train_many(make_model, data, seeds=SEEDS, alphas=ALPHAS, **options)
     for index, (seed, alpha) in enumerate(zip(SEEDS, ALPHAS, strict=True)):
         single = train_one(make_model, data, seed=seed, alpha=alpha, **options)
-        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+        assert_same_parameters(together[index], single, rtol=1e-3, atol=1e-5)
 
 
 def test_une_distillation_qui_est_kd_loss_donne_le_student_des_logits(data, teacher_features):
@@ -261,8 +264,7 @@ def test_une_distillation_qui_est_kd_loss_donne_le_student_des_logits(data, teac
         teacher_features=teacher_features, **options,
     )  # fmt: skip
     theirs = train_one(lambda: MLP(), data, teacher_features.logits, temperature=2.0, **options)
-    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert_same_parameters(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_l_erreur_de_validation_de_chaque_epoque_est_celle_du_student_a_cette_epoque(data, teacher_logits):
@@ -307,23 +309,6 @@ def test_un_simple_couple_vaut_un_split(data, teacher_logits):
     assert all(torch.equal(ours.parameters[name], theirs.parameters[name]) for name in theirs.parameters)
 
 
-def test_chaque_student_peut_avoir_son_teacher(data, teacher_logits):
-    own = torch.stack([teacher_logits, -teacher_logits, teacher_logits.roll(1, 0)])
-    options = {"epochs": 3, "batch_size": 50}
-    together = train_many(lambda: MLP(hidden=(16,)), data, own, seeds=SEEDS, alphas=0.8, **options)
-    for index, seed in enumerate(SEEDS):
-        single = train_one(lambda: MLP(hidden=(16,)), data, own[index], seed=seed, alpha=0.8, **options)
-        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-def test_un_nombre_de_teachers_qui_n_est_pas_celui_des_students_est_refuse(data, teacher_logits):
-    with pytest.raises(ValueError, match="teacher_logits : 2 teachers reçus, 3 attendus, un par graine"):
-        train_many(lambda: MLP(), data, torch.stack([teacher_logits] * 2), seeds=SEEDS, epochs=1)
-    with pytest.raises(ValueError, match=r"labels : forme \(130,\) reçue, \(100,\) attendue"):
-        train_many(lambda: MLP(), data, torch.stack([teacher_logits[:100]] * 3), seeds=SEEDS, epochs=1)
-
-
 def test_une_distillation_a_trois_arguments_recoit_les_etiquettes(data, teacher_features):
     def dkd(student, teacher, labels):
         return dkd_loss(student.logits, teacher.logits, labels, 2.0, beta=2.0)
@@ -332,8 +317,7 @@ def test_une_distillation_a_trois_arguments_recoit_les_etiquettes(data, teacher_
     together = train_many(lambda: MLP(hidden=(16,)), data, seeds=SEEDS, alphas=ALPHAS, **options)
     for index, (seed, alpha) in enumerate(zip(SEEDS, ALPHAS, strict=True)):
         single = train_one(lambda: MLP(hidden=(16,)), data, seed=seed, alpha=alpha, **options)
-        for ours, theirs in zip(together[index].parameters(), single.parameters(), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+        assert_same_parameters(together[index], single, rtol=1e-3, atol=1e-5)
 
 
 def test_un_reglage_par_defaut_ne_fait_pas_passer_les_etiquettes(data, teacher_features):

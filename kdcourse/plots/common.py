@@ -1,4 +1,4 @@
-"""Ce que toutes les figures du cours partagent : les couleurs, les formes, la virgule, et deux figures d'usage général.
+"""Ce que toutes les figures du cours partagent : les couleurs, les formes, la virgule, et les figures d'usage général.
 
 Chacune rend sa ``Figure`` ; un titre qui porte un nombre le calcule. Les trois rôles ont chacun leur couleur et leur
 forme, les mêmes dans les six chapitres (palette d'Okabe et Ito, lisible par les daltoniens).
@@ -56,7 +56,6 @@ def plot_paired(
     role: str = "distilled",
 ) -> Figure:
     """Les deux students de chaque graine, reliés ; à droite, leur différence appariée et son intervalle à 95 %."""
-    second = role
     alone, distilled = (np.array([float(value) for value in values]) for values in (alone, distilled))
     if alone.shape != distilled.shape:
         raise ValueError(
@@ -65,20 +64,20 @@ def plot_paired(
     gain = mean_interval(alone - distilled)
     figure, (left, right) = subplots(1, 2, figsize=(8, 3.4), width_ratios=(3, 1.3))
     left.plot([0, 1], np.stack([alone, distilled]), color="0.75", lw=1, zorder=0)
-    for x, values, role in ((0, alone, "student"), (1, distilled, second)):
+    for x, values, shown in ((0, alone, "student"), (1, distilled, role)):
         interval = mean_interval(values)
-        left.plot(np.full(len(values), x), values, MARKERS[role], color=COLORS[role], alpha=0.6)
+        left.plot(np.full(len(values), x), values, MARKERS[shown], color=COLORS[shown], alpha=0.6)
         offset = x + (0.12 if x else -0.12)
-        error_bar(left, offset, interval, role)
+        error_bar(left, offset, interval, shown)
         left.annotate(
             french(interval.mean), (offset, interval.mean), xytext=(28 if x else -28, 0), textcoords="offset points",
-            ha="center", va="center", color=COLORS[role], weight="bold",
+            ha="center", va="center", color=COLORS[shown], weight="bold",
         )  # fmt: skip
     left.set(xticks=[0, 1], xticklabels=names, xlim=(-0.5, 1.5), ylabel=unit)
     left.set_ylim(bottom=0)
     right.axhline(0, color="0.4", lw=1)
     right.plot(np.zeros(len(alone)), alone - distilled, ".", color="0.6")
-    error_bar(right, 0.15, gain, second)
+    error_bar(right, 0.15, gain, role)
     right.set(xticks=[], xlim=(-0.5, 0.6), ylabel="différence appariée (points)")
     right.set_title("barre : intervalle à 95 %", fontsize=9)
     comma_axis(left.yaxis, right.yaxis)
@@ -103,6 +102,18 @@ def bounds(interval: Interval) -> str:
     return f"[{french(interval.low)} ; {french(interval.high)}]"
 
 
+def mean_curve(ax, x: Sequence[float], values: Tensor, role: str, name: str) -> None:
+    """Moyenne et bande à 95 % de mesures ``(n, graines)``."""
+    intervals = [mean_interval(row) for row in values]
+    ax.plot(x, [i.mean for i in intervals], MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
+    ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=COLORS[role], alpha=0.2, lw=0)
+
+
+def log_slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Pente d'une droite en échelles logarithmiques, par moindres carrés : l'exposant k de y ≈ x^k."""
+    return float(np.polyfit(np.log(np.asarray(x)), np.log(np.asarray(y)), 1)[0])
+
+
 def plot_curves(
     x: Sequence[float],
     curves: Mapping[str, tuple[Tensor, str]],
@@ -120,9 +131,7 @@ def plot_curves(
     """
     figure, ax = (ax.figure, ax) if ax is not None else subplots(figsize=(7, 3.6))
     for name, (values, role) in curves.items():
-        intervals = [mean_interval(row) for row in values]
-        ax.plot(x, [i.mean for i in intervals], MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
-        ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=COLORS[role], alpha=0.2, lw=0)
+        mean_curve(ax, x, values, role, name)
     if log:
         ax.set_xscale("log")
         ax.set_xticks(x, [f"{value:g}" for value in x])
@@ -160,7 +169,7 @@ def plot_intervals(measures: Mapping[str, tuple[Tensor, str]], unit: str, title:
     return finished(figure)
 
 
-_VERDICTS = {"gagne": "distilled", "perd": "student", "non établi": "neutral"}
+VERDICTS = {"gagne": "distilled", "perd": "student", "non établi": "neutral"}
 
 
 def verdict(differences: Tensor) -> str:
@@ -172,9 +181,17 @@ def verdict(differences: Tensor) -> str:
 def gain_summary(panels: Mapping[str, Mapping[str, Tensor]]) -> str:
     """Ce qu'un titre dit de ces gains : « sur 9, 7 gagnent, 1 perd, 1 non établi »."""
     verdicts = [verdict(values) for gains in panels.values() for values in gains.values()]
-    won, lost, open_ = (verdicts.count(name) for name in _VERDICTS)
+    won, lost, open_ = (verdicts.count(name) for name in VERDICTS)
     verbs = f"{won} gagne{'nt' if won > 1 else ''}, {lost} perd{'ent' if lost > 1 else ''}"
     return f"sur {len(verdicts)}, {verbs}, {open_} non établi{'s' if open_ > 1 else ''}"
+
+
+def gain_bar(ax, y: float, differences: Tensor) -> Interval:
+    """Le gain moyen et son intervalle, à la hauteur ``y``, dans la couleur et la forme de son verdict."""
+    interval, role = mean_interval(differences), VERDICTS[verdict(differences)]
+    error = [[interval.mean - interval.low], [interval.high - interval.mean]]
+    ax.errorbar(interval.mean, y, xerr=error, fmt=MARKERS[role], color=COLORS[role], capsize=3, lw=2)
+    return interval
 
 
 def plot_gains(panels: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure:
@@ -191,16 +208,14 @@ def plot_gains(panels: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure
     for ax, (name, gains) in zip(axes[0], panels.items(), strict=True):
         ax.axvline(0, color="0.4", lw=1)
         for method, values in gains.items():
-            y, interval, role = -methods.index(method), mean_interval(values), _VERDICTS[verdict(values)]
-            error = [[interval.mean - interval.low], [interval.high - interval.mean]]
-            ax.errorbar(interval.mean, y, xerr=error, fmt=MARKERS[role], color=COLORS[role], capsize=3, lw=2)
+            y, interval = -methods.index(method), gain_bar(ax, -methods.index(method), values)
             ax.annotate(french(interval.mean), (interval.mean, y), (0, 6), textcoords="offset points", ha="center",
                         fontsize=8)  # fmt: skip
         ax.set(yticks=[-y for y in range(len(methods))], yticklabels=methods, xlabel="gain (points)")
         ax.set_ylim(0.4 - len(methods), 0.7)
         ax.set_title(name, fontsize=10)
         comma_axis(ax.xaxis)
-    handles = [Line2D([], [], color=COLORS[role], marker=MARKERS[role], label=text) for text, role in _VERDICTS.items()]
+    handles = [Line2D([], [], color=COLORS[role], marker=MARKERS[role], label=text) for text, role in VERDICTS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5,
                   title="barre : intervalle à 95 % de la différence appariée", title_fontsize=8.5)  # fmt: skip
     figure.suptitle(title, fontsize=11)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdcourse._common import check_number
 from kdcourse.comparison import french, mean_interval
-from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, subplots
+from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, log_slope, mean_curve, subplots
 from kdcourse.plots.principles import softened
 from kdcourse.temperature_map import TemperatureMap
 
@@ -29,11 +29,6 @@ def matching_gradient(student: Tensor, teacher: Tensor) -> Tensor:
     return (difference - difference.mean(dim=-1, keepdim=True)) / difference.shape[-1]
 
 
-def log_slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Pente d'une droite en échelles logarithmiques, par moindres carrés : l'exposant k de y ≈ x^k."""
-    return float(np.polyfit(np.log(np.asarray(x)), np.log(np.asarray(y)), 1)[0])
-
-
 def plot_temperature_gradients(
     temperatures: Sequence[float], with_factor: Tensor, without_factor: Tensor, limit: Tensor
 ) -> Figure:
@@ -50,7 +45,7 @@ def plot_temperature_gradients(
         return gradients.flatten(-2).norm(dim=-1)
 
     for values, role, name in ((with_factor, "distilled", "avec T²"), (without_factor, "student", "sans T²")):
-        _curve(left, temperatures, norms(values), role, name)
+        mean_curve(left, temperatures, norms(values), role, name)
     target = norms(limit).mean().item()
     left.axhline(target, color=COLORS["teacher"], ls="--", lw=1.5, label="limite")
     far = len(temperatures) // 2
@@ -58,7 +53,7 @@ def plot_temperature_gradients(
     left.set(ylabel="norme du gradient (nats par logit)", title=f"Sans T², il s'éteint comme $T^{{{french(slope)}}}$")
     left.legend(frameon=False)
     gaps = norms(with_factor - limit) / norms(limit)
-    _curve(right, temperatures, 100 * gaps, "distilled", "")
+    mean_curve(right, temperatures, 100 * gaps, "distilled", "")
     slope = log_slope(temperatures[far:], gaps.mean(dim=1)[far:])
     right.set(ylabel="écart à la limite (%)", title=f"Avec T², il rejoint sa limite comme $T^{{{french(slope)}}}$")
     for ax in (left, right):
@@ -67,13 +62,6 @@ def plot_temperature_gradients(
         ax.minorticks_off()
     figure.supxlabel("moyenne sur les graines, bande : intervalle à 95 %", fontsize=8)
     return finished(figure)
-
-
-def _curve(ax, x, values: Tensor, role: str, name: str) -> None:
-    """Moyenne et bande à 95 % de mesures ``(n, graines)``."""
-    intervals = [mean_interval(row) for row in values]
-    ax.plot(x, [i.mean for i in intervals], MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
-    ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=COLORS[role], alpha=0.2, lw=0)
 
 
 def plot_gradients(student: Tensor, teacher: Tensor, temperatures: Sequence[float]) -> Figure:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from kdcourse.comparison import french, mean_interval
+from kdcourse.comparison import french
 from kdcourse.method_comparison import MethodRow
-from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, subplots, verdict
+from kdcourse.plots.common import COLORS, comma_axis, finished, gain_bar, subplots
 
 
 def plot_methods(rows: Sequence[MethodRow]) -> Figure:
@@ -17,13 +17,10 @@ def plot_methods(rows: Sequence[MethodRow]) -> Figure:
     """
     alone, *methods = rows
     methods = sorted(methods, key=lambda row: row.gain.mean, reverse=True)
-    roles = {"gagne": "distilled", "perd": "student", "non établi": "neutral"}
     figure, (gains, times) = subplots(1, 2, figsize=(9, 0.34 * len(methods) + 1.6), sharey=True, width_ratios=(1.8, 1))
     gains.axvline(0, color="0.4", lw=1)
     for y, row in enumerate(methods):
-        role = roles[verdict(alone.errors - row.errors)]
-        error = [[row.gain.mean - row.gain.low], [row.gain.high - row.gain.mean]]
-        gains.errorbar(row.gain.mean, y, xerr=error, fmt=MARKERS[role], color=COLORS[role], capsize=3, lw=2)
+        gain_bar(gains, y, alone.errors - row.errors)
         times.barh(y, row.step_ratio, color=COLORS["neutral"], alpha=0.5)
         times.text(row.step_ratio, y, f" × {french(row.step_ratio)}", va="center", fontsize=8)
     gains.set_yticks(range(len(methods)), [row.method for row in methods])
@@ -32,10 +29,9 @@ def plot_methods(rows: Sequence[MethodRow]) -> Figure:
     times.set(xlabel="temps d'un pas / student seul", xlim=(0, 1.25 * max(row.step_ratio for row in rows)))
     comma_axis(gains.xaxis, times.xaxis)
     best = methods[0]
-    found = [verdict(alone.errors - row.errors) for row in methods]
     figure.suptitle(
-        f"{found.count('gagne')} méthodes sur {len(methods)} battent le student seul "
-        f"({french(mean_interval(alone.errors).mean)} %) ; la première : {best.method}, {french(best.error.mean)} %",
+        f"{sum(row.gain.low > 0 for row in methods)} méthodes sur {len(methods)} battent le student seul "
+        f"({french(alone.error.mean)} %) ; la première : {best.method}, {french(best.error.mean)} %",
         fontsize=10,
     )
     return finished(figure)

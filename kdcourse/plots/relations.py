@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdcourse.comparison import french, mean_interval
 from kdcourse.data import Split
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, subplots
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, log_slope, subplots
 
 COLORMAP = "cividis"  # lisible par les daltoniens, et en niveaux de gris
 
@@ -117,7 +117,7 @@ def plot_weights(alphas: Sequence[float], errors: Mapping[str, Tensor], alone: T
 def slope(batches: Sequence[int], times: Sequence[float]) -> float:
     """Exposant p de la loi temps ∝ Bᵖ, ajustée sur les trois plus grands lots mesurés."""
     last = slice(max(0, len(times) - 3), len(times))
-    return float(np.polyfit(np.log(batches[last]), np.log(times[last]), 1)[0])
+    return log_slope(batches[last], times[last])
 
 
 def plot_cost(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdcourse._common import check_finite, check_floating
 from kdcourse.comparison import french, mean_interval
+from kdcourse.compression_report import thousands
 from kdcourse.plots.common import COLORS, MARKERS, finished, subplots
 from kdcourse.tensor_train import TTLinear
 
@@ -82,10 +83,6 @@ def rank_sweep(weight: Tensor, ranks: Sequence[int]) -> RankSweep:
 def percent(value: float) -> str:
     """Un pourcentage lisible de 100 à presque rien."""
     return f"{french(value)} %" if value >= 0.05 else "moins de 0,1 %"
-
-
-def thousands(count: int) -> str:
-    return f"{count:,}".replace(",", "\u202f")
 
 
 def draw_matrix(ax, matrix: Tensor, scale: float):

@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from kdcourse.comparison import french
+from kdcourse.compression_report import thousands
 from kdcourse.plots.common import COLORS, MARKERS
 from kdcourse.plots.tensor_train import (
     SVD_ROLE,
@@ -12,7 +13,6 @@ from kdcourse.plots.tensor_train import (
     draw_matrix,
     draw_rank_curves,
     percent,
-    thousands,
 )
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
 
