@@ -1,6 +1,6 @@
 # Deux commandes suffisent : `make lab` pour étudier, `make test` pour vérifier. Chacune installe ce qui lui manque.
 .DEFAULT_GOAL := help
-.PHONY: help lab test check notebooks bench format clean
+.PHONY: help lab test check notebooks bench release format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,7 @@ help:
 	@echo "make notebooks  reconstruit notebooks/ depuis sources/ (make notebooks ONLY=10_01 pour un seul)"
 	@echo "make check      style, et notebooks conformes à leurs sources"
 	@echo "make bench      mesures de vitesse, dans benchmarks/results/"
+	@echo "make release    fabrique ce que reçoivent les étudiants, sans solution, dans release/"
 	@echo "make clean      efface l'environnement .venv"
 
 # Sans écran, ouvrir un navigateur de texte prendrait le terminal ; l'adresse imprimée suffit.
@@ -41,6 +42,9 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks vectorised
 	$(BIN)/python -m benchmarks losses
 
+release: $(VENV)/.test
+	$(BIN)/python tools/make_release.py
+
 format: $(VENV)/.test
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
@@ -55,7 +59,7 @@ $(VENV)/.lab: pyproject.toml tools/jupyterlab_overrides.json | $(VENV)/.cree
 	@touch $@
 
 $(VENV)/.test: pyproject.toml tools/jupyterlab_overrides.json | $(VENV)/.cree
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab,test,grading]"
 	@$(MAKE) --no-print-directory overrides
 	@touch $@ $(VENV)/.lab
 

@@ -38,7 +38,7 @@ _MODULES = {
     "tensor_train": ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"],
     "tucker": ["tucker2_conv"],
     "calibration": ["expected_calibration_error", "reliability", "tune_temperature"],
-    "data": ["Batches", "Dataset", "Split", "load_dataset"],
+    "data": ["Batches", "Dataset", "Split", "load_dataset", "shift_and_noise"],
     "models": [
         "AdaptedStudent",
         "CNN",
@@ -66,6 +66,7 @@ _MODULES = {
     ],
     "environment": ["best_device", "describe_environment"],
     "exercises.checking": ["check"],
+    "exercises.compression": ["compression_teacher"],
     "method_comparison": ["compare_distillation_methods", "load_choices"],
     "temperature_map": ["TemperatureMap", "temperature_grid"],
     "plots.common": ["gain_summary", "log_slope", "plot_curves", "plot_gains", "plot_intervals", "plot_paired"],

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse._common import check_positive_integer
+from kdcourse._common import check_floating, check_non_negative, check_positive_integer
 
 
 class Split(NamedTuple):
@@ -48,6 +48,42 @@ class Dataset(NamedTuple):
 
 def _bilinear(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def shift_and_noise(images: Tensor, *, shift: int = 1, noise: float = 0.1, generator: torch.Generator) -> Tensor:
+    """Chaque image, décalée au hasard et bruitée : ce que verrait un capteur mal cadré.
+
+    Le décalage est entier, tiré uniformément de ``-shift`` à ``shift`` pixels dans chaque direction ; ce qui entre est
+    noir (0), ce qui sort est perdu. Le bruit est gaussien, indépendant d'un pixel à l'autre ; il n'est pas rogné, et
+    les pixels peuvent sortir de [0, 1].
+
+    Args:
+        images: ``(N, canaux, hauteur, largeur)``, flottantes.
+        shift: plus grand décalage, en pixels, ≥ 0.
+        noise: écart-type du bruit, ≥ 0, dans l'unité des pixels (de 0 à 1).
+        generator: d'où viennent les tirages ; même état, mêmes images.
+
+    Returns:
+        De nouvelles images, de la forme, du dtype et sur l'appareil de ``images``.
+
+    Raises:
+        TypeError, ValueError: argument hors de son domaine, nommé dans le message.
+    """
+    check_floating("images", images, (4,), "(N, canaux, hauteur, largeur)")
+    if shift != 0:
+        check_positive_integer("shift", shift)
+    check_non_negative("noise", noise)
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator : {type(generator).__name__} reçu, un torch.Generator attendu.")
+    count, channels, height, width = images.shape
+    down, right = torch.randint(-shift, shift + 1, (2, count, 1), generator=generator, device=generator.device)
+    added = noise * torch.randn(images.shape, generator=generator, device=generator.device, dtype=images.dtype)
+    # Le pixel (i, j) vient de (i - down, j - right), compté dans l'image bordée de noir.
+    rows = (torch.arange(height, device=down.device) + shift - down)[:, None, :, None]
+    columns = (torch.arange(width, device=down.device) + shift - right)[:, None, None, :]
+    example, channel = torch.arange(count)[:, None, None, None], torch.arange(channels)[:, None, None]
+    index = (part.to(images.device) for part in (example, channel, rows, columns))
+    return F.pad(images, (shift,) * 4)[tuple(index)] + added.to(images.device)
 
 
 class Batches:

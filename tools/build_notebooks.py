@@ -1,7 +1,11 @@
 """Fabrique les notebooks à partir de leurs sources, ou vérifie qu'ils n'en ont pas dérivé.
 
-python tools/build_notebooks.py            exécute toutes les sources et remplace les notebooks
-python tools/build_notebooks.py 10_01      celles dont le nom commence ainsi
+Un chapitre est exécuté, et gardé avec ses sorties. Un exercice va dans le cours nbgrader sans être exécuté : nbgrader
+ôterait les sorties ; ses cellules gardent les métadonnées qu'il lit.
+
+python tools/build_notebooks.py                toutes les sources
+python tools/build_notebooks.py 10_01          celles dont le nom commence ainsi
+python tools/build_notebooks.py exercice_10_1  un exercice, de même
 python tools/build_notebooks.py --check    compare seulement le code et la prose ; code de sortie 1 s'ils diffèrent
 """
 
@@ -20,6 +24,7 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES, NOTEBOOKS = ROOT / "sources", ROOT / "notebooks"
+EXERCISE_SOURCES, EXERCISES = SOURCES / "exercises", ROOT / "exercises" / "source"
 CELL_TIMEOUT = 300  # secondes
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -34,7 +39,7 @@ def read_source(path: Path) -> nbformat.NotebookNode:
         if cell.cell_type == "markdown":
             cell.source = typeset(cell.source)
         cell.id = f"{digest}-{seen[digest]}"
-        cell.metadata = nbformat.NotebookNode({k: v for k, v in cell.metadata.items() if k == "tags"})
+        cell.metadata = nbformat.NotebookNode({k: v for k, v in cell.metadata.items() if k in ("tags", "nbgrader")})
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -88,10 +93,27 @@ def build(path: Path) -> None:
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
                 print(f"{target.name} : une cellule écrit sur stderr :\n{output.text}", file=sys.stderr)
+    replace(target, notebook)
+    print(f"{target.name} : {time.perf_counter() - start:.1f} s, {target.stat().st_size / 1e3:.0f} ko")
+
+
+def build_exercise(path: Path) -> None:
+    """Écrit l'exercice dans son devoir nbgrader, un dossier du même nom."""
+    notebook, target = read_source(path), exercise_target(path)
+    nbformat.validate(notebook)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace(target, notebook)
+    print(f"{target.name} : {target.stat().st_size / 1e3:.0f} ko")
+
+
+def exercise_target(path: Path) -> Path:
+    return EXERCISES / path.stem / f"{path.stem}.ipynb"
+
+
+def replace(target: Path, notebook: nbformat.NotebookNode) -> None:
     partial = target.with_suffix(".partiel")
     nbformat.write(notebook, partial)
     os.replace(partial, target)
-    print(f"{target.name} : {time.perf_counter() - start:.1f} s, {target.stat().st_size / 1e3:.0f} ko")
 
 
 def drift(path: Path) -> str | None:
@@ -99,13 +121,9 @@ def drift(path: Path) -> str | None:
     target = NOTEBOOKS / f"{path.stem}.ipynb"
     if not target.exists():
         return f"{target.name} n'existe pas."
-    notebook, source = nbformat.read(target, as_version=4), read_source(path)
-    ours, theirs = ([(c.cell_type, c.id, c.source) for c in n.cells] for n in (notebook, source))
-    for number, (mine, other) in enumerate(zip(ours, theirs, strict=False), start=1):
-        if mine != other:
-            return f"{target.name} : la cellule {number} diffère de sa source."
-    if len(ours) != len(theirs):
-        return f"{target.name} : {len(ours)} cellules, {len(theirs)} dans la source."
+    notebook = nbformat.read(target, as_version=4)
+    if problem := text_drift(target, notebook, read_source(path)):
+        return problem
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         return f"{target.name} : les cellules n'ont pas été exécutées dans l'ordre 1, 2, 3…"
@@ -116,26 +134,63 @@ def drift(path: Path) -> str | None:
     return None
 
 
+def text_drift(target: Path, notebook: nbformat.NotebookNode, source: nbformat.NotebookNode) -> str | None:
+    """La première cellule dont le texte ou les métadonnées diffèrent."""
+    ours, theirs = ([(c.cell_type, c.id, c.source, c.metadata) for c in n.cells] for n in (notebook, source))
+    for number, (mine, other) in enumerate(zip(ours, theirs, strict=False), start=1):
+        if mine != other:
+            return f"{target.name} : la cellule {number} diffère de sa source."
+    if len(ours) != len(theirs):
+        return f"{target.name} : {len(ours)} cellules, {len(theirs)} dans la source."
+    return None
+
+
+def exercise_drift(path: Path) -> str | None:
+    """De même pour un exercice, sans sortie, et seul dans son dossier : nbgrader distribue tout ce qu'il y trouve."""
+    target = exercise_target(path)
+    if not target.exists():
+        return f"{target.name} n'existe pas."
+    notebook = nbformat.read(target, as_version=4)
+    if problem := text_drift(target, notebook, read_source(path)):
+        return problem
+    if any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells):
+        return f"{target.name} : une cellule a gardé sa sortie."
+    others = sorted(p.name for p in target.parent.iterdir() if p != target)
+    return f"{target.name} : {others[0]} est à côté, et serait distribué." if others else None
+
+
+def orphans() -> list[str]:
+    """Les notebooks et les devoirs dont la source a disparu."""
+    chapters = {p.stem for p in NOTEBOOKS.glob("*.ipynb")} - {p.stem for p in SOURCES.glob("10_*.py")}
+    assignments = {p.name for p in EXERCISES.glob("*")} - {p.stem for p in EXERCISE_SOURCES.glob("*.py")}
+    return [f"{name}.ipynb n'a pas de source." for name in sorted(chapters | assignments)]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prefixes", nargs="*", help="débuts de noms de chapitres, tous par défaut")
+    parser.add_argument("prefixes", nargs="*", help="débuts de noms de sources, toutes par défaut")
     parser.add_argument("--check", action="store_true", help="compare sans exécuter")
     arguments = parser.parse_args()
-    paths = [p for p in sorted(SOURCES.glob("10_*.py")) if p.name.startswith(tuple(arguments.prefixes or [""]))]
-    if not paths:
+    prefixes = tuple(arguments.prefixes or [""])
+    chapters, exercises = (
+        [p for p in sorted(folder.glob(pattern)) if p.name.startswith(prefixes)]
+        for folder, pattern in ((SOURCES, "10_*.py"), (EXERCISE_SOURCES, "exercice_*.py"))
+    )
+    if not chapters and not exercises:
         print(f"Aucune source ne commence par {arguments.prefixes} dans {SOURCES.name}/.", file=sys.stderr)
         return 1
     if arguments.check:
-        problems = [problem for problem in map(drift, paths) if problem]
-        orphans = {p.stem for p in NOTEBOOKS.glob("*.ipynb")} - {p.stem for p in SOURCES.glob("10_*.py")}
-        problems += [f"{name}.ipynb n'a pas de source." for name in sorted(orphans)]
+        found = [*map(drift, chapters), *map(exercise_drift, exercises), *orphans()]
+        problems = [problem for problem in found if problem]
         print(
             "\n".join(problems + ["Reconstruisez par make notebooks."])
             if problems
             else "Les notebooks suivent leurs sources."
         )
         return bool(problems)
-    for path in paths:
+    for path in exercises:
+        build_exercise(path)
+    for path in chapters:
         try:
             build(path)
         except CellExecutionError as error:

@@ -6,31 +6,39 @@ import torch
 from torch import Tensor
 
 from kdcourse._common import LossTerms
-from kdcourse.exercises import features, logits, principles, relations, self_distillation, tensor_train
-from kdcourse.exercises.exercise import Exercise
+from kdcourse.exercises import features, graded, logits, principles, relations, self_distillation, tensor_train
+from kdcourse.exercises.exercise import Exercise, reason
 
 _CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_train)
 EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}
 
 
-def check(name: str, answer: Callable) -> bool:
+def check(name: str, *answers: Callable) -> bool:
     """Essaie une réponse sur des entrées fixes, et dit en une ligne si elle est juste, ou l'erreur reconnue.
 
     Ne lève jamais à cause de la réponse : une ébauche qui rend ``...`` ou ``None`` affiche « à compléter ».
 
     Args:
-        name: nom de l'exercice, celui de l'énoncé : ``"10.1 a"``.
-        answer: la fonction à vérifier.
+        name: nom de l'exercice, celui de l'énoncé : ``"10.1 a"`` dans un chapitre, ``"10.1"`` pour l'exercice noté.
+        answers: la fonction à vérifier, ou les deux de l'exercice 10.3 : ``check("10.3", compress, predict)``.
 
     Returns:
-        Vrai si la réponse est juste.
+        Vrai si la réponse est juste. La note d'un exercice noté ne dépend pas de cette vérification.
 
     Raises:
         ValueError: exercice inconnu ; le message donne ceux qui existent.
+        TypeError: pas le nombre de fonctions attendu.
     """
-    if name not in EXERCISES:
-        raise ValueError(f"name : {name!r} reçu, un de ceux-ci attendu : {', '.join(map(repr, EXERCISES))}.")
-    right, message = _verdict(EXERCISES[name], answer)
+    known = [*EXERCISES, *graded.VERDICTS]
+    if name not in known:
+        raise ValueError(f"name : {name!r} reçu, un de ceux-ci attendu : {', '.join(map(repr, known))}.")
+    expected = graded.ANSWERS.get(name, ("answer",))
+    if len(answers) != len(expected):
+        raise TypeError(f"answers : {len(answers)} fonction(s) reçue(s), {len(expected)} attendue(s) pour {name!r}.")
+    if name in graded.VERDICTS:
+        right, message = graded.verdict(name, *answers)
+    else:
+        right, message = _verdict(EXERCISES[name], *answers)
     print(f"Exercice {name} : {message}")
     return right
 
@@ -46,7 +54,7 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         except NotImplementedError:
             return False, "à compléter."
         except Exception as error:  # la réponse est à l'élève : rien de ce qu'elle lève n'arrête le notebook
-            return False, f"la fonction s'arrête sur {_reason(error)}"
+            return False, f"la fonction s'arrête sur {reason(error)}"
         if result is None or result is ...:
             return False, "à compléter."
         if isinstance(result, float):
@@ -62,7 +70,7 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             results.append(result.detach().double().cpu().to_dense())
             gradients.append(None if leaf is None else _gradient(result, leaf))
         except Exception as error:
-            return False, f"la valeur ou le gradient du résultat ne se lisent pas : {_reason(error)}"
+            return False, f"la valeur ou le gradient du résultat ne se lisent pas : {reason(error)}"
     if _same(results, exercise.reference, exercise):
         if all(_right_gradient(*pair, exercise) for pair in zip(gradients, exercise.cases, strict=True)):
             return True, "juste."
@@ -75,13 +83,6 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
     if not all(torch.isfinite(result).all() for result in results):
         return False, "le résultat contient NaN ou infini."
     return False, "pas encore, et ce n'est pas une erreur connue. Relisez la formule terme à terme."
-
-
-def _reason(error: Exception) -> str:
-    try:
-        return f"{type(error).__name__} : {error}"
-    except Exception:  # le message d'une exception est aussi à l'élève
-        return type(error).__name__
 
 
 def _inputs(case: tuple, differentiable: bool) -> tuple[list, Tensor | None]:

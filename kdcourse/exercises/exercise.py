@@ -19,3 +19,11 @@ class Exercise:
     """Indice à donner → la réponse fausse qui le mérite."""
     differentiable: bool = True
     """Le gradient de la réponse pour la première entrée, si elle est flottante, est vérifié aussi."""
+
+
+def reason(error: BaseException) -> str:
+    """Ce qu'une réponse a levé, en une phrase."""
+    try:
+        return f"{type(error).__name__} : {error}"
+    except Exception:  # le message d'une exception est aussi à l'élève
+        return type(error).__name__

@@ -1,0 +1,111 @@
+"""Corriger des copies de 10.1 : nbgrader tel quel, qui exécute chaque notebook, contre le correcteur isolé.
+
+Les deux corrigent les mêmes copies par la même commande, ``nbgrader autograde``, l'une après l'autre. Le notebook est
+réduit à ses imports, à la réponse et aux cellules notées : le correcteur isolé n'exécute jamais l'entraînement, et le
+laisser à l'autre l'avantagerait. Les tests donnés à nbgrader tel quel sont les mêmes cas, comparés dans le noyau.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+
+from benchmarks._report import publish
+
+ROOT = Path(__file__).resolve().parent.parent
+ASSIGNMENT = "exercice_10_1"
+CRITERIA = ("ex1-probabilites", "ex1-logits", "ex1-poids", "ex1-gradient", "ex1-limites")
+# La même exigence que le correcteur isolé, écrite comme un enseignant l'écrirait dans une cellule de test.
+STOCK_TEST = """### BEGIN HIDDEN TESTS
+from kdcourse.grading.mark_multi_teacher import draw_cases
+from kdcourse.grading.multi_teacher import reference
+
+for _case in draw_cases(1):
+    if _case.criterion == {criterion!r}:
+        _value, _gradient = _case.solve(reference)
+        _leaf = _case.student.clone().requires_grad_()
+        _teachers = [t + _leaf if _case.tied else t for t in _case.teachers]
+        _result = multi_teacher_loss(_leaf, _teachers, _case.labels, **_case.options)
+        assert torch.allclose(_result.double(), torch.tensor(_value).double(), rtol=2e-4, atol=1e-5)
+        assert torch.allclose(torch.autograd.grad(_result, _leaf)[0].double(), _gradient, rtol=1e-3, atol=1e-5)
+### END HIDDEN TESTS"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks grading", description=__doc__.splitlines()[0])
+    parser.add_argument("--copies", type=int, default=40, help="copies à corriger (40 par défaut)")
+    options = parser.parse_args(argv)
+    if shutil.which("bwrap") is None:
+        raise SystemExit("bubblewrap, sans qui l'isolation ne se mesure pas, est absent : apt install bubblewrap.")
+    with tempfile.TemporaryDirectory(prefix="kdcourse-") as folder:
+        times = {name: _grade(Path(folder, name), name == "isolé", options.copies) for name in ("isolé", "tel quel")}
+    ratio = times["tel quel"] / times["isolé"]
+    print(f"{options.copies} copies de 10.1, nbgrader {version('nbgrader')}")
+    for name, seconds in times.items():
+        print(f"  {name:<9}{seconds:7.1f} s, soit {seconds / options.copies:.2f} s par copie".replace(".", ","))
+    print(f"  rapport  {ratio:7.1f}".replace(".", ","))
+    result = {
+        "copies": options.copies,
+        "nbgrader": version("nbgrader"),
+        "isole_s": round(times["isolé"], 2),
+        "tel_quel_s": round(times["tel quel"], 2),
+        "rapport": round(ratio, 2),
+        "cibles": {"au moins 5 fois plus vite que nbgrader tel quel": ratio >= 5},
+    }
+    publish("grading", result)
+
+
+def _grade(course: Path, isolated: bool, copies: int) -> float:
+    """Secondes d'une correction complète, lancement de nbgrader compris ; les notes sont vérifiées."""
+    source = course / "source" / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
+    source.parent.mkdir(parents=True)
+    solution = _reduced(nbformat.read(ROOT / "exercises" / "source" / ASSIGNMENT / source.name, as_version=4))
+    if isolated:
+        shutil.copy(ROOT / "exercises" / "nbgrader_config.py", course)
+    else:
+        (course / "nbgrader_config.py").write_text("c = get_config()\nc.CourseDirectory.course_id = 'kdcourse'\n")
+        for cell in solution.cells:
+            name = cell.metadata.get("nbgrader", {}).get("grade_id")
+            if name in CRITERIA:
+                cell.source = STOCK_TEST.format(criterion=name)
+    nbformat.write(solution, source)
+    _nbgrader(course, "generate_assignment")
+    for number in range(copies):
+        copy = course / "submitted" / f"eleve_{number:02}" / ASSIGNMENT / source.name
+        copy.parent.mkdir(parents=True)
+        shutil.copy(source, copy)
+    start = time.perf_counter()
+    _nbgrader(course, "autograde")
+    seconds = time.perf_counter() - start
+    _check_scores(course, copies)
+    return seconds
+
+
+def _reduced(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    first_code = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    notebook.cells = [cell for cell in notebook.cells if cell is first_code or "nbgrader" in cell.metadata]
+    return notebook
+
+
+def _nbgrader(course: Path, command: str) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # alembic doit s'y trouver
+    line = [sys.executable, "-m", "nbgrader", command, ASSIGNMENT]
+    done = subprocess.run(line, cwd=course, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"nbgrader {command} a échoué :\n{done.stderr[-2000:]}")
+
+
+def _check_scores(course: Path, copies: int) -> None:
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        scores = [submission.score for submission in gradebook.assignment_submissions(ASSIGNMENT)]
+    if scores != [15.0] * copies:
+        raise SystemExit(f"Les copies justes devaient avoir 15 points ; notes reçues : {sorted(set(scores))}.")

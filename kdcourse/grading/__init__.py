@@ -1,0 +1,1 @@
+"""Le côté de l'enseignant : corriger sans faire confiance, puis rendre les notes. Rien d'autre n'importe ce paquet."""

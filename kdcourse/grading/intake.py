@@ -1,0 +1,88 @@
+"""Avant la correction : un fichier de notebook abîmé est mis de côté, et remplacé par un notebook lisible.
+
+Sans cela, nbgrader abandonnerait la copie sans note ni retour. L'original reste à côté, sous le nom ``….ipynb.recu``.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
+
+_MAX_BYTES = 50 << 20
+
+
+def mend_notebooks(*, assignment: str, student: str, notebooks: list[str]) -> None:
+    """Le crochet ``pre_convert_hook`` de nbgrader : rend lisibles les notebooks d'une copie, et leur donne le bon nom.
+
+    Args:
+        assignment: nom du devoir, qui est aussi celui de son notebook.
+        student: non utilisé ; nbgrader le donne.
+        notebooks: chemins des notebooks de la copie, changés sur place.
+    """
+    expected = f"{assignment}.ipynb"
+    if len(notebooks) == 1 and Path(notebooks[0]).name != expected:
+        renamed = Path(notebooks[0]).with_name(expected)
+        _replace(renamed, Path(notebooks[0]).read_bytes())
+        notebooks[0] = str(renamed)
+    for path in map(Path, notebooks):
+        mended = _mended(path)
+        if mended is not None:
+            kept = path.with_name(f"{path.name}.recu")
+            if not kept.exists():
+                os.replace(path, kept)
+            _replace(path, nbformat.writes(mended).encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.partiel")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def _mended(path: Path) -> nbformat.NotebookNode | None:
+    """Un notebook lisible à la place de celui-ci ; rien s'il l'est déjà."""
+    if path.stat().st_size > _MAX_BYTES:
+        return _empty(f"{path.stat().st_size >> 20} Mo, 50 au plus attendus")
+    try:
+        with open(path, encoding="utf-8") as file:
+            notebook = nbformat.read(file, as_version=4)
+        nbformat.validate(notebook)
+        return None
+    except Exception:  # le fichier est à l'élève : tout peut arriver
+        pass
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError) as error:
+        reason = f"JSON invalide, ligne {error.lineno}" if isinstance(error, json.JSONDecodeError) else "JSON invalide"
+        return _empty(reason)
+    cells = content.get("cells") if isinstance(content, dict) else None
+    if not isinstance(cells, list):
+        return _empty("aucune cellule")
+    return new_notebook(cells=[cell for cell in map(_cell, cells) if cell is not None])
+
+
+def _cell(cell) -> nbformat.NotebookNode | None:
+    if not isinstance(cell, dict):
+        return None
+    source = cell.get("source", "")
+    if isinstance(source, list):
+        source = "".join(map(str, source))
+    kinds = {"code": new_code_cell, "markdown": new_markdown_cell}
+    made = kinds.get(str(cell.get("cell_type")), new_raw_cell)(str(source))
+    metadata = cell.get("metadata")
+    grade_id = metadata.get("nbgrader", {}).get("grade_id") if _has_nbgrader(metadata) else None
+    if isinstance(grade_id, str):
+        made.metadata["nbgrader"] = {"grade_id": grade_id}
+    return made
+
+
+def _has_nbgrader(metadata) -> bool:
+    return isinstance(metadata, dict) and isinstance(metadata.get("nbgrader"), dict)
+
+
+def _empty(reason: str) -> nbformat.NotebookNode:
+    notebook = new_notebook()
+    notebook.metadata["kdcourse_unreadable"] = reason
+    return notebook

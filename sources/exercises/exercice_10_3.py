@@ -1,0 +1,245 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Exercice 10.3 : le défi de compression
+#
+# Un teacher de 26 000 paramètres, un capteur qui cadre mal, et presque pas de mémoire. Vous distillez, élaguez et quantifiez un
+# student jusqu'à ce qu'il tienne dans une suite d'octets, puis vous montrez qu'il reconnaît encore les chiffres.
+#
+# ## Objectifs
+#
+# - enchaîner distillation, élagage (*pruning*) et quantification ;
+# - écrire un modèle dans des octets, et le relire ailleurs, sans rien d'autre ;
+# - défendre un compromis entre exactitude et taille par des mesures.
+#
+# **Durée** : trois heures. **Barème** : 20 points, dont 16 pour le code et 4 pour la réponse écrite.
+#
+# **Prérequis** : les chapitres 10.1, 10.2, et la fin de 10.6 (int8).
+#
+# Répondez dans les cellules prévues : leur place et leur nom n'ont pas d'importance pour la correction, qui cherche vos
+# fonctions par leur nom. Vous pouvez ajouter des cellules et des fonctions d'aide ; leur code compte dans la taille.
+#
+# ## Énoncé
+#
+# Écrivez deux fonctions.
+#
+# | fonction | ce qu'elle reçoit | ce qu'elle rend |
+# |---|---|---|
+# | `compress(teacher, images, labels)` | le teacher, en mode `eval` ; 1 000 images `(1000, 1, 8, 8)` float32 de 0 à 1 ; leurs étiquettes `(1000,)` int64 | `bytes` : l'**artefact** |
+# | `predict(artifact, images)` | cet artefact ; des images `(B, 1, 8, 8)` float32 | des logits `(B, 10)` flottants et finis |
+#
+# Le **capteur** décale chaque image d'un pixel au plus dans chaque direction, au hasard, et lui ajoute un bruit gaussien d'écart-type
+# 0,1 : c'est `shift_and_noise`, du paquet `kdcourse`, avec ses valeurs par défaut. `compress` reçoit les images nettes, et peut
+# appeler `shift_and_noise` autant de fois qu'elle veut.
+#
+# **La correction** appelle `compress`, garde les octets, puis appelle `predict` dans un processus neuf qui ne contient que
+# l'artefact, le code de votre réponse (et `torch`, `numpy`, `kdcourse`), et des images que vous n'avez pas : les images de test, passées par
+# le capteur avec un tirage neuf. Ni réseau, ni fichier, ni jeu de données : scikit-learn y est hors d'atteinte.
+#
+# - **Temps** : 120 secondes de calcul pour `compress`, sur un seul fil.
+# - **Taille** : les octets de l'artefact, plus ceux du code de `compress`, de `predict` et de ce qu'elles emploient.
+#   Commentaires et docstrings sont gratuits. Les données n'ont pas leur place dans le code : au-delà de 300 octets, ses constantes
+#   pèsent dix fois.
+# - **Contrat** (4 points) : des octets, puis des logits de la bonne forme, dans un processus neuf.
+# - **Exactitude** (6 points) : rien jusqu'à 70 % d'images reconnues, tout à partir de 90 %, en proportion entre les deux.
+# - **Taille** (6 points) : tout jusqu'à 5 000 octets, rien à partir de 20 000 ; entre les deux, chaque doublement coûte 3 points. Ces points
+#   sont multipliés par la part d'exactitude : un artefact minuscule qui ne reconnaît rien n'a rien compressé.
+#
+# Le même barème est dans `kdcourse.exercises.compression`, et `check` l'applique aux images de validation.
+#
+# ## Le teacher, et ce que voit le capteur
+#
+# `compression_teacher()` entraîne le teacher de la correction, en une dizaine de secondes la première fois.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from kdcourse import CNN, compression_teacher, error_rate, french, kd_loss, load_dataset
+from kdcourse import parameter_count, shift_and_noise
+
+torch.set_num_threads(1)  # comme à la correction
+digits, teacher = load_dataset("digits"), compression_teacher()
+
+def accuracy(model, draws=10):  # en %, moyenne de dix passages de la validation par le capteur
+    images, labels = digits.validation
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        seen = [model(shift_and_noise(images, generator=generator)) for _ in range(draws)]
+    return 100 - error_rate(torch.stack(seen), labels).mean().item()
+
+print(f"teacher : {parameter_count(teacher)} paramètres, {4 * parameter_count(teacher)} octets en float32, "
+      f"{french(accuracy(teacher))} % d'images reconnues")
+
+# %%
+seen = shift_and_noise(digits.train.images[:8], generator=torch.Generator().manual_seed(0))
+figure, axes = plt.subplots(2, 8, figsize=(8, 2.2), layout="constrained")
+for row, images in zip(axes, (digits.train.images, seen)):
+    for ax, image in zip(row, images):
+        ax.imshow(image[0], cmap="gray_r", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+_ = figure.suptitle("Huit images nettes, et les mêmes vues par le capteur", fontsize=11)
+
+# %% [markdown]
+# ## Un point de départ
+#
+# Le student de 10.1, distillé sur dix passages de chaque image, gardé en float32 : aucune compression. Il faut faire plus juste, et bien plus petit.
+
+# %%
+from kdcourse import Split, digits_student, train_one
+
+generator = torch.Generator().manual_seed(1)
+many = torch.cat([shift_and_noise(digits.train.images, generator=generator) for _ in range(10)])
+with torch.no_grad():
+    guide = teacher(many)
+start = train_one(digits_student, Split(many, digits.train.labels.repeat(10)), guide, alpha=0.9, epochs=8)
+print(f"point de départ : {4 * parameter_count(start)} octets, {french(accuracy(start))} % d'images reconnues")
+
+# %% [markdown]
+# ## Votre réponse : compress
+#
+# Trois outils, dans l'ordre qui vous convient : un student plus petit ou d'une autre forme, distillé sur des images fraîchement
+# décalées ; des poids mis à zéro ; des poids arrondis à quelques niveaux. `zlib.compress` range ensuite les zéros et les niveaux
+# fréquents dans moins d'octets.
+
+# %% nbgrader={"grade": false, "grade_id": "ex3-solution-compress", "locked": false, "schema_version": 3, "solution": true, "task": false}
+import zlib
+
+def compress(teacher, images, labels):
+    """L'artefact : un student distillé, élagué et quantifié, dans une suite d'octets."""
+    ### BEGIN SOLUTION
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    student = CNN(channels=(12, 12, 12))
+    names, weights = zip(*student.named_parameters())
+    masks = [torch.ones_like(weight) for weight in weights]
+
+    def coded(weight, mask):  # des niveaux entiers, et le pas qui les sépare : 15 niveaux pour une matrice
+        kept = (weight * mask).detach()
+        step = kept.abs().max() / (7 if weight.dim() > 1 else 127)
+        return (kept / step).round(), step
+
+    def used(weight, mask):  # le poids arrondi ; le gradient passe comme si l'arrondi n'existait pas
+        levels, step = coded(weight, mask)
+        kept = weight * mask
+        return kept + (levels * step - kept).detach()
+
+    epochs, lots = 160, images.split(100)
+    optimizer = torch.optim.Adam(weights, lr=0.01, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=epochs * len(lots))
+    for epoch in range(epochs):
+        if epoch == epochs // 2:  # élaguer la moitié de chaque matrice, puis réapprendre, arrondi compris
+            masks = [weight.abs() > weight.abs().quantile(0.5) if weight.dim() > 1 else mask
+                     for weight, mask in zip(weights, masks)]
+        seen = shift_and_noise(images, generator=generator)
+        with torch.no_grad():
+            guide = teacher(seen)
+        for lot in torch.randperm(len(images), generator=generator).split(100):
+            now = weights if epoch < epochs // 2 else map(used, weights, masks)
+            logits = torch.func.functional_call(student, dict(zip(names, now)), seen[lot])
+            loss = 0.9 * kd_loss(logits, guide[lot], 2.0) + 0.1 * F.cross_entropy(logits, labels[lot])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    levels, steps = zip(*map(coded, weights, masks))
+    levels = torch.cat([level.flatten() for level in levels]).to(torch.int8)
+    return zlib.compress(torch.stack(steps).numpy().tobytes() + levels.numpy().tobytes(), 9)
+    ### END SOLUTION
+
+# %% [markdown]
+# ## Votre réponse : predict
+#
+# Elle s'exécutera seule : aucune variable de ce notebook n'existera autour d'elle, sauf les fonctions et les imports qu'elle nomme.
+
+# %% nbgrader={"grade": false, "grade_id": "ex3-solution-predict", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def predict(artifact, images):
+    """Les logits (B, 10) du student que l'artefact contient."""
+    ### BEGIN SOLUTION
+    student = CNN(channels=(12, 12, 12))
+    weights, data = list(student.parameters()), zlib.decompress(artifact)
+    steps = np.frombuffer(data, np.float32, len(weights))
+    levels = torch.tensor(np.frombuffer(data, np.int8, offset=steps.nbytes)).split([w.numel() for w in weights])
+    with torch.no_grad():
+        for weight, level, step in zip(weights, levels, steps):
+            weight.copy_(level.view_as(weight) * float(step))
+        return student(images)
+    ### END SOLUTION
+
+# %% [markdown]
+# `check` essaie d'abord vos fonctions sur peu d'images, puis en entier, et estime vos points sur la validation. L'estimation du code
+# est la sienne ; celle de la correction lit votre notebook.
+
+# %%
+from kdcourse import check
+
+_ = check("10.3", compress, predict)
+
+# %% [markdown]
+# ## Votre compromis
+
+# %%
+artifact = compress(teacher, *digits.train)
+if artifact is None:
+    print("à compléter")
+else:
+    points = {"teacher, float32": (4 * parameter_count(teacher), accuracy(teacher), "s"),
+              "point de départ": (4 * parameter_count(start), accuracy(start), "o"),
+              "votre artefact": (len(artifact), accuracy(lambda images: predict(artifact, images)), "^")}
+    figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for name, (size, right, marker) in points.items():
+        ax.plot(size, right, marker, ms=8, label=name)
+        print(f"{name:17} : {size:6} octets, {french(right)} % d'images reconnues")
+    ax.set_xscale("log", base=2)
+    ax.set(xlabel="octets, sans le code (échelle log)", ylabel="images de validation reconnues (%)",
+           title=f"Un artefact {french(points['point de départ'][0] / len(artifact))} fois plus petit que le point de départ")
+    ax.legend(frameon=False)
+
+# %% [markdown]
+# ## Votre réponse écrite
+#
+# 1. Quels compromis avez-vous essayés, dans quel ordre, et qu'ont-ils coûté ou rapporté, en octets et en exactitude ? Donnez vos mesures, y compris
+#    ce qui n'a pas marché.
+# 2. Que ferait ici une table qui associerait à chaque image publique son étiquette ? Et un plus proche voisin ?
+#
+# Une dizaine de lignes.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "ex3-reponse", "locked": false, "points": 4, "schema_version": 3, "solution": true, "task": false}
+# <!-- réponse 10.3 a -->
+# ### BEGIN SOLUTION
+# 1. D'abord la forme : un perceptron supporte mal les décalages, un petit réseau convolutif bien mieux, à paramètres égaux. Puis les
+#    images : distiller sur un tirage neuf à chaque époque compte plus que tout réglage, car le student voit alors ce que le
+#    capteur fera. L'arrondi à la fin coûte cher avec peu de niveaux ; arrondir **pendant** la seconde moitié de l'apprentissage, le gradient
+#    passant à travers, ne coûte presque plus rien : un octet par poids, bien moins une fois `zlib` passé. L'élagage de
+#    la moitié ajoute des zéros, que `zlib` range presque pour rien. Élaguer 80 % d'un réseau plus large a été nettement pire qu'un
+#    réseau plus étroit élagué à moitié. À cette taille, le code pèse plus que l'artefact : raffiner davantage les poids ne rapporte plus.
+# 2. Une table de hachage exacte ne retrouve aucune image : un décalage ou un bruit change le hachage, et elle répond au hasard. Un plus
+#    proche voisin, lui, marche : il cherche l'image la plus proche parmi celles qu'il garde, à un décalage près. Mais il garde des images : un quart
+#    de kilooctet chacune en float32, huit octets à un bit par pixel. Pour les images d'entraînement, l'artefact pèse plusieurs
+#    fois le student ; pour celles du test, il faudrait les écrire dans le code, dont les constantes pèsent dix fois.
+# ### END SOLUTION
+
+# %% [markdown]
+# ## Barème
+#
+# Les cellules qui suivent portent les points : laissez-les en place. Les essais de la correction n'y sont pas.
+
+# %% nbgrader={"grade": true, "grade_id": "ex3-contrat", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+# 4 points : compress rend des octets, et predict, dans un processus neuf, des logits (B, 10) flottants et finis.
+
+# %% nbgrader={"grade": true, "grade_id": "ex3-exactitude", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+# 6 points : la part des images cachées que predict reconnaît, de 70 % (rien) à 90 % (tout).
+
+# %% nbgrader={"grade": true, "grade_id": "ex3-taille", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
+# 6 points : les octets de l'artefact et du code, de 20 000 (rien) à 5 000 (tout), multipliés par la part d'exactitude.

@@ -1,0 +1,420 @@
+"""De l'archive de Moodle à ce qu'il importe, par les vraies commandes ``nbgrader zip_collect`` et ``export``."""
+
+import csv
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("nbgrader")
+from nbgrader.api import Gradebook  # noqa: E402
+
+from kdcourse.grading import moodle_export  # noqa: E402
+from kdcourse.grading.moodle_worksheet import Worksheet  # noqa: E402
+
+NAME = "exercice_10_1"
+EXPORT = ["export", "--exporter", "kdcourse.grading.moodle_export.MoodleExport"]
+CONFIG = """
+from pathlib import Path
+c = get_config()
+c.CourseDirectory.course_id = "essai"
+c.CourseDirectory.root = str(Path(__file__).resolve().parent)
+c.ZipCollectApp.extractor_plugin = "kdcourse.grading.moodle_extract.MoodleExtractor"
+c.ZipCollectApp.collector_plugin = "kdcourse.grading.moodle_collect.MoodleCollector"
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def commands_of_this_environment():
+    """nbgrader appelle ``alembic`` par son nom : un environnement non activé ne le trouverait pas."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        yield
+
+
+def nbgrader(course: Path, *arguments: str) -> subprocess.CompletedProcess:
+    empty = course / "reglages"  # sans les réglages de la personne qui teste
+    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(empty), "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", "nbgrader", *arguments]
+    return subprocess.run(command, cwd=course, capture_output=True, text=True, env=environment)
+
+
+def notebook(*sources: str) -> bytes:
+    cells = [
+        {"cell_type": "code", "source": s, "metadata": {}, "outputs": [], "execution_count": None} for s in sources
+    ]
+    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}).encode()
+
+
+def course_at(path: Path) -> Path:
+    path.mkdir()
+    (path / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def zipped(*files: tuple[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def with_entry(mode: int, name: str, data: bytes) -> tuple[zipfile.ZipInfo, bytes]:
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = mode << 16
+    return entry, data
+
+
+def of(name: str, number: int, file: str, ending: str = "") -> str:
+    return f"{name}_{number}_assignsubmission_file{ending}/{file}"
+
+
+class UnmarkedName(zipfile.ZipInfo):
+    """Une entrée d'ancien Moodle : son nom est en UTF-8, et rien ne le dit."""
+
+    def _encodeFilenameFlags(self):
+        return self.filename.encode("utf-8"), self.flag_bits & ~0x800
+
+
+STATEMENT = notebook("def f(): ...")
+BOMB = zipped((f"{NAME}.ipynb", b"0" * 60_000_000))
+LAST_YEAR = (2025, 1, 1, 12, 0, 0)
+
+
+def dated(date: tuple, name: str, data: bytes) -> tuple[zipfile.ZipInfo, bytes]:
+    return zipfile.ZipInfo(name, date), data
+
+
+# Ce que contient l'archive, et le notebook attendu de chacun (rien : aucun n'est retenu).
+SUBMITTED = [
+    (of("Marie Lefèvre", 101, f"{NAME}.ipynb"), b"marie"),
+    (of(unicodedata.normalize("NFD", "Zoé Müller"), 102, f"{NAME}.ipynb", ending="_"), b"zoe"),
+    (f"Anne-Sophie d'Arc_103_assignsubmission_file_{NAME}.ipynb", b"anne"),
+    (of("Groupe A-Jean Le Goff", 104, f"{NAME} (1).ipynb"), notebook("première copie")),
+    (of("Groupe A-Jean Le Goff", 104, f"{NAME} (2).ipynb"), notebook("seconde copie")),
+    (of("Groupe A-Jean Le Goff", 104, "brouillon (9).ipynb"), notebook("brouillon")),
+    (of("O'Neill Siân", 105, f"Copie de {NAME}.ipynb"), b"colab"),
+    (of("Participant", 106, "Exercice 10 1.IPYNB"), b"majuscules"),
+    (of("Lou", 107, "rapport.pdf"), b"%PDF"),
+    (of("Lou", 107, "exercice.py"), b"print()"),
+    (of("Kim Texte", 108, f"{NAME}.ipynb.txt"), b"texte"),
+    (of("Ali Zip", 109, "devoir.zip"), zipped((f"dossier/{NAME}.ipynb", b"zip"), ("__MACOSX/._a.ipynb", b"mac"))),
+    (of("Ève Vierge", 110, f"{NAME} (1).ipynb"), STATEMENT),
+    (of("Ève Vierge", 110, f"{NAME}.ipynb"), notebook("def f(): return 1")),
+    (of("Ève Vierge", 110, f".ipynb_checkpoints/{NAME}-checkpoint.ipynb"), notebook("ancien")),
+    (of("Luc Bombe", 111, "bombe.zip"), BOMB),
+    (of("Luc Gros", 112, f"{NAME}.ipynb"), b"0" * 60_000_000),
+    (of("Max Abîmé", 113, "abime.zip"), zipped((f"{NAME}.ipynb", b"x" * 999))[:-40]),
+    (of("Eva Échappe", 114, "fuite.zip"), zipped(("../../../../evasion.ipynb", b"evasion"))),
+    with_entry(stat.S_IFLNK | 0o777, of("Léo Lien", 115, f"{NAME}.ipynb"), b"/etc/passwd"),
+    (of("Ida Autre", 116, "imite.zip"), zipped((of("Marie Lefèvre", 101, f"{NAME}.ipynb"), b"usurpation"))),
+    with_entry(stat.S_IFREG, of("Tom Droits", 117, f"{NAME}.ipynb"), b"sans droits"),
+    ("Uma En-Ligne_118_assignsubmission_onlinetext/onlinetext.html", b"<p>"),
+    ("../hors.ipynb", b"hors"),
+    ("Groupe par défaut_assignsubmission_file/x.ipynb", b"sans numero"),
+    (of("Nils Long", 119, "n" * 300 + ".ipynb"), b"trop long"),
+    (of("Doudou Poupée", 120, "a.zip"), zipped(("b.zip", zipped((f"{NAME}.ipynb", b"poupee"))))),
+    (of("Rémi Ancien", 121, f"{NAME}.ipynb"), b"nouvelle archive"),
+    (UnmarkedName(of("Chloë Façade", 123, f"{NAME}.ipynb", ending="_")), b"sans marque"),
+]
+EXPECTED = {
+    "101": b"marie",
+    "102": b"zoe",
+    "103": b"anne",
+    "104": notebook("seconde copie"),
+    "105": b"colab",
+    "106": b"majuscules",
+    "108": b"texte",
+    "109": b"zip",
+    "110": notebook("def f(): return 1"),
+    "116": b"usurpation",
+    "117": b"sans droits",
+    "121": b"nouvelle archive",
+    "123": b"sans marque",
+}
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    course = course_at(tmp_path_factory.mktemp("moodle") / "cours")
+    archive = course / "downloaded" / NAME / "archive"
+    archive.mkdir(parents=True)
+    (course / "release" / NAME).mkdir(parents=True)
+    (course / "release" / NAME / f"{NAME}.ipynb").write_bytes(STATEMENT)
+    (archive / "M2-Distillation-42.zip").write_bytes(zipped(*SUBMITTED))
+    older = dated(LAST_YEAR, of("Rémi Ancien", 121, f"{NAME} (3).ipynb"), b"ancienne archive")
+    (archive / "Z-plus-ancienne.zip").write_bytes(zipped(older))
+    # Une remise que l'enseignant a déjà sortie de son archive.
+    opened = archive / "deja ouvert" / "Noé Ouvert_122_assignsubmission_file"
+    opened.mkdir(parents=True)
+    (opened / f"{NAME}.ipynb").write_bytes(b"ouvert")
+    link = archive / "deja ouvert" / "Lia Lien_124_assignsubmission_file"
+    link.mkdir()
+    (link / f"{NAME}.ipynb").symlink_to("/etc/passwd")
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "essai") as gradebook:
+        gradebook.add_student("105", first_name="Siân", last_name="O'Neill")
+    return course, nbgrader(course, "zip_collect", NAME)
+
+
+def test_la_collecte_retient_un_notebook_par_personne(collected):
+    course, process = collected
+    assert process.returncode == 0, process.stderr
+    files = {path.parent.parent.name: path for path in (course / "submitted").rglob("*") if path.is_file()}
+    assert {number: path.read_bytes() for number, path in files.items()} == EXPECTED | {"122": b"ouvert"}
+    assert {path.name for path in files.values()} == {f"{NAME}.ipynb"}
+
+
+def test_la_collecte_n_ecrit_rien_hors_du_cours(collected):
+    course, _ = collected
+    assert [path.name for path in course.parent.iterdir()] == ["cours"]
+    assert not list(course.rglob("evasion*")) and not list(course.rglob("hors*"))
+    assert not [path for path in (course / "downloaded" / NAME / "extracted").rglob("*") if path.is_symlink()]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Lou (107) n'a remis aucun notebook",
+        "Uma En-Ligne (118) n'a remis aucun notebook",
+        "Groupe A-Jean Le Goff (104) a remis 3 notebooks : « exercice_10_1 (2).ipynb » est retenu",
+        "bombe.zip/exercice_10_1.ipynb : plus de 50 Mo une fois décompressé, ignoré",
+        "Luc Gros (112) n'a remis aucun notebook",
+        "abime.zip : File is not a zip file, ignoré",
+        "fuite.zip/../../../../evasion.ipynb : chemin hors de l'archive, ignoré",
+        "lien symbolique, ignoré",
+        "../hors.ipynb : chemin hors de l'archive, ignoré",
+        "Groupe par défaut_assignsubmission_file/x.ipynb : hors d'un dossier",
+        "Nils Long (119) n'a remis aucun notebook",
+    ],
+)
+def test_la_collecte_dit_ce_qu_elle_ecarte(collected, message):
+    assert message in collected[1].stderr
+
+
+def test_les_noms_sont_gardes_entiers_et_celui_de_l_enseignant_prevaut(collected):
+    with Gradebook(f"sqlite:///{collected[0] / 'gradebook.db'}", "essai") as gradebook:
+        names = {student.id: f"{student.first_name} {student.last_name}" for student in gradebook.students}
+    assert names["101"] == "Marie Lefèvre"
+    assert names["102"] == unicodedata.normalize("NFC", "Zoé Müller")
+    assert names["103"] == "Anne-Sophie d'Arc"
+    assert names["123"] == "Chloë Façade"
+    assert names["105"] == "Siân O'Neill"
+    assert "107" not in names
+
+
+@pytest.mark.parametrize("content", [b"pas un zip", None], ids=["illisible", "absente"])
+def test_une_archive_illisible_ou_absente_arrete_la_collecte(tmp_path, content):
+    course = course_at(tmp_path / "cours")
+    archive = course / "downloaded" / NAME / "archive"
+    archive.mkdir(parents=True)
+    if content:
+        (archive / "a.zip").write_bytes(content)
+    process = nbgrader(course, "zip_collect", NAME)
+    assert process.returncode == 1
+    assert ("archive illisible" if content else "Aucun fichier dans") in process.stderr
+
+
+# --- l'export ---------------------------------------------------------------------------------------------------------
+
+# Identifiant, prénom, nom, courriel, note sur 20 (rien : pas de remise), correction manuelle en attente.
+STUDENTS = [
+    ("101", "Marie", "Lefèvre", "marie@exemple.fr", 20.0, False),
+    ("102", "Anne-Sophie", "d'Arc, comtesse", None, 12.5, False),
+    ("103", "=HYPERLINK(0)", "-2+3", None, 3.14159, False),
+    ("104", "Jean_Luc", "Le/Goff", None, 7.0, True),
+    ("105", "Pas", "Remis", None, None, False),
+    ("jdupont", "Jules", "Dupont", "Jules@Exemple.fr", 10.0, False),
+]
+WORKSHEET = (
+    '\ufeffIdentifiant,"Nom complet","Adresse de courriel",Statut,Note,"Note maximale","La note peut être modifiée",'
+    '"Dernière modification (note)","Feedback par commentaires"\r\n'
+    'Participant101,"Marie Lefèvre",marie@exemple.fr,"Remis",,"100,00",Oui,-,"<p>Une ligne,\r\nune ""autre"".</p>"\r\n'
+    'Participant 102,"Anne-Sophie d\'Arc, comtesse",,Remis,"3,00","100,00",Oui,-,\r\n'
+    "Participant104,Jean Luc,,Remis,,100.00,Oui,-,\r\n"
+    'Participant105,"Pas Remis",,"Aucune remise",,"100,00",Oui,-,\r\n'
+    'Participant777,"Jules Dupont",jules@exemple.fr,Remis,,"100,00",Oui,-,\r\n'
+)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    course = course_at(tmp_path_factory.mktemp("export") / "cours")
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "essai") as gradebook:
+        gradebook.add_assignment(NAME)
+        gradebook.add_assignment("exercice_10_2")
+        gradebook.add_notebook(NAME, NAME)
+        gradebook.add_grade_cell("points", NAME, NAME, max_score=20, cell_type="code")
+        for number, first, last, email, score, pending in STUDENTS:
+            gradebook.add_student(number, first_name=first, last_name=last, email=email)
+            if score is None:
+                continue
+            gradebook.add_submission(NAME, number)
+            grade = gradebook.find_grade("points", NAME, NAME, number)
+            grade.auto_score, grade.needs_manual_grade = score, pending
+            page = course / "feedback" / number / NAME / f"{NAME}.html"
+            if number != "102":
+                page.parent.mkdir(parents=True)
+                page.write_text(f"<p>{number}</p>", encoding="utf-8")
+        gradebook.db.commit()
+    (course / "submitted" / "106" / NAME).mkdir(parents=True)
+    (course / "formulaire.csv").write_bytes(WORKSHEET.encode())
+    return course
+
+
+@pytest.fixture(scope="module")
+def exported(graded):
+    return nbgrader(graded, *EXPORT), graded / "moodle"
+
+
+def moodle_table(content: bytes, separator: str = ",") -> list[dict]:
+    """Ce que lit Moodle : csv_import_reader ôte la marque UTF-8, puis prend la première ligne pour noms de colonnes."""
+    text = content.decode("utf-8").removeprefix("\ufeff")
+    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+
+
+def moodle_file_owner(path: str) -> tuple[str, str, str, str] | None:
+    """is_valid_filename_for_import de mod/assign/feedback/file/importziplib.php : participant, greffon, fichier."""
+    parts = ("/import/" + path).split("/")
+    if parts[-1].startswith((".", "~")):
+        return None
+    while parts:
+        info = parts.pop(0).split("_", 4)
+        if len(info) < 4 or not info[1].isdigit():
+            continue
+        info += [""] * (5 - len(info))
+        return info[1], info[2], info[3], "/".join([info[4], *parts])
+    return None
+
+
+def test_le_csv_se_lit_comme_moodle_le_lit(exported):
+    process, folder = exported
+    assert process.returncode == 0, process.stderr
+    assert sorted(path.name for path in folder.iterdir()) == [f"{NAME}_feedback.zip", f"{NAME}_notes.csv"]
+    rows = {row["Identifiant"]: row for row in moodle_table((folder / f"{NAME}_notes.csv").read_bytes())}
+    grades = {identifier: row["Note"] for identifier, row in rows.items()}
+    assert grades == {
+        "Participant 101": "20.00",
+        "Participant 102": "12.50",
+        "Participant 103": "3.14",
+        "jdupont": "10.00",
+    }
+    # importgradeslib.php retire la longueur de « Participant  » (anglais) ou de « Participant » (français).
+    for word in ("Participant ", "Participant"):
+        assert sorted(int(i[len(word) :]) for i in rows if i.startswith("Participant")) == [101, 102, 103]
+    assert rows["Participant 102"]["Nom complet"] == "Anne-Sophie d'Arc, comtesse"
+    assert {row["Note maximale"] for row in rows.values()} == {"20.00"}
+
+
+def test_le_csv_montre_ses_accents_a_un_tableur_et_n_y_execute_rien(exported):
+    content = (exported[1] / f"{NAME}_notes.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf")
+    cells = [cell for row in moodle_table(content) for cell in row.values()]
+    assert "'=HYPERLINK(0) -2+3" in cells
+    assert [cell for cell in cells if cell[:1] in tuple("=+@")] == []
+
+
+def test_une_note_en_attente_de_correction_est_dite_et_non_exportee(exported):
+    process, folder = exported
+    assert "attendent une correction manuelle, non exportées" in process.stderr
+    assert "accept_pending=True) : Jean_Luc Le/Goff." in process.stderr
+    assert b"104" not in (folder / f"{NAME}_notes.csv").read_bytes()
+
+
+def test_une_remise_jamais_corrigee_est_dite(exported):
+    assert "remises que nbgrader autograde n'a pas corrigées : 106." in exported[0].stderr
+
+
+def test_moodle_rend_chaque_feedback_a_son_participant(exported):
+    with zipfile.ZipFile(exported[1] / f"{NAME}_feedback.zip") as archive:
+        owners = {moodle_file_owner(name): archive.read(name).decode() for name in archive.namelist()}
+    page = ("assignfeedback", "file", f"/{NAME}.html")
+    assert owners == {("101", *page): "<p>101</p>", ("103", *page): "<p>103</p>"}
+    assert "d'Arc, comtesse (102) : pas de feedback, nbgrader generate_feedback reste à lancer" in exported[0].stderr
+    assert "Dupont (jdupont) : pas de feedback, numéro de participant inconnu" in exported[0].stderr
+
+
+def test_point_virgule_virgule_decimale_et_notes_en_attente_s_ils_sont_demandes(graded):
+    options = ["--MoodleExport.separator=;", "--MoodleExport.decimal_comma=True", "--MoodleExport.accept_pending=True"]
+    process = nbgrader(graded, *EXPORT, "--to", "autre/dossier", "--assignment", NAME, *options)
+    assert process.returncode == 0, process.stderr
+    rows = {
+        row["Identifiant"]: row for row in moodle_table((graded / f"autre/dossier/{NAME}_notes.csv").read_bytes(), ";")
+    }
+    assert rows["Participant 104"]["Note"] == "7,00" and rows["Participant 102"]["Note"] == "12,50"
+    with zipfile.ZipFile(graded / f"autre/dossier/{NAME}_feedback.zip") as archive:
+        owner = [name for name in archive.namelist() if "_104_" in name]
+    assert owner == [f"Jean Luc Le Goff_104_assignfeedback_file/{NAME}.html"]
+
+
+def test_le_formulaire_de_moodle_est_rempli_et_le_reste_intact_a_l_octet(graded):
+    process = nbgrader(graded, *EXPORT, "--to", "formulaire", "--MoodleExport.worksheet=formulaire.csv")
+    assert process.returncode == 0, process.stderr
+    expected = WORKSHEET.replace('"Remis",,"100', '"Remis",100.00,"100').replace('"3,00"', "62.50")
+    expected = expected.replace('fr,Remis,,"100', 'fr,Remis,50.00,"100')  # reconnu à son courriel
+    assert (graded / f"formulaire/{NAME}_notes.csv").read_bytes() == expected.encode()
+    assert "-2+3 (103) n'est pas dans le formulaire : note non écrite" in process.stderr
+    with zipfile.ZipFile(graded / f"formulaire/{NAME}_feedback.zip") as archive:
+        assert sorted(moodle_file_owner(name)[0] for name in archive.namelist()) == ["101", "777"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--assignment", "exercice_99"], "exercice_99 reçu, un de ceux-ci attendu : exercice_10_1, exercice_10_2"),
+        (["--to", "notes.csv"], "to : notes.csv reçu, le nom d'un dossier attendu"),
+        (["--MoodleExport.worksheet=absente.csv"], "absente.csv"),
+    ],
+)
+def test_un_mauvais_argument_arrete_l_export_sans_rien_ecrire(graded, options, message):
+    before = sorted(graded.rglob("*_notes.csv"))
+    process = nbgrader(graded, *EXPORT, *options)
+    assert process.returncode == 1 and message in process.stderr
+    assert sorted(graded.rglob("*_notes.csv")) == before
+
+
+def constant(number, email, maximum):
+    return "1,50"
+
+
+def test_un_formulaire_garde_son_separateur_et_ses_guillemets():
+    assert (
+        Worksheet(b'Identifier;Grade\nParticipant 1;"2"\n').fill(constant) == b"Identifier;Grade\nParticipant 1;1,50\n"
+    )
+    assert Worksheet(b"Identifier,Grade\nParticipant 1,").fill(constant) == b'Identifier,Grade\nParticipant 1,"1,50"'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Identifiant,Note\né".encode("latin-1"), "UTF-8"),
+        (b"", "attendue"),
+        (b"Nom,Note\nA,1\n", "« identifiant »"),
+        (b'Identifiant,Note\nParticipant 1,"a\\" b"\n', "guillemets mal fermés"),
+        (b"Identifiant,Note\nParticipant 1\n", "enregistrement 2 : 1 champs lus, 2 attendus"),
+        (b"Identifiant,Note,Note maximale\nParticipant 1,,Acquis\n", "'Acquis' lu, un nombre attendu"),
+    ],
+)
+def test_un_formulaire_mal_forme_est_refuse_avec_sa_raison(content, message):
+    with pytest.raises(ValueError, match=message):
+        Worksheet(content).fill(constant)
+
+
+def test_un_export_interrompu_laisse_l_ancien_fichier_entier(tmp_path):
+    target = tmp_path / "notes.csv"
+    target.write_text("ancien", encoding="utf-8")
+
+    def interrupted(path):
+        path.write_text("nou", encoding="utf-8")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        moodle_export._replace(target, interrupted)
+    assert target.read_text(encoding="utf-8") == "ancien"

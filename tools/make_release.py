@@ -1,0 +1,189 @@
+"""Fabrique ce que reçoivent les étudiants, sans solution ni correcteur : un arbre prêt à publier, et son archive.
+
+python tools/make_release.py            release/kdcourse/ et release/kdcourse.zip
+python tools/make_release.py DOSSIER    les mêmes, dans un autre dossier
+
+L'arbre ne vient que de fichiers que git suit. S'il est déjà le clone du dépôt public, son .git est gardé.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLIC = re.compile(
+    r"kdcourse/(?!grading/).+|notebooks/.+\.ipynb|docs/.+\.png|tools/jupyterlab_overrides\.json"
+    r"|LICENSE|README\.md|pyproject\.toml|environment\.yml|Makefile|\.gitignore"
+)
+EXERCISES = """## Les exercices à rendre
+
+{exercises}
+
+Enregistrez d'abord votre version dans `exercises/perso/`, sous le même nom : une mise à jour du cours ne la touchera
+pas. `check` vous répond aussitôt, sans réseau ; la note vient d'une correction séparée. Rendez le fichier `.ipynb`.
+
+"""
+FORBIDDEN = ("BEGIN SOLUTION", "END SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME", "kdcourse.grading", str(ROOT))
+
+
+def edited(name: str, text: str, *edits: tuple[str, str]) -> str:
+    """Le texte après ces remplacements ; un passage introuvable arrête tout, car il ne serait plus retiré."""
+    for pattern, replacement in edits:
+        text, count = re.subn(pattern, replacement, text, flags=re.M)
+        if not count:
+            sys.exit(f"{name} : passage attendu introuvable, {pattern!r} ; mettez tools/make_release.py à jour.")
+    return text
+
+
+def student_makefile(text: str) -> str:
+    author = [r"test", r"check", r"notebooks", r"bench", r"release", r"format", r"\$\(VENV\)/\.test"]
+    return edited(
+        "Makefile",
+        text,
+        (r"\A# .*$", "# `make lab` installe ce qui manque, puis ouvre JupyterLab."),
+        (r"^(\.PHONY: help lab).*(clean)$", r"\1 \2"),
+        (r"^# Plus longue.*\nCELL_TIMEOUT.*\n", ""),
+        (r'^\t@echo "make (test|notebooks|check|bench|release) .*\n', ""),
+        *((rf"^{target}:.*\n(\t.*\n)+\n", "") for target in author),
+        # Les exercices sont à côté des chapitres : JupyterLab s'ouvre sur les deux.
+        (r"--ServerApp\.root_dir=notebooks", "--ServerApp.root_dir=."),
+        (r"mkdir -p notebooks/perso", "mkdir -p notebooks/perso exercises/perso"),
+    )
+
+
+def student_pyproject(text: str) -> str:
+    text = edited(
+        "pyproject.toml",
+        text,
+        *((rf"^(# .*\n)?{extra} = \[[^\]]*\]\n", "") for extra in ("bench", "grading", "test")),
+        (r"\n\[tool\.pytest[\s\S]*\Z", ""),
+    )
+    tomllib.loads(text)
+    return text
+
+
+def student_readme(text: str, exercises: str) -> str:
+    text = edited(
+        "README.md",
+        text,
+        (r"^make test .*\n", ""),
+        (r"`make test`[^.;]*\.\s", ""),
+        (r"`jupyter lab notebooks`", "`jupyter lab`"),
+        (r"opens JupyterLab;", "opens JupyterLab."),
+        (r"^## Les dossiers\n[\s\S]*?(?=^## )", exercises.replace("\\", r"\\")),
+        (r"^## Contribuer\n\n.*?(Code sous .*)\n", r"## Licence\n\n\1 "),
+    )
+    return text
+
+
+def release_exercises(files: list[str], scratch: Path) -> dict[str, bytes]:
+    """Les notebooks que ``nbgrader generate_assignment`` tire des sources, dans une copie du cours, sans sa base."""
+    for name in files:
+        if name == "exercises/nbgrader_config.py" or name.startswith("exercises/source/"):
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, scratch / name)
+    course = scratch / "exercises"
+    # nbgrader appelle alembic par son nom ; les réglages de la personne qui publie n'ont pas à entrer ici.
+    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(scratch / "reglages")}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    for source in sorted(course.glob("source/*/")):
+        command = [sys.executable, "-m", "nbgrader", "generate_assignment", source.name]
+        process = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True)
+        if process.returncode:
+            sys.exit(f"{source.name} : nbgrader generate_assignment a échoué.\n{process.stderr}")
+    return {f"exercises/{path.name}": path.read_bytes() for path in sorted(course.glob("release/*/*.ipynb"))}
+
+
+def title(notebook: bytes) -> str:
+    text = "\n".join("".join(cell["source"]) for cell in json.loads(notebook)["cells"])
+    return re.search(r"^# (.+)$", text, re.M)[1]
+
+
+def contents() -> dict[str, bytes]:
+    """Chaque fichier de l'arbre et ses octets."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        sys.exit(f"git ne dit pas quels fichiers il suit : {listed.stderr.strip()}")
+    files = sorted(filter(None, listed.stdout.split("\0")))
+    if missing := [name for name in files if not (ROOT / name).is_file()]:
+        sys.exit(f"Suivis par git, mais absents du dossier : {', '.join(missing)}.")
+    tree = {name: (ROOT / name).read_bytes() for name in files if PUBLIC.fullmatch(name)}
+    with tempfile.TemporaryDirectory() as scratch:
+        exercises = release_exercises(files, Path(scratch))
+    links = "\n".join(f"- [{title(content)}]({name})" for name, content in exercises.items())
+    changes = {
+        "Makefile": student_makefile,
+        "pyproject.toml": student_pyproject,
+        "README.md": lambda text: student_readme(text, EXERCISES.format(exercises=links)),
+        "environment.yml": lambda text: edited(
+            "environment.yml", text, (r"jupyter lab notebooks", "jupyter lab"), (r"^# Nos tests .*\n", "")
+        ),
+        ".gitignore": lambda text: edited(".gitignore", text, (r"^notebooks/perso/\n", r"\g<0>exercises/perso/\n")),
+    }
+    for name, change in changes.items():
+        tree[name] = change(tree[name].decode("utf-8")).encode("utf-8")
+    return dict(sorted((tree | exercises).items()))
+
+
+def leaks(tree: dict[str, bytes]) -> list[str]:
+    """Ce qui ne doit jamais sortir ; les tests cherchent plus loin."""
+    found = []
+    for name, content in tree.items():
+        found += [f"{name} contient « {word} »" for word in FORBIDDEN if word.encode() in content]
+        if name.startswith("exercises/"):
+            cells = json.loads(content)["cells"]
+            found += [f"{name} garde une sortie" for cell in cells if cell.get("outputs")]
+    return found
+
+
+def write(tree: dict[str, bytes], target: Path) -> None:
+    """L'archive et l'arbre, remplacés seulement une fois entiers."""
+    target.mkdir(parents=True, exist_ok=True)
+    final, partial, old = target / "kdcourse", target / "kdcourse.partiel", target / "kdcourse.ancien"
+    if old.exists() and not final.exists():  # un remplacement interrompu : l'ancien arbre porte peut-être un .git
+        os.replace(old, final)
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    archive = target / "kdcourse.zip.partiel"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name, content in tree.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(content)
+            entry = zipfile.ZipInfo(f"kdcourse/{name}")  # daté de 1980 : les mêmes fichiers font la même archive
+            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            opened.writestr(entry, content)
+    if (final / ".git").exists():
+        shutil.copytree(final / ".git", partial / ".git", symlinks=True)
+    if final.exists():
+        os.replace(final, old)
+    os.replace(partial, final)
+    os.replace(archive, target / "kdcourse.zip")
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", nargs="?", type=Path, default=ROOT / "release", metavar="DOSSIER")
+    target = parser.parse_args().target
+    tree = contents()
+    if not any(name.startswith("exercises/") for name in tree):
+        sys.exit("Aucun exercice dans exercises/source/ : construisez-les par make notebooks, et suivez-les dans git.")
+    if found := leaks(tree):
+        print("Rien n'est écrit, ceci sortirait :", *found, sep="\n- ", file=sys.stderr)
+        return 1
+    write(tree, target)
+    size = sum(map(len, tree.values())) / 1e6
+    print(f"{target / 'kdcourse'} : {len(tree)} fichiers, {size:.1f} Mo ; archive : {target / 'kdcourse.zip'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
