@@ -86,6 +86,13 @@ def forged_metadata(course):
                 cell.outputs = [new_output("execute_result", data={"text/plain": "4.0"}, execution_count=1)]
     notebook.cells.append(new_code_cell("1", metadata={"nbgrader": {"grade_id": "autre", "grade": True, "points": 50}}))
     notebook.cells.append(new_code_cell("2", metadata={"nbgrader": ["n'importe quoi"]}))
+    script = "<script>alert(1)</script> <img src=x onerror=alert(1)>"
+    notebook.cells.append(new_markdown_cell(f"avant {script} $a<b$"))
+    notebook.cells.append(nbformat.v4.new_raw_cell(script, metadata={"raw_mimetype": "text/html"}))
+    find(notebook, WRITTEN).source += script
+    notebook.metadata.title = script
+    picture = new_output("display_data", data={"image/png": '"><script>alert(1)</script>'})
+    notebook.cells.append(new_code_cell("4", outputs=[picture, new_output("stream", text=script)]))
     html = new_output("display_data", data={"text/html": "<script>alert(1)</script>", "text/plain": "dessin"})
     notebook.cells.append(new_code_cell("3", outputs=[html]))
     return notebook
@@ -204,13 +211,36 @@ def test_la_reponse_redigee_attend_une_note_humaine(course):
 
 
 def test_les_sorties_de_l_eleve_restent_sauf_ce_qu_un_navigateur_executerait(course):
-    text = nbformat.writes(course.graded("metadonnees-forgees"))
-    assert "dessin" in text and "<script>" not in text
+    done = course.run("generate_feedback", "--student=metadonnees-forgees")
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = course.root / "feedback" / "metadonnees-forgees" / "exercice_10_1" / "exercice_10_1.html"
+    text = page.read_text(encoding="utf-8")
+    assert "dessin" in text and "avant" in text and "Correction automatique, graine" in text
+    assert "<script>alert" not in text and "<img src=x" not in text
 
 
 def test_le_fichier_illisible_est_garde(course):
     folder = course.root / "submitted" / "json-casse" / "exercice_10_1"
     assert (folder / "exercice_10_1.ipynb.recu").read_bytes().startswith(b'{"cells": [{')
+
+
+@pytest.mark.parametrize("assignment", ["exercice_10_2", "exercice_10_3"])
+def test_la_solution_a_tout_et_le_notebook_distribue_zero(assignment, tmp_path):
+    other = Course.make(tmp_path / "cours", assignment)
+    for student, folder in (("solution", "source"), ("vide", "release")):
+        other.submit(student, other.notebook(folder))
+    done = other.run("autograde")
+    assert done.returncode == 0, done.stderr[-3000:]
+    notebook = other.notebook("source")
+    automatic = {c.metadata.nbgrader.grade_id: c.metadata.nbgrader.points for c in notebook.cells if is_test(c)}
+    written = [name for name in other.scores("solution") if name not in automatic]
+    assert other.scores("solution") == automatic | {name: None for name in written}
+    assert set(other.scores("vide").values()) == {0}
+
+
+def is_test(cell):
+    metadata = cell.metadata.get("nbgrader", {})
+    return metadata.get("grade") and not metadata.get("solution")
 
 
 def regrade(course, student, *options):

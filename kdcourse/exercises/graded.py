@@ -162,11 +162,15 @@ def _not_a_table(rows, widths: list[int]) -> str | None:
             return f"chaque ligne est un dictionnaire, {type(row).__name__} reçu."
         if missing := [key for key in _KEYS if key not in row]:
             return f"clé {missing[0]!r} absente ; attendues : {', '.join(_KEYS)}."
-        for key in _KEYS:
-            value = row[key].item() if isinstance(row[key], Tensor | np.ndarray) and row[key].size == 1 else row[key]
-            if not isinstance(value, Real):
-                return f"{key} : {type(row[key]).__name__} reçu, un nombre attendu."
+        if wrong := [key for key in _KEYS if not _is_number(row[key])]:
+            return f"{wrong[0]} : {type(row[wrong[0]]).__name__} reçu, un nombre attendu."
     return None
+
+
+def _is_number(value) -> bool:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _same_tables(tables: list[np.ndarray], expected: list) -> bool:
@@ -177,12 +181,10 @@ def _call_problem(case: dict, calls: Counter) -> str | None:
     wanted = {(w, d, s) for w in case["widths"] for d in (True, False) for s in case["seeds"]}
     repeated = sum(calls[key] > 1 for key in wanted)
     if missing := len(wanted - set(calls)):
-        return f"{missing} students sur {len(wanted)} n'ont pas été entraînés."
-    return (
-        f"{repeated} students sur {len(wanted)} ont été entraînés plusieurs fois : gardez le résultat."
-        if repeated
-        else None
-    )
+        return f"des {len(wanted)} students, {missing} manque(nt) : un par largeur, par méthode et par graine."
+    if repeated:
+        return f"des {len(wanted)} students, {repeated} entraîné(s) plusieurs fois : gardez le résultat."
+    return None
 
 
 VERDICTS: dict[str, Callable[..., tuple[bool, str]]] = {

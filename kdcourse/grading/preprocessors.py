@@ -47,6 +47,10 @@ class RestoreCells(NbGraderPreprocessor):
                 for cell in notebook.source_cells
             }
         cells = [_plain_copy(cell) for cell in nb.cells]
+        unreadable = nb.metadata.get("kdcourse_unreadable")
+        nb.metadata = {"language_info": {"name": "python"}} | (
+            {"kdcourse_unreadable": unreadable} if unreadable else {}
+        )
         owners = _owners(nb.cells, known)
         for name, (kind, source, metadata) in known.items():
             index = owners.get(name)
@@ -56,7 +60,13 @@ class RestoreCells(NbGraderPreprocessor):
                 self.log.warning("Cellule %s absente de la copie : remise à la fin.", name)
             elif cells[index].cell_type != kind:
                 cells[index] = _new_cell(kind, cells[index].source)
+            if cells[index].source.strip() == source.strip():
+                cells[index].source = source  # sans réponse : nbgrader le reconnaît à la somme de contrôle
             cells[index].metadata["nbgrader"] = metadata
+        untouched = {source for _, source, _ in known.values()}
+        for cell in cells:
+            if cell.cell_type != "code" and cell.source not in untouched:
+                cell.source = _without_html(cell.source)
         nb.cells = cells
         return nb, resources
 
@@ -101,6 +111,16 @@ def _plain_copy(cell):
     return copy
 
 
+def _without_html(text: str) -> str:
+    """Le même texte, où aucune balise n'en est plus une : une espace sans chasse suit chaque chevron ouvrant.
+
+    Le correcteur lit les copies dans Formgrader : un script y changerait les notes.
+    """
+    anchor = _ANCHOR.match(text)
+    kept = anchor[0] if anchor and re.fullmatch(r"<!-- réponse [\w. ]+ -->", anchor[0]) else ""
+    return kept + re.sub(r"<(?=[A-Za-z/!?])", "<\u200b", text[len(kept) :])
+
+
 def _harmless(output):
     """Du texte et des images : ni HTML, ni JavaScript, que le navigateur du correcteur exécuterait."""
     kind = output.get("output_type")
@@ -110,9 +130,10 @@ def _harmless(output):
         return new_output("stream", name="stdout", text=f"{output.get('ename')} : {output.get('evalue')}"[:_MAX_TEXT])
     data = output.get("data", {})
     kept = {}
-    if isinstance(data.get("image/png"), str) and len(data["image/png"]) < _MAX_PICTURE:
-        kept["image/png"] = data["image/png"]
-    text = data.get("text/markdown", data.get("text/plain", ""))
+    picture = data.get("image/png")
+    if isinstance(picture, str) and len(picture) < _MAX_PICTURE and re.fullmatch(r"[A-Za-z0-9+/=\s]+", picture):
+        kept["image/png"] = picture
+    text = data.get("text/plain", "") if kept else data.get("text/markdown", data.get("text/plain", ""))
     kept["text/plain"] = str(text)[:_MAX_TEXT]
     return new_output("display_data", data=kept)
 

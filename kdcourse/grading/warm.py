@@ -52,7 +52,7 @@ class WarmWorker:
 
     def __init__(self, isolated: bool = True):
         self.isolated = isolated
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control, theirs = socket.socketpair()
         environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": str(sandbox._PACKAGE.parent)}
         environment |= {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
         environment |= {"MPLBACKEND": "agg", "MPLCONFIGDIR": sandbox.TMP, "LOGNAME": "etudiant", "USER": "etudiant"}
