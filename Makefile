@@ -41,6 +41,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
 	$(BIN)/python -m benchmarks vectorised
 	$(BIN)/python -m benchmarks losses
+	$(BIN)/python -m benchmarks grading
 
 release: $(VENV)/.test
 	$(BIN)/python tools/make_release.py
