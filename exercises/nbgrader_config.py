@@ -27,6 +27,6 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 
-# La collecte d'une archive Moodle. L'export garde son greffon par défaut : le README dit comment choisir celui de Moodle.
+# La collecte d'une archive Moodle. L'export garde son greffon par défaut ; le README nomme celui de Moodle.
 c.ZipCollectApp.extractor_plugin = "kdcourse.grading.moodle_extract.MoodleExtractor"
 c.ZipCollectApp.collector_plugin = "kdcourse.grading.moodle_collect.MoodleCollector"

@@ -33,7 +33,7 @@ def grade(answer: Answer, seed: int) -> tuple[dict[str, Mark], dict]:
     size = len(artifact) + answer.size
     share = compression.accuracy_share(accuracy)
     size_share = compression.size_share(size, accuracy)
-    detail = f"{size} octets, dont {len(artifact)} pour l'artefact et {answer.size} pour le code"
+    detail = f"{size} octets, dont {len(artifact)} pour l'artefact et {answer.size} pour le code compressé"
     accuracy_text = f"{accuracy:.1f}".replace(".", ",")
     marks = {
         _CONTRACT: Mark(1.0, "compress rend des octets, et predict des logits, dans un processus neuf"),

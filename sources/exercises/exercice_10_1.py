@@ -26,8 +26,8 @@
 #
 # **Prérequis** : les chapitres 10.1 et 10.2.
 #
-# Répondez dans les cellules prévues : leur place et leur nom n'ont pas d'importance pour la correction, qui cherche votre
-# fonction par son nom. Vous pouvez ajouter des cellules et des fonctions d'aide.
+# Répondez dans les cellules prévues : leur place et leur nom n'ont pas d'importance pour la correction, qui cherche
+# votre fonction par son nom. Vous pouvez ajouter des cellules et des fonctions d'aide.
 #
 # ## Énoncé
 #
@@ -84,8 +84,9 @@ def multi_teacher_loss(student_logits, teacher_logits, labels, *, weights=None,
     ### END SOLUTION
 
 # %% [markdown]
-# La vérification est immédiate, et sans réseau : elle compare votre fonction à des nombres rangés d'avance, sur quelques
-# entrées fixes, et nomme les erreurs classiques. La note, elle, vient d'autres entrées : essayez aussi les vôtres.
+# La vérification est immédiate, et sans réseau : elle compare votre fonction à des nombres rangés d'avance, sur
+# quelques entrées fixes, et nomme les erreurs classiques. La note, elle, vient d'autres entrées : essayez aussi les
+# vôtres.
 
 # %%
 from kdcourse import check
@@ -95,8 +96,8 @@ _ = check("10.1", multi_teacher_loss)
 # %% [markdown]
 # ## Deux comités, ou un seul ?
 #
-# Deux teachers, trois classes, une image. Le premier est **certain** que c'est un 0 ; le second hésite, et penche pour la classe 1.
-# **À vous de parier** : les deux façons de combiner donnent-elles la même prédiction ?
+# Deux teachers, trois classes, une image. Le premier est **certain** que c'est un 0 ; le second hésite, et penche pour
+# la classe 1. **À vous de parier** : les deux façons de combiner donnent-elles la même prédiction ?
 
 # %%
 certain = torch.tensor([[12.0, 0.0, 0.0]])
@@ -112,8 +113,8 @@ for name, row in (("probabilités", probabilities), ("logits", logits)):
 #
 # ## Le comité bat-il son meilleur membre ?
 #
-# Cinq teachers faibles, de l'architecture du student, entraînés sur 100 images chacun. Deux régimes : ils ont tous vu **les
-# mêmes** 100 images, et seules leurs graines diffèrent ; ou chacun a vu **les siennes**, tirées au hasard.
+# Cinq teachers faibles, de l'architecture du student, entraînés sur 100 images chacun. Deux régimes : ils ont tous vu
+# **les mêmes** 100 images, et seules leurs graines diffèrent ; ou chacun a vu **les siennes**, tirées au hasard.
 
 # %%
 from kdcourse import digits_student, error_rate, french, load_dataset, train_one
@@ -143,8 +144,8 @@ for name, members in committees.items():
           f"% d'erreur de validation ; le vote des cinq, {french(vote)} %")
 
 # %% [markdown]
-# Voici la boucle nue, avec **votre** perte. Le student apprend sur les 100 premières images. Le meilleur membre est désigné par
-# la validation ; seul teacher, il est un comité d'une personne.
+# Voici la boucle nue, avec **votre** perte. Le student apprend sur les 100 premières images. Le meilleur membre est
+# désigné par la validation ; seul teacher, il est un comité d'une personne.
 
 # %%
 def train_student(guides, seed, **options):
@@ -168,10 +169,11 @@ answered = train_student(guides["mêmes images"], seed=0) is not None
 print("la boucle tourne" if answered else "à compléter")
 
 # %% [markdown]
-# Dix graines, trois students par graine et par régime : mêmes poids de départ, mêmes lots, donc des différences appariées. Tout se
-# choisit sur la validation ; le test ne sert qu'à la figure.
+# Dix graines, trois students par graine et par régime : mêmes poids de départ, mêmes lots, donc des différences
+# appariées. Tout se choisit sur la validation ; le test ne sert qu'à la figure.
 
 # %%
+from IPython.display import display
 from kdcourse import gain_summary, mean_interval, plot_gains
 
 def errors_of(guides, split, **options):
@@ -185,14 +187,14 @@ for name in committees if answered else ():
     parts = digits.validation, digits.test
     alone = errors_of([guides[name][best[name]]], parts)
     gains[name] = {}
-    for combine in ("probabilities", "logits"):
+    for combine, shown in (("probabilities", "probabilités"), ("logits", "logits")):
         taught = errors_of(guides[name], parts, combine=combine)
-        gains[name][combine] = alone[1] - taught[1]
-        print(f"{name:18}, {combine:13} : gain de validation {mean_interval(alone[0] - taught[0])}")
+        gains[name][shown] = alone[1] - taught[1]
+        print(f"{name:18}, {shown:12} : gain de validation {mean_interval(alone[0] - taught[0])}")
 
 # %%
 if answered:
-    title = f"Le comité contre son meilleur membre, au test : {gain_summary(gains)}"
+    title = f"Le comité contre son meilleur membre (test) : {gain_summary(gains)}"
     display(plot_gains(gains, title))
 else:
     print("à compléter")
@@ -201,27 +203,31 @@ else:
 # ## Votre réponse
 #
 # 1. Qu'est-ce qui distingue les deux façons de combiner ? Dans quel cas préféreriez-vous chacune ?
-# 2. Dans quels régimes le comité bat-il son meilleur membre ? Appuyez-vous sur les intervalles, et dites ce qu'ils ignorent.
-# 3. Pourquoi l'un des régimes gagne-t-il plus que l'autre ? Dites quels régimes vous avez essayés, et comment vous avez choisi.
+# 2. Dans quels régimes le comité bat-il son meilleur membre ? Appuyez-vous sur les intervalles, et dites ce qu'ils
+#    ignorent.
+# 3. Pourquoi l'un des régimes gagne-t-il plus que l'autre ? Dites quels régimes vous avez essayés, et comment vous avez
+#    choisi.
 #
 # Une dizaine de lignes. Un résultat négatif bien mesuré vaut tous les points.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex1-reponse", "locked": false, "points": 5, "schema_version": 3, "solution": true, "task": false}
 # <!-- réponse 10.1 a -->
 # ### BEGIN SOLUTION
-# 1. Moyenner les probabilités est un vote : un teacher certain n'y pèse pas plus qu'un teacher qui hésite. Moyenner les logits
-#    multiplie les probabilités : le plus sûr de lui l'emporte, et une classe n'est probable que si aucun teacher ne l'exclut. Le
-#    vote convient quand un membre peut être sûr de lui et se tromper ; la moyenne des logits, quand la certitude est fiable.
-#    Ici, ce qui les sépare est petit devant ce que gagne le comité.
-# 2. Le comité gagne quand ses membres ont vu des images différentes : l'intervalle apparié exclut 0 largement. Quand ils ont vu les
-#    mêmes, le gain est bien plus petit, et la validation ne l'établit pas toujours. Ces intervalles portent sur la graine du
-#    student : ils ignorent l'échantillonnage du test, et le tirage des cinq teachers, qui n'est fait qu'une fois.
-# 3. Un comité corrige des erreurs **indépendantes**. Cinq réseaux entraînés sur les mêmes images se trompent souvent ensemble ;
-#    sur des images différentes, rarement, et le comité sait aussi ce que 500 images ont appris à ses membres, alors que le student
-#    n'en voit que 100. Le gain vient donc en partie de données que le meilleur membre n'avait pas : ce n'est pas de la
-#    seule combinaison. Régimes essayés avant de choisir, en validation : des teachers de 100 ou 200 images, les mêmes ou chacun les
-#    siennes ; un student de 100 ou 1 000 images ; T = 2 et T = 4. Le comité gagne dans tous ceux où les images diffèrent. Nous
-#    avons gardé T = 4, celui du cours, et les deux régimes extrêmes.
+# 1. Moyenner les probabilités est un vote : un teacher certain n'y pèse pas plus qu'un teacher qui hésite. Moyenner les
+#    logits multiplie les probabilités : le plus sûr de lui l'emporte, et une classe n'est probable que si aucun teacher
+#    ne l'exclut. Le vote convient quand un membre peut être sûr de lui et se tromper ; la moyenne des logits, quand la
+#    certitude est fiable. Ici, ce qui les sépare est petit devant ce que gagne le comité.
+# 2. Le comité gagne quand ses membres ont vu des images différentes : l'intervalle apparié exclut 0 largement. Quand
+#    ils ont vu les mêmes, le gain est bien plus petit, et la validation ne l'établit pas toujours. Ces intervalles
+#    portent sur la graine du student : ils ignorent l'échantillonnage du test, et le tirage des cinq teachers, qui
+#    n'est fait qu'une fois.
+# 3. Un comité corrige des erreurs **indépendantes**. Cinq réseaux entraînés sur les mêmes images se trompent souvent
+#    ensemble ; sur des images différentes, rarement, et le comité sait aussi ce que 500 images ont appris à ses
+#    membres, alors que le student n'en voit que 100. Le gain vient donc en partie de données que le meilleur membre
+#    n'avait pas : ce n'est pas de la seule combinaison. Régimes essayés avant de choisir, en validation : des teachers
+#    de 100 ou 200 images, les mêmes ou chacun les siennes ; un student de 100 ou 1 000 images ; T = 2 et T = 4. Le
+#    comité gagne dans tous ceux où les images diffèrent. Nous avons gardé T = 4, celui du cours, et les deux régimes
+#    extrêmes.
 # ### END SOLUTION
 
 # %% [markdown]

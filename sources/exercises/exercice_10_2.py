@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Exercice 10.2 : la distillation profite-t-elle à toutes les tailles ?
 #
-# On distille pour obtenir un petit modèle. Mais un student trop petit peut-il suivre son teacher ? Vous écrivez l'étude qui
-# répond : la même mesure, avec et sans distillation, pour plusieurs tailles, avec un intervalle honnête.
+# On distille pour obtenir un petit modèle. Mais un student trop petit peut-il suivre son teacher ? Vous écrivez l'étude
+# qui répond : la même mesure, avec et sans distillation, pour plusieurs tailles, avec un intervalle honnête.
 #
 # ## Objectifs
 #
@@ -22,25 +22,26 @@
 # - calculer l'intervalle à 95 % d'un gain ;
 # - lire dans une courbe ce qu'elle dit, et ne dit pas, de l'écart de capacité (*capacity gap*).
 #
-# **Durée** : une heure et demie. **Barème** : 20 points, dont 15 pour la fonction et 5 pour la réponse écrite et sa figure.
+# **Durée** : une heure et demie. **Barème** : 20 points, dont 15 pour la fonction et 5 pour la réponse écrite et sa
+# figure.
 #
 # **Prérequis** : les chapitres 10.1 et 10.2.
 #
-# Répondez dans les cellules prévues : leur place et leur nom n'ont pas d'importance pour la correction, qui cherche votre
-# fonction par son nom. Vous pouvez ajouter des cellules et des fonctions d'aide.
+# Répondez dans les cellules prévues : leur place et leur nom n'ont pas d'importance pour la correction, qui cherche
+# votre fonction par son nom. Vous pouvez ajouter des cellules et des fonctions d'aide.
 #
 # ## Énoncé
 #
 # On vous donne `train_one(width, distilled, seed)`, qui entraîne un student de cette largeur, avec distillation
-# (`distilled=True`) ou sans (`False`), et rend son **erreur de test en %**. Deux students de même graine partent des mêmes poids et
-# voient les mêmes lots. Pour une largeur et $n$ graines, notons $a_i$ l'erreur du student seul de graine $i$, $d_i$ celle du
-# student distillé, et $g_i = a_i - d_i$ leur gain apparié, positif si la distillation aide. Avec $s$ l'écart-type des $g_i$ (en
-# divisant par $n - 1$), l'intervalle à 95 % est celui de Student :
+# (`distilled=True`) ou sans (`False`), et rend son **erreur de test en %**. Deux students de même graine partent des
+# mêmes poids et voient les mêmes lots. Pour une largeur et $n$ graines, notons $a_i$ l'erreur du student seul de graine
+# $i$, $d_i$ celle du student distillé, et $g_i = a_i - d_i$ leur gain apparié, positif si la distillation aide. Avec
+# $s$ l'écart-type des $g_i$ (en divisant par $n - 1$), l'intervalle à 95 % est celui de Student :
 #
 # $$\bar g \pm t_{0{,}975;\, n-1} \, \frac{s}{\sqrt n}.$$
 #
-# Écrivez `size_study(train_one, widths, seeds)`. Elle rend une **liste de dictionnaires**, un par largeur, dans l'ordre de
-# `widths`, avec ces clés :
+# Écrivez `size_study(train_one, widths, seeds)`. Elle rend une **liste de dictionnaires**, un par largeur, dans l'ordre
+# de `widths`, avec ces clés :
 #
 # | clé | ce que c'est |
 # |---|---|
@@ -49,8 +50,8 @@
 # | `gain` | $\bar g$, en points |
 # | `ci_low`, `ci_high` | les deux bornes de l'intervalle de $\bar g$, en points |
 #
-# Un entraînement coûte cher : `train_one` doit être appelée **une fois exactement** par largeur, par méthode et par graine.
-# `widths` et `seeds` sont des listes d'entiers ; il y a deux graines au moins. `scipy.stats` est permis.
+# Un entraînement coûte cher : `train_one` doit être appelée **une fois exactement** par largeur, par méthode et par
+# graine. `widths` et `seeds` sont des listes d'entiers ; il y a deux graines au moins. `scipy.stats` est permis.
 
 # %%
 import numpy as np
@@ -78,8 +79,9 @@ def size_study(train_one, widths, seeds):
     ### END SOLUTION
 
 # %% [markdown]
-# La vérification est immédiate, et sans réseau : elle donne à votre fonction un `train_one` dont les erreurs sont rangées d'avance,
-# compte ses appels, et nomme les erreurs classiques. La note, elle, vient d'autres tailles et d'autres graines.
+# La vérification est immédiate, et sans réseau : elle donne à votre fonction un `train_one` dont les erreurs sont
+# rangées d'avance, compte ses appels, et nomme les erreurs classiques. La note, elle, vient d'autres tailles et
+# d'autres graines.
 
 # %%
 from kdcourse import check
@@ -92,9 +94,9 @@ _ = check("10.2", size_study)
 # Des perceptrons à deux couches cachées, de 4 à 64 unités par couche, sur 200 images ; le teacher de 10.1, qui en a vu
 # 1 000 ; $T = 8$, $\alpha = 0{,}9$ ; dix graines. Ces réglages ont été choisis sur la validation.
 #
-# Entraîner cent students l'un après l'autre prendrait plus d'une minute. Le `train_one` que voici triche sur l'ordre, non sur le
-# résultat : au premier appel pour une largeur, il entraîne d'un coup **tous** les students de cette largeur (par `train_many`,
-# qui donne à chacun les poids qu'il aurait eus seul), garde leurs erreurs de test, puis les relit.
+# Entraîner cent students l'un après l'autre serait long. Le `train_one` que voici triche sur l'ordre, non sur le
+# résultat : au premier appel pour une largeur, il entraîne d'un coup **tous** les students de cette largeur (par
+# `train_many`, qui donne à chacun les poids qu'il aurait eus seul), garde leurs erreurs de test, puis les relit.
 
 # %%
 from functools import cache
@@ -139,8 +141,8 @@ else:
 # %% [markdown]
 # ## La figure
 #
-# Dessinez le **gain** et son intervalle en fonction de la largeur (échelle logarithmique), depuis le tableau. Les axes portent un nom
-# et une unité ; la ligne du gain nul se voit ; le titre dit ce que la figure montre.
+# Dessinez le **gain** et son intervalle en fonction de la largeur (échelle logarithmique), depuis le tableau. Les axes
+# portent un nom et une unité ; la ligne du gain nul se voit ; le titre dit ce que la figure montre.
 
 # %% nbgrader={"grade": false, "grade_id": "ex2-figure", "locked": false, "schema_version": 3, "solution": true, "task": false}
 import matplotlib.pyplot as plt
@@ -176,28 +178,30 @@ else:
 #
 # 1. Pour quelles largeurs la distillation gagne-t-elle, perd-elle, et lesquelles ne permettent pas de conclure ?
 # 2. Que dit la courbe de l'écart de capacité ? Proposez une explication, et l'expérience qui la mettrait en défaut.
-# 3. Pourquoi l'intervalle des différences est-il plus étroit que celui de deux groupes indépendants ? Qu'est-ce qu'il ignore ?
+# 3. Pourquoi l'intervalle des différences est-il plus étroit que celui de deux groupes indépendants ? Qu'est-ce qu'il
+#    ignore ?
 #
 # Une dizaine de lignes, appuyées sur votre figure, qui compte dans ces points.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex2-reponse", "locked": false, "points": 5, "schema_version": 3, "solution": true, "task": false}
 # <!-- réponse 10.2 a -->
 # ### BEGIN SOLUTION
-# 1. Les students les plus larges gagnent : leurs intervalles sont au-dessus de 0. Les plus étroits perdent en moyenne : leur gain
-#    est négatif ; leurs intervalles sont larges, car un réseau de quelques unités change beaucoup d'une graine à l'autre. Un
-#    intervalle qui contient 0 ne dit pas que le gain est nul, il dit que dix graines ne l'établissent pas.
-# 2. Le gain croît avec la taille, et change de signe : c'est l'écart de capacité. À T = 8 et alpha = 0,9, presque toute la perte demande
-#    de reproduire la hiérarchie des dix classes ; un student étroit n'en a pas la place, et y dépense les unités qui
-#    devaient donner la bonne réponse. Les plus larges ont la place, et trop peu de données : le teacher leur apporte ce que 200
-#    étiquettes ne disent pas. Si c'est la capacité qui manque, et non le temps, tripler les époques ne doit pas guérir les petits ; et
-#    baisser alpha ou T, qui rend la cible plus simple, doit réduire leur perte. Un teacher plus petit, de taille
-#    intermédiaire, devrait aussi les aider (Mirzadeh et al. 2020).
-# 3. Deux students de même graine partagent leurs poids de départ et leurs lots : ce hasard commun disparaît dans leur différence, quand les
-#    deux erreurs vont ensemble. L'intervalle porte sur les graines. Il ignore que le test n'a que 500 images, que le teacher n'a été
-#    entraîné qu'une fois, et que l'on regarde cinq largeurs à la fois.
+# 1. Les students les plus larges gagnent : leurs intervalles sont au-dessus de 0. Les plus étroits perdent en moyenne :
+#    leur gain est négatif ; leurs intervalles sont larges, car un réseau de quelques unités change beaucoup d'une
+#    graine à l'autre. Un intervalle qui contient 0 ne dit pas que le gain est nul, il dit que dix graines ne
+#    l'établissent pas.
+# 2. Le gain croît avec la taille, et change de signe : c'est l'écart de capacité. À T = 8 et alpha = 0,9, presque toute
+#    la perte demande de reproduire la hiérarchie des dix classes ; un student étroit n'en a pas la place, et y dépense
+#    les unités qui devaient donner la bonne réponse. Les plus larges ont la place, et trop peu de données : le teacher
+#    leur apporte ce que 200 étiquettes ne disent pas. Si c'est la capacité qui manque, et non le temps, tripler les
+#    époques ne doit pas guérir les petits ; et baisser alpha ou T, qui rend la cible plus simple, doit réduire leur
+#    perte. Un teacher plus petit, de taille intermédiaire, devrait aussi les aider (Mirzadeh et al. 2020).
+# 3. Deux students de même graine partagent leurs poids de départ et leurs lots : ce hasard commun disparaît dans leur
+#    différence, quand les deux erreurs vont ensemble. L'intervalle porte sur les graines. Il ignore que le test n'a que
+#    500 images, que le teacher n'a été entraîné qu'une fois, et que l'on regarde cinq largeurs à la fois.
 #
-# Régimes essayés, en validation : 200 et 1 000 images ; T = 4 et T = 8. Avec 1 000 images, les plus petits perdent autant, et les plus larges
-# n'ont presque plus rien à gagner. À T = 4, le tableau est le même, moins marqué.
+# Régimes essayés, en validation : 200 et 1 000 images ; T = 4 et T = 8. Avec 1 000 images, les plus petits perdent
+# autant, et les plus larges n'ont presque plus rien à gagner. À T = 4, le tableau est le même, moins marqué.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -13,8 +13,9 @@
 # %% [markdown]
 # # Exercice 10.3 : le défi de compression
 #
-# Un teacher de 26 000 paramètres, un capteur qui cadre mal, et presque pas de mémoire. Vous distillez, élaguez et quantifiez un
-# student jusqu'à ce qu'il tienne dans une suite d'octets, puis vous montrez qu'il reconnaît encore les chiffres.
+# Un teacher de 26 000 paramètres, un capteur qui cadre mal, et presque pas de mémoire. Vous distillez, élaguez et
+# quantifiez un student jusqu'à ce qu'il tienne dans une suite d'octets, puis vous montrez qu'il reconnaît encore les
+# chiffres.
 #
 # ## Objectifs
 #
@@ -38,22 +39,25 @@
 # | `compress(teacher, images, labels)` | le teacher, en mode `eval` ; 1 000 images `(1000, 1, 8, 8)` float32 de 0 à 1 ; leurs étiquettes `(1000,)` int64 | `bytes` : l'**artefact** |
 # | `predict(artifact, images)` | cet artefact ; des images `(B, 1, 8, 8)` float32 | des logits `(B, 10)` flottants et finis |
 #
-# Le **capteur** décale chaque image d'un pixel au plus dans chaque direction, au hasard, et lui ajoute un bruit gaussien d'écart-type
-# 0,1 : c'est `shift_and_noise`, du paquet `kdcourse`, avec ses valeurs par défaut. `compress` reçoit les images nettes, et peut
-# appeler `shift_and_noise` autant de fois qu'elle veut.
+# Le **capteur** décale chaque image d'un pixel au plus dans chaque direction, au hasard, et lui ajoute un bruit
+# gaussien d'écart-type 0,1 : c'est `shift_and_noise`, du paquet `kdcourse`, avec ses valeurs par défaut. `compress`
+# reçoit les images nettes, et peut appeler `shift_and_noise` autant de fois qu'elle veut.
 #
-# **La correction** appelle `compress`, garde les octets, puis appelle `predict` dans un processus neuf qui ne contient que
-# l'artefact, le code de votre réponse (et `torch`, `numpy`, `kdcourse`), et des images que vous n'avez pas : les images de test, passées par
-# le capteur avec un tirage neuf. Ni réseau, ni fichier, ni jeu de données : scikit-learn y est hors d'atteinte.
+# **La correction** appelle `compress`, garde les octets, puis appelle `predict` dans un processus neuf qui ne contient
+# que l'artefact, le code de votre réponse (et `torch`, `numpy`, `kdcourse`), et des images que vous n'avez pas : les
+# images de test, passées par le capteur avec un tirage neuf. Ni réseau, ni fichier, ni jeu de données : scikit-learn y
+# est hors d'atteinte.
 #
 # - **Temps** : 120 secondes de calcul pour `compress`, sur un seul fil.
-# - **Taille** : les octets de l'artefact, plus ceux du code de `compress`, de `predict` et de ce qu'elles emploient.
-#   Commentaires et docstrings sont gratuits. Les données n'ont pas leur place dans le code : au-delà de 300 octets, ses constantes
-#   pèsent dix fois.
+# - **Taille** : les octets de l'artefact, plus ceux du code de `compress`, de `predict` et de ce qu'elles emploient. Ce
+#   code est compté une fois compressé par `zlib`, sans commentaire ni docstring : des noms clairs ne coûtent presque
+#   rien. Les données n'y ont pas leur place : au-delà de 300 octets, ses constantes pèsent dix fois.
 # - **Contrat** (4 points) : des octets, puis des logits de la bonne forme, dans un processus neuf.
-# - **Exactitude** (6 points) : rien jusqu'à 70 % d'images reconnues, tout à partir de 90 %, en proportion entre les deux.
-# - **Taille** (6 points) : tout jusqu'à 5 000 octets, rien à partir de 20 000 ; entre les deux, chaque doublement coûte 3 points. Ces points
-#   sont multipliés par la part d'exactitude : un artefact minuscule qui ne reconnaît rien n'a rien compressé.
+# - **Exactitude** (6 points) : rien jusqu'à 70 % d'images reconnues, tout à partir de 90 %, en proportion entre les
+#   deux.
+# - **Taille** (6 points) : tout jusqu'à 3 000 octets, rien à partir de 12 000 ; entre les deux, chaque doublement coûte
+#   3 points. Ces points sont multipliés par la part d'exactitude : un artefact minuscule qui ne reconnaît rien n'a rien
+#   compressé.
 #
 # Le même barème est dans `kdcourse.exercises.compression`, et `check` l'applique aux images de validation.
 #
@@ -94,7 +98,8 @@ _ = figure.suptitle("Huit images nettes, et les mêmes vues par le capteur", fon
 # %% [markdown]
 # ## Un point de départ
 #
-# Le student de 10.1, distillé sur dix passages de chaque image, gardé en float32 : aucune compression. Il faut faire plus juste, et bien plus petit.
+# Le student de 10.1, distillé sur dix passages de chaque image, gardé en float32 : aucune compression. Il faut faire
+# plus juste, et bien plus petit.
 
 # %%
 from kdcourse import Split, digits_student, train_one
@@ -109,9 +114,9 @@ print(f"point de départ : {4 * parameter_count(start)} octets, {french(accuracy
 # %% [markdown]
 # ## Votre réponse : compress
 #
-# Trois outils, dans l'ordre qui vous convient : un student plus petit ou d'une autre forme, distillé sur des images fraîchement
-# décalées ; des poids mis à zéro ; des poids arrondis à quelques niveaux. `zlib.compress` range ensuite les zéros et les niveaux
-# fréquents dans moins d'octets.
+# Trois outils, dans l'ordre qui vous convient : un student plus petit ou d'une autre forme, distillé sur des images
+# fraîchement décalées ; des poids mis à zéro ; des poids arrondis à quelques niveaux. `zlib.compress` range ensuite les
+# zéros et les niveaux fréquents dans moins d'octets.
 
 # %% nbgrader={"grade": false, "grade_id": "ex3-solution-compress", "locked": false, "schema_version": 3, "solution": true, "task": false}
 import zlib
@@ -161,7 +166,8 @@ def compress(teacher, images, labels):
 # %% [markdown]
 # ## Votre réponse : predict
 #
-# Elle s'exécutera seule : aucune variable de ce notebook n'existera autour d'elle, sauf les fonctions et les imports qu'elle nomme.
+# Elle s'exécutera seule : aucune variable de ce notebook n'existera autour d'elle, sauf les fonctions et les imports
+# qu'elle nomme.
 
 # %% nbgrader={"grade": false, "grade_id": "ex3-solution-predict", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def predict(artifact, images):
@@ -178,8 +184,8 @@ def predict(artifact, images):
     ### END SOLUTION
 
 # %% [markdown]
-# `check` essaie d'abord vos fonctions sur peu d'images, puis en entier, et estime vos points sur la validation. L'estimation du code
-# est la sienne ; celle de la correction lit votre notebook.
+# `check` essaie d'abord vos fonctions sur peu d'images, puis en entier, et estime vos points sur la validation.
+# L'estimation du code est la sienne ; celle de la correction lit votre notebook.
 
 # %%
 from kdcourse import check
@@ -190,27 +196,31 @@ _ = check("10.3", compress, predict)
 # ## Votre compromis
 
 # %%
+from kdcourse.plots.common import COLORS, MARKERS
+
 artifact = compress(teacher, *digits.train)
 if artifact is None:
     print("à compléter")
 else:
-    points = {"teacher, float32": (4 * parameter_count(teacher), accuracy(teacher), "s"),
-              "point de départ": (4 * parameter_count(start), accuracy(start), "o"),
-              "votre artefact": (len(artifact), accuracy(lambda images: predict(artifact, images)), "^")}
+    points = {"teacher, float32": (4 * parameter_count(teacher), accuracy(teacher), "teacher"),
+              "point de départ": (4 * parameter_count(start), accuracy(start), "student"),
+              "votre artefact": (len(artifact), accuracy(lambda images: predict(artifact, images)), "distilled")}
     figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    for name, (size, right, marker) in points.items():
-        ax.plot(size, right, marker, ms=8, label=name)
+    for name, (size, right, role) in points.items():
+        ax.plot(size, right, MARKERS[role], color=COLORS[role], ms=8, label=name)
         print(f"{name:17} : {size:6} octets, {french(right)} % d'images reconnues")
     ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}".replace(",", " "))
+    ratio = french(points["point de départ"][0] / len(artifact))
     ax.set(xlabel="octets, sans le code (échelle log)", ylabel="images de validation reconnues (%)",
-           title=f"Un artefact {french(points['point de départ'][0] / len(artifact))} fois plus petit que le point de départ")
+           title=f"Un artefact {ratio} fois plus petit que le point de départ")
     ax.legend(frameon=False)
 
 # %% [markdown]
 # ## Votre réponse écrite
 #
-# 1. Quels compromis avez-vous essayés, dans quel ordre, et qu'ont-ils coûté ou rapporté, en octets et en exactitude ? Donnez vos mesures, y compris
-#    ce qui n'a pas marché.
+# 1. Quels compromis avez-vous essayés, dans quel ordre, et qu'ont-ils coûté ou rapporté, en octets et en exactitude ?
+#    Donnez vos mesures, y compris ce qui n'a pas marché.
 # 2. Que ferait ici une table qui associerait à chaque image publique son étiquette ? Et un plus proche voisin ?
 #
 # Une dizaine de lignes.
@@ -218,16 +228,21 @@ else:
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex3-reponse", "locked": false, "points": 4, "schema_version": 3, "solution": true, "task": false}
 # <!-- réponse 10.3 a -->
 # ### BEGIN SOLUTION
-# 1. D'abord la forme : un perceptron supporte mal les décalages, un petit réseau convolutif bien mieux, à paramètres égaux. Puis les
-#    images : distiller sur un tirage neuf à chaque époque compte plus que tout réglage, car le student voit alors ce que le
-#    capteur fera. L'arrondi à la fin coûte cher avec peu de niveaux ; arrondir **pendant** la seconde moitié de l'apprentissage, le gradient
-#    passant à travers, ne coûte presque plus rien : un octet par poids, bien moins une fois `zlib` passé. L'élagage de
-#    la moitié ajoute des zéros, que `zlib` range presque pour rien. Élaguer 80 % d'un réseau plus large a été nettement pire qu'un
-#    réseau plus étroit élagué à moitié. À cette taille, le code pèse plus que l'artefact : raffiner davantage les poids ne rapporte plus.
-# 2. Une table de hachage exacte ne retrouve aucune image : un décalage ou un bruit change le hachage, et elle répond au hasard. Un plus
-#    proche voisin, lui, marche : il cherche l'image la plus proche parmi celles qu'il garde, à un décalage près. Mais il garde des images : un quart
-#    de kilooctet chacune en float32, huit octets à un bit par pixel. Pour les images d'entraînement, l'artefact pèse plusieurs
-#    fois le student ; pour celles du test, il faudrait les écrire dans le code, dont les constantes pèsent dix fois.
+# 1. D'abord la forme : un perceptron supporte mal les décalages ; un petit réseau convolutif, bien mieux, à paramètres
+#    égaux. Puis les images : un tirage neuf à chaque époque compte plus que tout réglage, car le student voit alors ce
+#    que le capteur fera. Un octet par poids (int8) ne coûte rien de mesurable. Descendre à 15 niveaux à la fin
+#    seulement coûte plusieurs points d'exactitude ; arrondir **pendant** la seconde moitié de l'apprentissage, le
+#    gradient passant à travers, n'en coûte presque aucun. Élaguer la moitié des poids gagne peu d'octets une fois
+#    ceux-ci arrondis, car l'arrondi en met déjà beaucoup à zéro ; en élaguer 80 % dans un réseau plus large a été bien
+#    pire. Ce qui n'a pas marché : la distillation elle-même. Avec les étiquettes seules (`alpha` nul), les mêmes images
+#    et les mêmes tirages, l'exactitude est la même, aux graines près. Les étiquettes abondent, et les tirages neufs
+#    apportent déjà ce que le teacher apporterait. Avec cinq fois moins d'images, un petit gain reparaît. C'est ce que
+#    10.1 avait mesuré.
+# 2. Une table de hachage exacte ne retrouve aucune image : un décalage ou un bruit change le hachage, et elle répond au
+#    hasard. Un plus proche voisin, lui, marche : il cherche l'image la plus proche parmi celles qu'il garde, à un
+#    décalage près. Mais il garde des images, 256 octets chacune en float32, huit à un bit par pixel. Celles de
+#    l'entraînement, à un bit, pèsent plusieurs fois le student ; celles du test, il faudrait les écrire dans le code,
+#    dont les constantes pèsent dix fois.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -242,4 +257,4 @@ else:
 # 6 points : la part des images cachées que predict reconnaît, de 70 % (rien) à 90 % (tout).
 
 # %% nbgrader={"grade": true, "grade_id": "ex3-taille", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
-# 6 points : les octets de l'artefact et du code, de 20 000 (rien) à 5 000 (tout), multipliés par la part d'exactitude.
+# 6 points : les octets de l'artefact et du code, de 12 000 (rien) à 3 000 (tout), multipliés par la part d'exactitude.
