@@ -1,0 +1,72 @@
+"""Ce que le grand moteur refuse avant d'entraîner, et l'appareil qu'il demande à ``accelerate``."""
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from kdcourse._common import check_alpha, check_module, check_non_negative, check_positive_integer, check_temperature
+from kdcourse._training_checks import check_model, check_run, check_validation
+from kdcourse.method_comparison import METHODS, Choice
+from kdcourse.models import predict_features
+
+_PRECISIONS = ("no", "fp16", "bf16")
+
+
+def check_distillation(
+    data, teacher, method, choice, epochs, batch_size, learning_rate, jitter, checkpoint_every
+) -> None:
+    """Des données, une méthode et le teacher qu'elle demande, des réglages et un budget."""
+    if method not in METHODS:
+        raise ValueError(f"method : {method!r} reçu, une de {', '.join(METHODS)} attendue.")
+    check_run(data, epochs, batch_size, learning_rate)
+    if not isinstance(choice, Choice):
+        raise TypeError(f"choice : {type(choice).__name__} reçu, Choice(alpha, weight, temperature) attendu.")
+    check_alpha(choice.alpha)
+    check_non_negative("weight", choice.weight)
+    check_temperature(choice.temperature)
+    check_positive_integer("checkpoint_every", checkpoint_every)
+    if isinstance(jitter, bool) or not isinstance(jitter, int) or jitter < 0:
+        raise ValueError(f"jitter : {jitter!r} reçu, un nombre de pixels, entier ≥ 0, attendu.")
+    if jitter and data[0].dim() != 4:
+        raise ValueError(f"jitter : {jitter} reçu avec des données {tuple(data[0].shape)}, des images attendues.")
+    alone = method in ("seul", "PS-KD")
+    if alone and teacher is not None:
+        raise ValueError(f"teacher : {type(teacher).__name__} reçu avec method={method!r}, None attendu.")
+    if not alone:
+        check_module("teacher", teacher)
+
+
+def check_features(
+    name: str, model: nn.Module, method: str, stage: int, image: Tensor, data=None, validation=None
+) -> int:
+    """Un modèle qui a ce que la méthode compare ; d'un student, aussi, ce que ``train_one`` exige. Rend C."""
+    needed = method not in ("seul", "PS-KD", "KD", "DKD")
+    if needed and not hasattr(model, "forward_features"):
+        raise TypeError(
+            f"{name} : {type(model).__name__} reçu, un modèle qui a forward_features attendu pour {method!r}."
+        )
+    if needed and ("hint" in method or "attention" in method):
+        stages = len(predict_features(model, image).maps)
+        if isinstance(stage, bool) or not isinstance(stage, int) or not 0 <= stage < stages:
+            raise ValueError(f"stage : {stage!r} reçu, de 0 à {stages - 1} attendu, un étage de {name}.")
+    if data is None:
+        return 0
+    classes = check_model(model, data, None, None)
+    if validation is not None:
+        check_validation(validation.to(data.images.device), data, classes)
+    return classes
+
+
+def make_accelerator(mixed_precision: str | None) -> Accelerator:
+    """L'``Accelerator`` de cet entraînement."""
+    if mixed_precision is not None and mixed_precision not in _PRECISIONS:
+        raise ValueError(f"mixed_precision : {mixed_precision!r} reçu, un de {', '.join(_PRECISIONS)} attendu.")
+    # accelerate garde la précision du premier Accelerator du processus ; un notebook en essaie plusieurs.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision=mixed_precision)
+    precision = accelerator.mixed_precision  # celle d'accelerate launch, si rien n'est demandé
+    if precision not in _PRECISIONS:
+        raise ValueError(f"mixed_precision : {precision!r} reçu d'accelerate launch, un de {_PRECISIONS} attendu.")
+    if precision == "fp16" and accelerator.device.type == "cpu":  # accelerate calculerait en float32, sans le dire
+        raise ValueError("mixed_precision : 'fp16' reçu sur un processeur, 'no' ou 'bf16' attendu ; fp16 veut un GPU.")
+    return accelerator
