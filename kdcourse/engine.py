@@ -86,6 +86,8 @@ def distill(
     """
     choice = load_choices().get(method, Choice(0.0)) if choice is None else choice
     check_distillation(data, teacher, method, choice, epochs, batch_size, learning_rate, jitter, checkpoint_every)
+    if resume and output is None:
+        raise ValueError("output : None reçu avec resume=True, le dossier de l'entraînement à reprendre attendu.")
     accelerator = make_accelerator(mixed_precision)
     device, data = accelerator.device, data.to(accelerator.device)
     guide = None

@@ -33,3 +33,9 @@ def two_processes(tmp_path_factory):
 def test_deux_processus_egalent_un_seul(two_processes, case):
     assert two_processes["processus"] == 2
     torch.testing.assert_close(two_processes[case], engine_runs.run_case(case), rtol=1e-4, atol=2e-6)
+
+
+def test_deux_processus_arretes_puis_repris_egalent_un_seul_jamais_arrete(two_processes):
+    """PS-KD range ce que chaque processus a prédit : la reprise ne doit ni l'oublier, ni le compter deux fois."""
+    expected = engine_runs.parameters("PS-KD", **engine_runs.RESUMED)
+    torch.testing.assert_close(two_processes["reprise"], expected, rtol=1e-4, atol=2e-6)
