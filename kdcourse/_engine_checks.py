@@ -19,11 +19,7 @@ def check_distillation(
     if method not in METHODS:
         raise ValueError(f"method : {method!r} reçu, une de {', '.join(METHODS)} attendue.")
     check_run(data, epochs, batch_size, learning_rate)
-    if not isinstance(choice, Choice):
-        raise TypeError(f"choice : {type(choice).__name__} reçu, Choice(alpha, weight, temperature) attendu.")
-    check_alpha(choice.alpha)
-    check_non_negative("weight", choice.weight)
-    check_temperature(choice.temperature)
+    check_choice(choice)
     check_positive_integer("checkpoint_every", checkpoint_every)
     if isinstance(jitter, bool) or not isinstance(jitter, int) or jitter < 0:
         raise ValueError(f"jitter : {jitter!r} reçu, un nombre de pixels, entier ≥ 0, attendu.")
@@ -34,6 +30,15 @@ def check_distillation(
         raise ValueError(f"teacher : {type(teacher).__name__} reçu avec method={method!r}, None attendu.")
     if not alone:
         check_module("teacher", teacher)
+
+
+def check_choice(choice) -> None:
+    """Les réglages d'une méthode, chacun dans son domaine."""
+    if not isinstance(choice, Choice):
+        raise TypeError(f"choice : {type(choice).__name__} reçu, Choice(alpha, weight, temperature) attendu.")
+    check_alpha(choice.alpha)
+    check_non_negative("weight", choice.weight)
+    check_temperature(choice.temperature)
 
 
 def check_features(

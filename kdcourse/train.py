@@ -19,6 +19,7 @@ from torch import nn
 
 from kdcourse import models
 from kdcourse._checkpoints import add_results, torch_bytes, write_whole
+from kdcourse._engine_checks import check_choice
 from kdcourse.comparison import french
 from kdcourse.data import DATASETS, Dataset, load_dataset
 from kdcourse.engine import distill, model_error
@@ -49,27 +50,32 @@ def run(options: argparse.Namespace) -> None:
     """Le teacher, s'il en faut un ; puis le student ; puis leurs erreurs de test, lues une seule fois."""
     if options.method not in METHODS:
         raise ValueError(f"--method : {options.method!r} reçu, une de {', '.join(METHODS)} attendue.")
+    family = {"digits": "digits", "cifar10": "color", "cifar100": "color"}.get(options.data, "mnist")
+    student_name, teacher_name = options.student or f"{family}_student", options.teacher or f"{family}_teacher"
+    given = {name: getattr(options, name) for name in Choice._fields if getattr(options, name) is not None}
+    choice = load_choices().get(options.method, Choice(0.0))._replace(**given)
+    output = Path(options.output or f"runs/{options.data}-{options.method.replace(' + ', '+')}")
+    alone = options.method in ("seul", "PS-KD")
+    if alone and options.teacher:
+        raise ValueError(f"--teacher : {options.teacher!r} reçu avec --method {options.method}, qui n'en a pas.")
+    _builder(student_name, 10)  # une faute de frappe se dit avant des heures d'entraînement du teacher
+    check_choice(choice)
     process = PartialState()
     with process.local_main_process_first():  # un seul télécharge
         data = load_dataset(options.data, options.folder)
-    family = {"digits": "digits", "cifar10": "color", "cifar100": "color"}.get(options.data, "mnist")
-    output = Path(options.output or f"runs/{options.data}-{options.method.replace(' + ', '+')}")
     teacher, results = None, {}
-    if options.method not in ("seul", "PS-KD"):
-        name = options.teacher or f"{family}_teacher"
-        if name in ARCHITECTURES:
-            process.print(f"Teacher : {name}, entraîné sur les étiquettes, dans {output / 'teacher'}.")
-            teacher = _train(name, data, output / "teacher", options, method="seul")
+    if not alone:
+        if teacher_name in ARCHITECTURES:
+            process.print(f"Teacher : {teacher_name}, entraîné sur les étiquettes, dans {output / 'teacher'}.")
+            teacher = _train(teacher_name, data, output / "teacher", options, method="seul")
         else:
-            teacher = load_model(name)
+            teacher = load_model(teacher_name)
         results["teacher"] = model_error(teacher, data.test)
-    elif options.teacher:
-        raise ValueError(f"--teacher : {options.teacher!r} reçu avec --method {options.method}, qui n'en a pas.")
-    given = {name: getattr(options, name) for name in Choice._fields if getattr(options, name) is not None}
-    choice = load_choices().get(options.method, Choice(0.0))._replace(**given)
-    name = options.student or f"{family}_student"
-    process.print(f"Student : {name}, méthode {options.method}{_describe(options.method, choice)}, dans {output}.")
-    student = _train(name, data, output, options, teacher, method=options.method, choice=choice, stage=options.stage)
+    process.print(
+        f"Student : {student_name}, méthode {options.method}{_describe(options.method, choice)}, dans {output}."
+    )
+    method = dict(method=options.method, choice=choice, stage=options.stage)
+    student = _train(student_name, data, output, options, teacher, **method)
     results["student"] = model_error(student, data.test)
     errors = " ; ".join(f"{who}, {french(error, 2)} %" for who, error in results.items())
     process.print(f"Erreur de test sur {len(data.test.labels)} images : {errors}.")
