@@ -1,6 +1,8 @@
 """Ce que le grand moteur refuse avant d'entraîner, et l'appareil qu'il demande à ``accelerate``."""
 
-from accelerate import Accelerator
+import os
+
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
@@ -64,14 +66,11 @@ def check_features(
 
 def make_accelerator(mixed_precision: str | None) -> Accelerator:
     """L'``Accelerator`` de cet entraînement."""
-    if mixed_precision is not None and mixed_precision not in _PRECISIONS:
-        raise ValueError(f"mixed_precision : {mixed_precision!r} reçu, un de {', '.join(_PRECISIONS)} attendu.")
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no") if mixed_precision is None else mixed_precision
+    if precision not in _PRECISIONS:
+        raise ValueError(f"mixed_precision : {precision!r} reçu, un de {', '.join(_PRECISIONS)} attendu.")
+    if precision == "fp16" and PartialState().device.type == "cpu":  # accelerate calculerait en float32, sans le dire
+        raise ValueError("mixed_precision : 'fp16' reçu sur un processeur, 'no' ou 'bf16' attendu ; fp16 veut un GPU.")
     # accelerate garde la précision du premier Accelerator du processus ; un notebook en essaie plusieurs.
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=mixed_precision)
-    precision = accelerator.mixed_precision  # celle d'accelerate launch, si rien n'est demandé
-    if precision not in _PRECISIONS:
-        raise ValueError(f"mixed_precision : {precision!r} reçu d'accelerate launch, un de {_PRECISIONS} attendu.")
-    if precision == "fp16" and accelerator.device.type == "cpu":  # accelerate calculerait en float32, sans le dire
-        raise ValueError("mixed_precision : 'fp16' reçu sur un processeur, 'no' ou 'bf16' attendu ; fp16 veut un GPU.")
-    return accelerator
+    return Accelerator(mixed_precision=precision)

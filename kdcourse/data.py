@@ -152,7 +152,17 @@ def shift_images(images: Tensor, shifts: Tensor, pixels: int) -> Tensor:
         images: ``(B, canaux, hauteur, largeur)``.
         shifts: ``(B, 2)``, entiers de ``-pixels`` à ``pixels`` : vers le bas, vers la droite.
         pixels: le plus grand décalage.
+
+    Raises:
+        ValueError: formes inattendues, décalage plus grand que ``pixels``.
     """
+    if images.dim() != 4 or shifts.shape != (len(images), 2):
+        raise ValueError(
+            f"images, shifts : formes {tuple(images.shape)} et {tuple(shifts.shape)} reçues, (B, canaux, hauteur, "
+            "largeur) et (B, 2) attendues."
+        )
+    if len(shifts) and shifts.abs().max() > pixels:
+        raise ValueError(f"shifts : {shifts.abs().max().item()} reçu, {pixels} au plus attendu, la valeur de pixels.")
     height, width = images.shape[2:]
     windows = F.pad(images, (pixels,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # (B, canaux, 2p+1, 2p+1, h, l)
     down, right = (pixels - shifts.to(images.device)).unbind(dim=1)

@@ -117,9 +117,9 @@ def distill(
         state.start(settings, teacher, resume)
         steps = -(-len(data.labels) // batch_size)
         bar = tqdm(
-            total=epochs * steps, desc=method, unit="pas", leave=False, delay=1, disable=not accelerator.is_main_process
-        )
-        bar.update(state.steps_done)
+            total=epochs * steps, initial=state.steps_done, desc=method, unit="pas", leave=False, delay=1,
+            disable=not accelerator.is_main_process,
+        )  # fmt: skip
         while state.epoch <= epochs:
             start = time.perf_counter()
             student.train()

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 import pickle
+import re
 import shutil
 import struct
 import tarfile
@@ -346,3 +347,12 @@ def test_chaque_image_se_decale_de_son_propre_nombre_de_pixels():
                 if 0 <= row - down < 5 and 0 <= column - right < 4:
                     expected[index, :, row, column] = images[index, :, row - down, column - right]
     assert torch.equal(shifted, expected)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "message"),
+    [(torch.zeros(2, 2, dtype=int), "(2, 2) reçues"), (torch.full((3, 2), 3), "3 reçu, 2 au plus")],
+)
+def test_un_decalage_qui_ne_convient_pas_est_refuse(shifts, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        shift_images(torch.rand(3, 1, 5, 4), shifts, pixels=2)

@@ -199,6 +199,15 @@ def test_fp16_sur_processeur_est_refuse():
         run("KD", mixed_precision="fp16")
 
 
+def test_la_precision_d_accelerate_launch_est_suivie_ou_refusee(monkeypatch, tmp_path):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    run("KD", epochs=1, output=tmp_path)
+    assert json.loads((tmp_path / "histoire.json").read_text(encoding="utf-8"))["reglages"]["precision"] == "bf16"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(ValueError, match="mixed_precision : 'fp8' reçu"):
+        run("KD", epochs=1)
+
+
 REFUSALS = {
     "method": (dict(method="RKD+KD"), "method : 'RKD.KD' reçu, une de seul, KD"),
     "choice": (dict(choice=0.5), "choice : float reçu, Choice"),
