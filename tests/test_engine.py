@@ -5,6 +5,8 @@ import json
 import engine_runs
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from engine_runs import CHOICE, few, make_student, make_teacher, run
 from torch import nn
 
@@ -13,6 +15,7 @@ from kdcourse import (
     MLP,
     AdaptedStudent,
     Batches,
+    engine,
     error_rate,
     initial_model,
     load_dataset,
@@ -156,6 +159,37 @@ def test_cent_pas_en_fp16_ne_donnent_ni_nan_ni_infini(method):
     assert _finite_after_100_steps(method, "fp16")
 
 
+@pytest.fixture
+def fp16_on_cpu(monkeypatch):
+    """accelerate n'active fp16 que sur GPU ; torch en sait autant sur processeur, mise à l'échelle comprise."""
+    scalers = []
+
+    def make(_):
+        AcceleratorState._reset_state()
+        accelerator = Accelerator(mixed_precision="fp16")
+        accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu", growth_interval=20)
+        scalers.append(accelerator.scaler)
+        return accelerator
+
+    monkeypatch.setattr(engine, "make_accelerator", make)
+    return scalers
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cent_pas_en_fp16_sur_processeur_ne_donnent_ni_nan_ni_infini(fp16_on_cpu, method):
+    assert _finite_after_100_steps(method, None)
+
+
+def test_l_echelle_des_gradients_fp16_survit_a_une_reprise(fp16_on_cpu, tmp_path):
+    options = dict(batch_size=12, epochs=4, checkpoint_every=1)
+    engine_runs.interrupted("KD", 15, output=tmp_path, **options)
+    resumed = run("KD", output=tmp_path, resume=True, **options)
+    whole = run("KD", **options)
+    torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+    assert fp16_on_cpu[1].state_dict() == fp16_on_cpu[2].state_dict()
+    assert fp16_on_cpu[1].get_scale() != 2.0**16
+
+
 def _finite_after_100_steps(method, precision):
     result = run(method, examples=100, batch_size=10, epochs=10, mixed_precision=precision)
     assert sum(row["pas"] for row in result.history) == 100
@@ -164,7 +198,8 @@ def _finite_after_100_steps(method, precision):
     return all(values.isfinite().all() for values in [*result.model.state_dict().values(), losses])
 
 
-def test_bf16_calcule_vraiment_en_bf16():
+def forward_dtypes(precision):
+    """Les types des logits de student et de teacher, à leur sortie : ``(en entraînement, type)``."""
     kinds = set()
 
     class Watched(MLP):
@@ -174,8 +209,16 @@ def test_bf16_calcule_vraiment_en_bf16():
             return features
 
     torch.manual_seed(0)
-    distill(Watched, few(40), Watched(), method="KD", choice=CHOICE, epochs=1, batch_size=20, mixed_precision="bf16")
-    assert {(True, torch.bfloat16), (False, torch.bfloat16)} <= kinds
+    distill(Watched, few(40), Watched(), method="KD", choice=CHOICE, epochs=1, batch_size=20, mixed_precision=precision)
+    return kinds
+
+
+def test_bf16_calcule_vraiment_en_bf16():
+    assert {(True, torch.bfloat16), (False, torch.bfloat16)} <= forward_dtypes("bf16")
+
+
+def test_fp16_calcule_vraiment_en_fp16(fp16_on_cpu):
+    assert {(True, torch.float16), (False, torch.float16)} <= forward_dtypes(None)
 
 
 def test_une_precision_n_engage_pas_l_entrainement_suivant():
