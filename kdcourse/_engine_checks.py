@@ -4,6 +4,7 @@ import os
 
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 
 from kdcourse._common import check_alpha, check_module, check_non_negative, check_positive_integer, check_temperature
@@ -64,12 +65,17 @@ def check_features(
     return classes
 
 
+def processes() -> PartialState:
+    """Les processus de cet entraînement ; seul, ``PartialState()`` oublierait ceux d'un lancement sur processeur."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 def make_accelerator(mixed_precision: str | None) -> Accelerator:
     """L'``Accelerator`` de cet entraînement."""
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no") if mixed_precision is None else mixed_precision
     if precision not in _PRECISIONS:
         raise ValueError(f"mixed_precision : {precision!r} reçu, un de {', '.join(_PRECISIONS)} attendu.")
-    if precision == "fp16" and PartialState().device.type == "cpu":  # accelerate calculerait en float32, sans le dire
+    if precision == "fp16" and processes().device.type == "cpu":  # accelerate calculerait en float32, sans le dire
         raise ValueError("mixed_precision : 'fp16' reçu sur un processeur, 'no' ou 'bf16' attendu ; fp16 veut un GPU.")
     # accelerate garde la précision du premier Accelerator du processus ; un notebook en essaie plusieurs.
     AcceleratorState._reset_state()

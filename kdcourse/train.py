@@ -14,12 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from kdcourse import models
 from kdcourse._checkpoints import add_results, torch_bytes, write_whole
-from kdcourse._engine_checks import check_choice
+from kdcourse._engine_checks import check_choice, processes
 from kdcourse.comparison import french
 from kdcourse.data import DATASETS, Dataset, load_dataset
 from kdcourse.engine import distill, model_error
@@ -60,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--teacher : {options.teacher!r} reçu avec --method {options.method}, qui n'en a pas.")
     _builder(student_name, 10)  # une faute de frappe se dit avant des heures d'entraînement du teacher
     check_choice(choice)
-    process = PartialState()
+    process = processes()
     with process.local_main_process_first():  # un seul télécharge
         data = load_dataset(options.data, options.folder)
     teacher, results = None, {}
@@ -91,7 +90,7 @@ def _train(name: str, data: Dataset, output: Path, options, teacher=None, **meth
         _builder(name, classes), data.train, teacher, validation=data.validation, output=output, **budget, **method
     ).model
     student = student.student if isinstance(student, AdaptedStudent) else student  # l'adaptateur a fait son temps
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         record = {"architecture": name, "classes": classes, "poids": student.state_dict()}
         write_whole(output / "student.pt", torch_bytes(record))
     return student

@@ -31,15 +31,23 @@ def trained(tmp_path_factory):
     return folder
 
 
-def test_sous_accelerate_launch_la_commande_donne_le_meme_student(trained, tmp_path):
+LAUNCHERS = {  # accelerate launch ne lance qu'un processus sur processeur ; torchrun, qu'il appelle sur GPU, deux
+    "accelerate launch": (["accelerate.commands.launch", "--cpu", "--num_processes=1"], 1),
+    "torchrun": (["torch.distributed.run", "--standalone", "--nproc_per_node=2"], 2),
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_lancee_autrement_la_commande_donne_le_meme_student(trained, tmp_path, launcher):
     environment = os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=1", "-m", "kdcourse.train"]
-    command += [*CHOSEN, str(tmp_path / "kd")]
+    words, count = LAUNCHERS[launcher]
+    command = [sys.executable, "-m", *words, "-m", "kdcourse.train", *CHOSEN, str(tmp_path / "kd")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Erreur de test sur 500 images : teacher," in done.stdout
-    torch.testing.assert_close(load_model(tmp_path / "kd" / "student.pt").state_dict(),
-                               load_model(trained / "student.pt").state_dict())  # fmt: skip
+    assert done.stdout.count("Erreur de test sur 500 images : teacher,") == 1  # un seul processus parle
+    assert record(tmp_path / "kd")["reglages"]["processus"] == count
+    student, expected = (load_model(folder / "student.pt").state_dict() for folder in (tmp_path / "kd", trained))
+    torch.testing.assert_close(student, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_les_options_arrivent_au_moteur(trained):
