@@ -30,7 +30,7 @@ from kdcourse.data import Dataset, Split
 from kdcourse.engine import distill
 
 TEMPERATURE, OMITTED, JITTER = 20.0, 3, 2
-RATES, ALPHAS = (3e-4, 1e-3), (0.7, 0.9, 1.0)
+RATES, ALPHAS = (3e-4, 1e-3, 3e-3), (0.5, 0.7, 0.9, 1.0)
 BIASES = torch.arange(0, 15.05, 0.1)
 SOURCE = "Hinton, Vinyals, Dean (2015), section 3, arXiv:1503.02531"
 # Erreurs de l'article sur les 10 000 images de test, dont les 1 010 trois.

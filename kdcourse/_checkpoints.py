@@ -17,13 +17,24 @@ _NAMES = ("reprise.pt", "reprise-precedente.pt")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Écrit sous un nom provisoire, puis renomme : une coupure laisse l'ancien fichier intact."""
+    """Écrit sous un nom provisoire, puis renomme : une coupure ou un disque plein laisse l'ancien fichier intact.
+
+    Raises:
+        OSError: le disque refuse.
+    """
     partial = path.with_name(path.name + ".partiel")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # sinon le nouveau nom pourrait survivre à une panne, et pas le contenu
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # sinon le nouveau nom pourrait survivre à une panne, et pas le contenu
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(
+            f"output : {path} n'a pas pu s'écrire ({error.strerror}) ; libérez de la place, ou donnez un autre "
+            "dossier. Les fichiers d'avant sont intacts."
+        ) from None
 
 
 def torch_bytes(state) -> bytes:

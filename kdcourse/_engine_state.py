@@ -145,7 +145,7 @@ class RunState:
         self.shuffle.set_state(self.epoch_shuffle)  # la boucle retire l'ordre de l'époque, et saute les pas faits
         random = state["random"][self.accelerator.process_index]
         torch.set_rng_state(random["cpu"])
-        if device.type == "cuda":
+        if device.type == "cuda" and "cuda" in random:  # absent d'un point écrit sur processeur
             torch.cuda.set_rng_state(random["cuda"], device)
 
     def _check_finite(self, loss: float) -> None:

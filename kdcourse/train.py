@@ -39,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, TypeError, OSError) as error:
         print(f"Erreur. {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrompu. La même commande avec --resume continue du dernier point de reprise.", file=sys.stderr)
+        return 130
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -68,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
             process.print(f"Teacher : {teacher_name}, entraîné sur les étiquettes, dans {output / 'teacher'}.")
             teacher = _train(teacher_name, data, output / "teacher", options, method="seul")
         else:
-            teacher = load_model(teacher_name)
+            teacher = load_model(teacher_name).to(process.device)
         results["teacher"] = model_error(teacher, data.test)
     process.print(
         f"Student : {student_name}, méthode {options.method}{_describe(options.method, choice)}, dans {output}."

@@ -1,6 +1,7 @@
 """Tué et repris, ou jamais tué : le même student. Un point de reprise abîmé est refusé, le dernier entier sert."""
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -97,6 +98,19 @@ def test_sans_aucun_point_entier_la_reprise_est_refusee_et_rien_n_est_efface(fol
         (folder / name).write_bytes((folder / name).read_bytes()[:-1])
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ValueError, match="Aucun point de reprise entier ne reste : videz"):
+        run("KD", output=folder, resume=True, **OPTIONS)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_un_disque_plein_se_dit_et_laisse_le_dernier_point_intact(folder, monkeypatch):
+    interrupted("KD", 7, output=folder, **OPTIONS)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="output : .* n'a pas pu s'écrire .* Les fichiers d'avant sont intacts"):
         run("KD", output=folder, resume=True, **OPTIONS)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
