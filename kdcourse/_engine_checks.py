@@ -44,6 +44,14 @@ def check_choice(choice) -> None:
     check_temperature(choice.temperature)
 
 
+def check_output(output, resume: bool) -> None:
+    """Un dossier, et il en faut un pour reprendre."""
+    if output is not None and not isinstance(output, (str, os.PathLike)):
+        raise TypeError(f"output : {type(output).__name__} reçu, un chemin de dossier attendu.")
+    if resume and output is None:
+        raise ValueError("output : None reçu avec resume=True, le dossier de l'entraînement à reprendre attendu.")
+
+
 def check_features(
     name: str, model: nn.Module, method: str, stage: int, image: Tensor, data=None, validation=None
 ) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdcourse._common import combine_terms
-from kdcourse._engine_checks import check_distillation, check_features, make_accelerator
+from kdcourse._engine_checks import check_distillation, check_features, check_output, make_accelerator
 from kdcourse._engine_state import RunState
 from kdcourse.comparison import french
 from kdcourse.data import Split, shift_images
@@ -86,8 +86,7 @@ def distill(
     """
     choice = load_choices().get(method, Choice(0.0)) if choice is None else choice
     check_distillation(data, teacher, method, choice, epochs, batch_size, learning_rate, jitter, checkpoint_every)
-    if resume and output is None:
-        raise ValueError("output : None reçu avec resume=True, le dossier de l'entraînement à reprendre attendu.")
+    check_output(output, resume)
     accelerator = make_accelerator(mixed_precision)
     device, data = accelerator.device, data.to(accelerator.device)
     guide = None

@@ -262,6 +262,7 @@ REFUSALS = {
     "batch_size": (dict(batch_size=0), "batch_size : 0 reçu"),
     "learning_rate": (dict(learning_rate=0), "learning_rate : 0 reçu"),
     "jitter": (dict(jitter=-1), "jitter : -1 reçu"),
+    "output": (dict(output=5), "output : int reçu, un chemin de dossier"),
     "checkpoint_every": (dict(checkpoint_every=0), "checkpoint_every : 0 reçu"),
     "mixed_precision": (dict(mixed_precision="fp8"), "mixed_precision : 'fp8' reçu, un de no, fp16, bf16"),
     "validation": (dict(validation=few(5).where(slice(0, 0))), "validation.images"),
@@ -281,7 +282,7 @@ def test_un_argument_hors_de_son_domaine_est_nomme(name):
         ("KD", None, "teacher : NoneType reçu, un modèle"),
         ("seul", make_teacher(), "teacher : CNN reçu avec method='seul', None attendu"),
         ("RKD", Plain(), "teacher : Plain reçu, un modèle qui a forward_features attendu pour 'RKD'"),
-        ("attention", MLP(), r"student|carte|dimension"),
+        ("attention", MLP(), r"teacher : forme .40, 32. reçue, .B, C, H, W. attendue"),
     ],
 )
 def test_un_teacher_qui_ne_convient_pas_a_la_methode_est_refuse(method, teacher, message):
