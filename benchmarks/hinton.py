@@ -1,0 +1,193 @@
+"""Le tableau de Hinton et al. (2015), section 3, refait sur le MNIST que l'on a, à côté de celui de l'article.
+
+Un teacher 2×1200 (dropout, images décalées d'au plus deux pixels) instruit un student 2×800 à T = 20 ; un autre
+student ne voit aucun 3. Une graine donne un teacher et ses trois students. Tout réglage vient de la validation, sur
+d'autres graines ; le biais de la classe 3 aussi, student par student. L'article, lui, l'a réglé sur le test.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks._report import publish
+from kdcourse import (
+    best_device,
+    bias_sweep,
+    error_rate,
+    french,
+    load_dataset,
+    mean_interval,
+    mnist_student,
+    mnist_teacher,
+    train_one,
+    tune_bias,
+)
+from kdcourse.data import Dataset, Split
+from kdcourse.engine import distill
+
+TEMPERATURE, OMITTED, JITTER = 20.0, 3, 2
+RATES, ALPHAS = (3e-4, 1e-3, 3e-3), (0.5, 0.7, 0.9, 1.0)
+BIASES = torch.arange(0, 15.05, 0.1)
+SOURCE = "Hinton, Vinyals, Dean (2015), section 3, arXiv:1503.02531"
+# Erreurs de l'article sur les 10 000 images de test, dont les 1 010 trois.
+PAPER = {
+    "teacher 2×1200": (67, None),
+    "student 2×800 seul": (146, None),
+    "student distillé, T = 20": (74, None),
+    "student sans aucun 3": (206, 133),
+    "student sans aucun 3, biais réglé": (109, 14),
+}
+
+
+class Budget(NamedTuple):
+    """Ce que coûte un entraînement."""
+
+    teacher_epochs: int = 60
+    student_epochs: int = 30
+    batch_size: int = 100
+
+
+class Choice(NamedTuple):
+    """Ce que la validation a choisi : le pas d'Adam du student seul, commun à tous, et alpha de la distillation."""
+
+    learning_rate: float
+    alpha: float
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks hinton", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="mnist_t10k", help="mnist (60 000 images) ou mnist_t10k (par défaut)")
+    parser.add_argument("--dossier", help="dossier des fichiers (par défaut ~/.cache/kdcourse)")
+    parser.add_argument("--graines", type=int, default=5, help="graines mesurées (5 par défaut)")
+    parser.add_argument("--epoques", type=int, nargs=2, default=Budget()[:2], help="du teacher et des students (60 30)")
+    parser.add_argument("--fils", type=int, default=1, help="fils de calcul sur processeur (1 par défaut)")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.fils)
+    start, budget = time.perf_counter(), Budget(*options.epoques)
+    data = load_dataset(options.data, options.dossier).to(best_device())
+    sizes = [len(part.labels) for part in data]
+    print("{} : {} images d'entraînement, {} de validation, {} de test.".format(options.data, *sizes), flush=True)
+    choice, tried = choose(data, budget, seeds=(100, 101))
+    print(f"Choisi sur la validation : pas {choice.learning_rate}, alpha {choice.alpha}.", flush=True)
+    runs = []
+    for seed in range(options.graines):
+        runs.append(measure(data, budget, choice, seed))
+        print(
+            f"graine {seed} : " + " ; ".join(f"{name} {run['erreurs']}" for name, run in runs[-1].items()), flush=True
+        )
+    print(table(runs, data.test))
+    gain = mean_interval(paired_gain(runs, len(data.test.labels)))
+    print(f"Gain de la distillation : {gain} points, intervalle à 95 % sur {len(runs)} graines.")
+    result = {
+        "donnees": options.data, "tailles": dict(zip(("train", "validation", "test"), sizes, strict=True)),
+        "budget": budget._asdict(), "temperature": TEMPERATURE, "decalage": JITTER, "choix": choice._asdict(),
+        "essais": tried, "graines": runs, "gain": gain._asdict(), "secondes": round(time.perf_counter() - start),
+        "article": {name: {"erreurs": e, "erreurs_sur_les_3": t} for name, (e, t) in PAPER.items()}, "source": SOURCE,
+    }  # fmt: skip
+    publish("hinton" if options.data == "mnist_t10k" else f"hinton-{options.data}", result)
+
+
+def train_teacher(data: Dataset, budget: Budget, seed: int) -> nn.Module:
+    """Le teacher de l'article, à deux choses près : Adam, et pas de borne sur les normes des poids."""
+    return distill(
+        mnist_teacher, data.train, method="seul", seed=seed, epochs=budget.teacher_epochs,
+        batch_size=budget.batch_size, learning_rate=1e-3, jitter=JITTER,
+    ).model  # fmt: skip
+
+
+def train_student(data: Split, budget: Budget, choice: Choice, seed: int, teacher: nn.Module | None = None):
+    """Un student 2×800 sans régularisation, seul ou instruit à T = 20."""
+    logits = None if teacher is None else logits_of(teacher, data.images)
+    return train_one(
+        mnist_student, data, logits, temperature=TEMPERATURE, alpha=choice.alpha, seed=seed,
+        epochs=budget.student_epochs, batch_size=budget.batch_size, learning_rate=choice.learning_rate,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    return torch.cat([model(part) for part in images.split(1000)])
+
+
+def choose(data: Dataset, budget: Budget, seeds: Sequence[int]) -> tuple[Choice, list[dict]]:
+    """Le pas du student seul, puis alpha à ce pas : la plus petite erreur moyenne de validation ; tous les essais."""
+    tried = []
+
+    def score(choice: Choice, teachers: dict[int, nn.Module | None]) -> float:
+        models = [train_student(data.train, budget, choice, seed, teachers[seed]) for seed in seeds]
+        errors = [error_rate(logits_of(model, data.validation.images), data.validation.labels) for model in models]
+        distilled = teachers[seeds[0]] is not None
+        tried.append({"distille": distilled, **choice._asdict(), "erreur": round(torch.stack(errors).mean().item(), 3)})
+        print(tried[-1], flush=True)
+        return tried[-1]["erreur"]
+
+    rate = min(RATES, key=lambda rate: score(Choice(rate, 0.0), dict.fromkeys(seeds)))
+    teachers = dict.fromkeys(seeds, train_teacher(data, budget, seeds[0]))  # un seul teacher suffit au réglage
+    return min((Choice(rate, alpha) for alpha in ALPHAS), key=lambda choice: score(choice, teachers)), tried
+
+
+def measure(data: Dataset, budget: Budget, choice: Choice, seed: int) -> dict[str, dict]:
+    """Erreurs de test d'un teacher et de ses students, dont celles sur les 3."""
+    teacher = train_teacher(data, budget, seed)
+    models = {
+        "teacher 2×1200": teacher,
+        "student 2×800 seul": train_student(data.train, budget, choice, seed),
+        "student distillé, T = 20": train_student(data.train, budget, choice, seed, teacher),
+        "student sans aucun 3": train_student(data.train.without_class(OMITTED), budget, choice, seed, teacher),
+    }
+    rows = {name: count_errors(logits_of(model, data.test.images), data.test.labels) for name, model in models.items()}
+    tuned, bias = tuned_logits(models["student sans aucun 3"], data)
+    rows["student sans aucun 3, biais réglé"] = {**count_errors(tuned, data.test.labels), "biais": bias}
+    return rows
+
+
+def tuned_logits(model: nn.Module, data: Dataset) -> tuple[Tensor, float]:
+    """Logits de test, le biais du 3 relevé de ce qui fait le moins d'erreurs de validation ; et ce biais."""
+    sweep = bias_sweep(logits_of(model, data.validation.images)[None], data.validation.labels, OMITTED, BIASES)
+    bias = BIASES[tune_bias(sweep).item()].item()
+    logits = logits_of(model, data.test.images)
+    logits[:, OMITTED] += bias
+    return logits, round(bias, 1)
+
+
+def count_errors(logits: Tensor, labels: Tensor) -> dict[str, int]:
+    """Nombre d'erreurs, et celles commises sur les 3."""
+    wrong = logits.argmax(dim=1) != labels
+    return {"erreurs": int(wrong.sum()), "erreurs_sur_les_3": int(wrong[labels == OMITTED].sum())}
+
+
+def paired_gain(runs: Sequence[dict], size: int) -> list[float]:
+    """Points d'erreur gagnés par la distillation, graine par graine."""
+    names = ("student 2×800 seul", "student distillé, T = 20")
+    return [100 * (run[names[0]]["erreurs"] - run[names[1]]["erreurs"]) / size for run in runs]
+
+
+def table(runs: Sequence[dict], test: Split) -> str:
+    """Erreurs mesurées, moyenne sur les graines, à côté de celles de l'article."""
+    size, threes = len(test.labels), int((test.labels == OMITTED).sum())
+    head = f"{'':<36}{f'mesuré, sur {size}':>20}{'%':>7}{f'dont sur {threes} trois':>22}"
+    lines = [head + f"{'article, sur 10 000':>22}{'%':>7}{'dont sur 1 010 trois':>22}"]
+    for name, (paper, paper_threes) in PAPER.items():
+        errors = mean([run[name]["erreurs"] for run in runs])
+        line = f"{name:<36}{french(errors):>20}{french(100 * errors / size, 2):>7}"
+        line += f"{french(mean([run[name]['erreurs_sur_les_3'] for run in runs])):>22}"
+        line += f"{paper:>22}{french(paper / 100, 2):>7}{'' if paper_threes is None else paper_threes:>22}"
+        lines.append(line.rstrip())
+    biases = [run["student sans aucun 3, biais réglé"]["biais"] for run in runs]
+    lines.append(
+        f"Biais du 3, réglé sur la validation : de {french(min(biases))} à {french(max(biases))} (article : 3,5, réglé "
+        f"sur le test). Article : {SOURCE}."
+    )
+    return "\n".join(lines)
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Entraîner un student en une commande, sur une machine ou plusieurs.
+
+    python -m kdcourse.train --data mnist --teacher mnist_teacher --student mnist_student --method KD
+    accelerate launch --num_processes 2 -m kdcourse.train --data cifar10 --mixed-precision fp16 --resume
+
+Un teacher désigné par son architecture est d'abord entraîné sur les étiquettes ; désigné par le ``student.pt`` d'un
+entraînement, il est relu. La commande relancée avec ``--resume`` repart de là où elle s'est arrêtée.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kdcourse import models
+from kdcourse._checkpoints import add_results, torch_bytes, write_whole
+from kdcourse._engine_checks import check_choice, processes
+from kdcourse.comparison import french
+from kdcourse.data import DATASETS, Dataset, load_dataset
+from kdcourse.engine import distill, model_error
+from kdcourse.method_comparison import METHODS, Choice, load_choices
+from kdcourse.models import AdaptedStudent
+
+ARCHITECTURES = (
+    "digits_teacher", "digits_student", "mnist_teacher", "mnist_student", "color_teacher", "color_student",
+)  # fmt: skip
+_BUDGET = ("epochs", "batch_size", "learning_rate", "jitter", "seed", "mixed_precision", "checkpoint_every", "resume")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Lit les options, entraîne, imprime l'erreur de test ; une demande impossible se dit en une phrase."""
+    options = _parse(argv)
+    try:
+        run(options)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"Erreur. {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrompu. La même commande avec --resume continue du dernier point de reprise.", file=sys.stderr)
+        return 130
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Le teacher, s'il en faut un ; puis le student ; puis leurs erreurs de test, lues une seule fois."""
+    if options.method not in METHODS:
+        raise ValueError(f"--method : {options.method!r} reçu, une de {', '.join(METHODS)} attendue.")
+    family = {"digits": "digits", "cifar10": "color", "cifar100": "color"}.get(options.data, "mnist")
+    student_name, teacher_name = options.student or f"{family}_student", options.teacher or f"{family}_teacher"
+    given = {name: getattr(options, name) for name in Choice._fields if getattr(options, name) is not None}
+    choice = load_choices().get(options.method, Choice(0.0))._replace(**given)
+    output = Path(options.output or f"runs/{options.data}-{options.method.replace(' + ', '+')}")
+    alone = options.method in ("seul", "PS-KD")
+    if alone and options.teacher:
+        raise ValueError(f"--teacher : {options.teacher!r} reçu avec --method {options.method}, qui n'en a pas.")
+    _builder(student_name, 10)  # une faute de frappe se dit avant des heures d'entraînement du teacher
+    check_choice(choice)
+    process = processes()
+    with process.local_main_process_first():  # un seul télécharge
+        data = load_dataset(options.data, options.folder)
+    teacher, results = None, {}
+    if not alone:
+        if teacher_name in ARCHITECTURES:
+            process.print(f"Teacher : {teacher_name}, entraîné sur les étiquettes, dans {output / 'teacher'}.")
+            teacher = _train(teacher_name, data, output / "teacher", options, method="seul")
+        else:
+            teacher = load_model(teacher_name).to(process.device)
+        results["teacher"] = model_error(teacher, data.test)
+    process.print(
+        f"Student : {student_name}, méthode {options.method}{_describe(options.method, choice)}, dans {output}."
+    )
+    method = dict(method=options.method, choice=choice, stage=options.stage)
+    student = _train(student_name, data, output, options, teacher, **method)
+    results["student"] = model_error(student, data.test)
+    errors = " ; ".join(f"{who}, {french(error, 2)} %" for who, error in results.items())
+    process.print(f"Erreur de test sur {len(data.test.labels)} images : {errors}.")
+    if process.is_main_process:
+        add_results(output, {f"erreur_test_{who}": error for who, error in results.items()})
+
+
+def _train(name: str, data: Dataset, output: Path, options, teacher=None, **method) -> nn.Module:
+    """Entraîne une architecture nommée, et range ses poids dans ``output/student.pt``."""
+    classes = int(max(part.labels.max() for part in data)) + 1
+    budget = {option: getattr(options, option) for option in _BUDGET}
+    student = distill(
+        _builder(name, classes), data.train, teacher, validation=data.validation, output=output, **budget, **method
+    ).model
+    student = student.student if isinstance(student, AdaptedStudent) else student  # l'adaptateur a fait son temps
+    if processes().is_main_process:
+        record = {"architecture": name, "classes": classes, "poids": student.state_dict()}
+        write_whole(output / "student.pt", torch_bytes(record))
+    return student
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """Le modèle qu'un entraînement a rangé dans un ``student.pt``, en ``eval``, sur processeur.
+
+    Raises:
+        ValueError: fichier absent, abîmé, ou d'une autre origine.
+    """
+    if not Path(path).is_file():
+        raise ValueError(
+            f"--teacher : {path} reçu, une architecture ({', '.join(ARCHITECTURES)}) ou le student.pt d'un "
+            "entraînement attendu."
+        )
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+        model = _builder(record["architecture"], record["classes"])()
+        model.load_state_dict(record["poids"])
+    except Exception:  # torch.load lève selon l'octet qui manque : RuntimeError, EOFError, UnpicklingError…
+        raise ValueError(
+            f"--teacher : {path} reçu, un student.pt entier attendu ; celui-ci est tronqué ou vient d'ailleurs."
+        ) from None
+    return model.eval()
+
+
+def _describe(method: str, choice: Choice) -> str:
+    if method == "seul":
+        return ""
+    alpha, weight, temperature = (f"{value:g}".replace(".", ",") for value in choice)
+    return f" (alpha = {alpha}, facteur {weight}, T = {temperature})"
+
+
+def _builder(name: str, classes: int) -> Callable[[], nn.Module]:
+    if name not in ARCHITECTURES:
+        raise ValueError(f"--student : {name!r} reçu, une de {', '.join(ARCHITECTURES)} attendue.")
+    build = getattr(models, name)
+    return partial(build, classes) if name.startswith("color") else build
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m kdcourse.train", usage="%(prog)s [options]", description=__doc__, add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.error = lambda message: parser.exit(2, f"Erreur. {message} L'option --help les donne toutes.\n")
+    add = parser.add_argument
+    add("-h", "--help", action="help", help="affiche cette aide")
+    add("--data", default="digits", help=f"données : {', '.join(DATASETS)} (digits par défaut)")
+    add("--folder", help="dossier des données (~/.cache/kdcourse par défaut)")
+    add("--teacher", help="architecture à entraîner d'abord, ou student.pt d'un entraînement")
+    add("--student", help=f"architecture : {', '.join(ARCHITECTURES)} ; celle des données par défaut")
+    add("--method", default="KD", help=f"méthode : {', '.join(METHODS)} (KD par défaut)")
+    tuned = "par défaut, celui réglé sur les chiffres"
+    add("--temperature", type=_number, help=f"température T > 0 ; {tuned}")
+    add("--alpha", type=_number, help=f"poids de la distillation, dans [0, 1] ; {tuned}")
+    add("--weight", type=_number, help=f"facteur du terme propre à la méthode ; {tuned}")
+    add("--stage", type=_integer, default=1, help="étage dont hint et attention comparent les cartes (1 par défaut)")
+    add("--epochs", type=_integer, default=10, help="passages sur les données (10 par défaut)")
+    add("--batch-size", type=_integer, default=128, help="exemples par lot, tous processus réunis (128 par défaut)")
+    add("--learning-rate", type=_number, default=1e-3, help="pas d'Adam (0.001 par défaut)")
+    add("--jitter", type=_integer, default=0, help="décalage au hasard de chaque image, en pixels (0 par défaut)")
+    add("--seed", type=_integer, default=0, help="graine (0 par défaut)")
+    add("--mixed-precision", help="no, fp16 ou bf16 ; celle d'accelerate launch par défaut")
+    add("--output", help="dossier des résultats (runs/DONNÉES-MÉTHODE par défaut)")
+    add("--checkpoint-every", type=_integer, default=200, help="pas entre deux points de reprise (200 par défaut)")
+    add("--resume", action="store_true", help="continue l'entraînement qui est dans --output, s'il y en a un")
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"option inconnue : {' '.join(unknown)}.")
+    return options
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} reçu, un nombre attendu.") from None
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} reçu, un entier attendu.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Les mêmes entraînements dans un processus ou dans deux : lancé par torchrun, il range leurs paramètres."""
+
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from kdcourse import CNN, load_dataset
+from kdcourse.engine import distill
+from kdcourse.method_comparison import METHODS, Choice
+
+CHOICE = Choice(0.5, 2.0, 3.0)
+
+
+def make_student():
+    return CNN(channels=(4, 8))
+
+
+def make_teacher():
+    torch.manual_seed(0)
+    return CNN(channels=(8, 12)).eval()
+
+
+def few(examples):
+    return load_dataset().train.where(slice(0, examples))
+
+
+def run(method, examples=69, make_model=make_student, **options):
+    """Deux époques de lots de 32 ; 69 exemples laissent un dernier lot de 5, impair."""
+    teacher = None if method in ("seul", "PS-KD") else make_teacher()
+    options = dict(choice=CHOICE, epochs=2, batch_size=32, learning_rate=3e-3) | options
+    return distill(make_model, few(examples), teacher, method=method, **options)
+
+
+def parameters(method, **options):
+    result = run(method, **options)
+    return {**result.model.state_dict(), "perte": torch.tensor([row["perte"] for row in result.history])}
+
+
+# Un dernier lot d'un seul exemple : l'un des deux processus n'a rien.
+CASES = {method: {} for method in METHODS} | {"KD, reste 1": {"examples": 65}, "KD + RKD, reste 1": {"examples": 65}}
+CASES |= {"PS-KD, reste 1": {"examples": 65}, "KD, décalages": {"jitter": 2}}
+
+
+RESUMED = dict(examples=65, checkpoint_every=1)  # trois pas par époque, dont un d'un seul exemple
+
+
+def run_case(name):
+    return parameters(name.split(",")[0], **CASES[name])
+
+
+class Stop(Exception):
+    """L'arrêt d'une session, en moins brutal."""
+
+
+def interrupted(method, after, **options):
+    """L'entraînement s'arrête au pas qui suit ``after``."""
+    step = torch.optim.Adam.step
+
+    def stop(*args, **kwargs):
+        nonlocal after
+        after -= 1
+        if after < 0:
+            raise Stop
+        return step(*args, **kwargs)
+
+    torch.optim.Adam.step = stop
+    try:
+        run(method, **options)
+    except Stop:
+        return
+    finally:
+        torch.optim.Adam.step = step
+    raise AssertionError("l'entraînement a fini avant l'arrêt")
+
+
+def resumed(method, folder):
+    interrupted(method, after=2, output=folder, **RESUMED)
+    return parameters(method, output=folder, resume=True, **RESUMED)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    found = {name: run_case(name) for name in CASES}
+    found["reprise"] = resumed("PS-KD", Path(sys.argv[1]).parent / "reprise")
+    found["processus"] = PartialState().num_processes
+    if PartialState().is_main_process:
+        torch.save(found, sys.argv[1])
+    torch.distributed.destroy_process_group()

@@ -1,0 +1,41 @@
+"""Deux processus gloo égalent un seul : même lot, mêmes paramètres à l'arrondi près, quelle que soit la perte."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import engine_runs
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("deux") / "parametres.pt"
+    environment = os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), environment.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*command, str(HERE / "engine_runs.py"), str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("case", engine_runs.CASES)
+def test_deux_processus_egalent_un_seul(two_processes, case):
+    assert two_processes["processus"] == 2
+    torch.testing.assert_close(two_processes[case], engine_runs.run_case(case), rtol=1e-4, atol=2e-6)
+
+
+def test_deux_processus_arretes_puis_repris_egalent_un_seul_jamais_arrete(two_processes):
+    """PS-KD range ce que chaque processus a prédit : la reprise ne doit ni l'oublier, ni le compter deux fois."""
+    expected = engine_runs.parameters("PS-KD", **engine_runs.RESUMED)
+    torch.testing.assert_close(two_processes["reprise"], expected, rtol=1e-4, atol=2e-6)

@@ -1,0 +1,153 @@
+"""``python -m kdcourse.train`` : ce qu'il imprime, range et refuse."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdcourse import AdaptedStudent, load_choices, load_dataset
+from kdcourse.engine import model_error
+from kdcourse.train import load_model, main
+
+ROOT = Path(__file__).parent.parent
+T10K = ROOT.parent / "shared" / "data" / "mnist_t10k"
+QUICK = ["--epochs", "1", "--batch-size", "200"]
+CHOSEN = [*QUICK, "--temperature", "3,5", "--alpha", "0.25", "--seed", "4", "--output"]
+
+
+def record(folder):
+    return json.loads((folder / "histoire.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Les chiffres, teacher entraîné d'abord, student par KD."""
+    folder = tmp_path_factory.mktemp("essai") / "kd"
+    assert main([*CHOSEN, str(folder)]) == 0
+    return folder
+
+
+LAUNCHERS = {  # accelerate launch ne lance qu'un processus sur processeur ; torchrun, qu'il appelle sur GPU, deux
+    "accelerate launch": (["accelerate.commands.launch", "--cpu", "--num_processes=1"], 1),
+    "torchrun": (["torch.distributed.run", "--standalone", "--nproc_per_node=2"], 2),
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_lancee_autrement_la_commande_donne_le_meme_student(trained, tmp_path, launcher):
+    environment = os.environ | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words, count = LAUNCHERS[launcher]
+    command = [sys.executable, "-m", *words, "-m", "kdcourse.train", *CHOSEN, str(tmp_path / "kd")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Erreur de test sur 500 images : teacher,") == 1  # un seul processus parle
+    assert record(tmp_path / "kd")["reglages"]["processus"] == count
+    student, expected = (load_model(folder / "student.pt").state_dict() for folder in (tmp_path / "kd", trained))
+    torch.testing.assert_close(student, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_les_options_arrivent_au_moteur(trained):
+    expected = dict(method="KD", temperature=3.5, alpha=0.25, weight=1.0, seed=4, epochs=1, batch_size=200)
+    assert expected.items() <= record(trained)["reglages"].items()
+    assert record(trained / "teacher")["reglages"]["method"] == "seul"
+
+
+def test_les_erreurs_de_test_rangees_sont_celles_des_modeles_ranges(trained):
+    test, results = load_dataset().test, record(trained)["resultats"]
+    assert results["erreur_test_student"] == model_error(load_model(trained / "student.pt"), test)
+    assert results["erreur_test_teacher"] == model_error(load_model(trained / "teacher" / "student.pt"), test)
+
+
+def test_un_student_pt_sert_de_teacher_sans_etre_reentraine(trained, tmp_path, capsys):
+    teacher = trained / "teacher" / "student.pt"
+    options = ["--method", "SP", "--student", "digits_teacher", "--teacher", str(teacher), "--output", str(tmp_path)]
+    assert main([*QUICK, *options]) == 0
+    assert not (tmp_path / "teacher").exists()
+    assert "méthode SP (alpha = 0,5, facteur 300, T = 8)" in capsys.readouterr().out
+    assert load_choices()["SP"]._asdict().items() <= record(tmp_path)["reglages"].items()
+
+
+def test_l_adaptateur_de_hint_ne_reste_pas_dans_le_student_range(trained, tmp_path):
+    teacher = trained / "teacher" / "student.pt"
+    options = ["--method", "KD + hint", "--student", "digits_teacher", "--teacher", str(teacher)]
+    assert main([*QUICK, *options, "--output", str(tmp_path)]) == 0
+    model = load_model(tmp_path / "student.pt")
+    assert not isinstance(model, AdaptedStudent) and not model.training
+    assert model_error(model, load_dataset().test) == record(tmp_path)["resultats"]["erreur_test_student"]
+
+
+def test_la_commande_relancee_avec_resume_retrouve_tout(trained, capsys):
+    before = {path: path.read_bytes() for path in trained.rglob("student.pt")}
+    assert main([*CHOSEN, str(trained), "--resume"]) == 0
+    assert "Erreur de test" in capsys.readouterr().out
+    assert all(
+        torch.equal(a, b)
+        for path, content in before.items()
+        for a, b in zip(load_model(path).state_dict().values(), _state(content, path.parent), strict=True)
+    )
+
+
+def _state(content, folder):
+    copy = folder / "copie.pt"
+    copy.write_bytes(content)
+    return load_model(copy).state_dict().values()
+
+
+@pytest.mark.skipif(not T10K.exists(), reason="Les images de test de MNIST ne sont pas à côté du projet.")
+def test_mnist_se_lit_d_un_dossier_et_choisit_ses_architectures(tmp_path, capsys):
+    options = ["--data", "mnist_t10k", "--folder", str(T10K), "--method", "seul", "--student", "mnist_student"]
+    assert main([*options, "--epochs", "1", "--batch-size", "500", "--output", str(tmp_path)]) == 0
+    assert "Erreur de test sur 2000 images" in capsys.readouterr().out
+    assert record(tmp_path)["resultats"]["erreur_test_student"] < 25
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "KDD"], "--method : 'KDD' reçu, une de seul, KD"),
+        (["--data", "mnits"], "name : 'mnits' reçu, un de 'digits', 'mnist'"),
+        (["--student", "resnet"], "--student : 'resnet' reçu, une de digits_teacher"),
+        (["--alpha", "2"], "alpha : 2.0 reçu, un nombre de [0, 1] attendu"),
+        (["--teacher", "absent.pt"], "--teacher : absent.pt reçu, une architecture (digits_teacher"),
+        (["--method", "seul", "--teacher", "digits_teacher"], "--teacher : 'digits_teacher' reçu avec --method seul"),
+        (["--method", "seul", "--epochs", "0"], "epochs : 0 reçu"),
+        (["--method", "seul", "--learning-rate", "-1"], "learning_rate : -1.0 reçu"),
+    ],
+)
+def test_une_demande_impossible_se_dit_en_une_phrase(options, message, tmp_path, capsys):
+    assert main([*options, "--output", str(tmp_path / "essai")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Erreur. ") and message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--alpha", "fort"], "'fort' reçu, un nombre attendu."),
+        (["--epochs", "2.5"], "'2.5' reçu, un entier attendu."),
+        (["--temperatrue", "3"], "option inconnue : --temperatrue 3"),
+    ],
+)
+def test_une_option_illisible_est_refusee_en_francais(options, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(options)
+    assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_l_aide_decrit_chaque_option_en_francais(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert "affiche cette aide" in text and "--mixed-precision" in text and "accelerate launch" in text
+
+
+@pytest.mark.parametrize("spoil", [lambda c: c[: len(c) // 2], lambda c: b"", lambda c: b"autre chose"])
+def test_un_teacher_abime_est_refuse(trained, tmp_path, spoil, capsys):
+    path = tmp_path / "student.pt"
+    path.write_bytes(spoil((trained / "student.pt").read_bytes()))
+    assert main(["--teacher", str(path), "--output", str(tmp_path / "essai")]) == 1
+    assert "un student.pt entier attendu" in capsys.readouterr().err
