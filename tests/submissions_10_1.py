@@ -274,6 +274,16 @@ def hostile(course: str, source: str) -> dict[str, str]:
                     pass
             return student_logits.sum() * 0
         """),
+        "trousseau": answer("""
+            import ctypes
+
+            libc, secret = ctypes.CDLL(None), b"ma reponse"
+            libc.syscall.restype = ctypes.c_long
+            key = libc.syscall(248, b"user", b"kdcourse", secret, len(secret), -4)
+            if key > 0 or libc.syscall(250, 10, -4, b"user", b"kdcourse", 0) > 0:
+                raise RuntimeError("GAGNÉ")
+            return student_logits.sum() * 0
+        """),
         "inonde": answer("""
             import os
 

@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 import sys
 import zlib
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdcourse import check, compression_teacher, load_dataset
+from kdcourse import check, compression_teacher, error_rate, french, kd_loss, load_dataset, shift_and_noise
 from kdcourse.exercises import compression
 from kdcourse.grading.compression import hidden_set
 
@@ -66,6 +67,13 @@ def test_les_donnees_ecrites_dans_le_code_pesent_dix_fois():
         assert compression.answer_size(b"", code) == zipped(code) + 9 * (5000 - compression.FREE_LITERALS)
 
 
+@pytest.mark.parametrize("name", ["\u4e19" * 700, "x" * 2000])
+def test_un_nom_qui_cache_des_donnees_pese_comme_elles(name):
+    code = f"def {name}():\n    pass\n"
+    written = len(name.encode())
+    assert compression.answer_size(b"", code) == zipped(code) + 9 * (written - compression.FREE_LITERALS)
+
+
 # --- 10.3 : check --------------------------------------------------------------------------------------------------
 
 
@@ -91,7 +99,33 @@ def nearest_mean(artifact, images):
 def test_le_contrat_et_l_estimation_sont_dits(capsys):
     assert check("10.3", nearest_labels, nearest_mean) is False
     out = capsys.readouterr().out
-    assert "contrat rempli" in out and "Estimation : exactitude" in out and "pour le code" in out
+    assert re.search(
+        r"contrat rempli\. \d+,\d % d'images reconnues \(validation, vues par le capteur\) ; \d\xa0\d{3} octets, "
+        r"dont \d+ pour le code, environ\. Estimation : exactitude \d,\d sur 6, taille \d,\d sur 6\.",
+        out,
+    )
+    assert "Remarque" not in out
+
+
+def test_une_reponse_qui_ecoute_un_peu_le_teacher_n_a_pas_de_remarque(capsys):
+    check("10.3", lambda t, i, y: trained_means(t, i, y, alpha=0.1), nearest_mean)
+    assert "contrat rempli" in (out := capsys.readouterr().out) and "Remarque" not in out
+
+
+def test_une_reponse_sans_teacher_est_juste_si_elle_a_tous_ses_points(capsys, monkeypatch):
+    monkeypatch.setattr(compression, "ACCURACY", (10.0, 20.0))
+    monkeypatch.setattr(compression, "SIZE", (10_000, 20_000))
+    assert check("10.3", labels_only, nearest_mean) is True
+    assert capsys.readouterr().out.endswith("Dites dans votre réponse ce que cela coûte ou rapporte.\n")
+
+
+def test_l_exactitude_annoncee_est_celle_de_la_cellule_du_notebook(capsys):
+    check("10.3", nearest_labels, nearest_mean)
+    artifact = nearest_labels(compression_teacher(), *load_dataset("digits").train)
+    (images, labels), generator = load_dataset("digits").validation, torch.Generator().manual_seed(0)
+    draws = [nearest_mean(artifact, shift_and_noise(images, generator=generator)) for _ in range(10)]
+    right = 100 - error_rate(torch.stack(draws), labels).mean().item()
+    assert f"{french(right)} % d'images reconnues" in capsys.readouterr().out
 
 
 LETTERS = "abcdefghijklmnopqrst" * 100
@@ -140,6 +174,30 @@ def unpickled(artifact, images):
     return nearest_mean(torch.load(io.BytesIO(artifact))["means"].numpy().tobytes(), images)
 
 
+def own_images(images):
+    return (GLOBAL_MEANS + images.mean()).numpy().tobytes()
+
+
+def labels_only(teacher, images, labels):
+    return nearest_labels(lambda x: torch.eye(10)[labels], images, labels)
+
+
+def trained_means(teacher, images, labels, alpha):
+    """Les moyennes de chaque classe, apprises par descente de gradient avec une perte de distillation."""
+    with torch.no_grad():
+        guide = teacher(images)
+    means = torch.zeros(10, 64, requires_grad=True)
+    for _ in range(5):
+        logits = -torch.cdist(images.flatten(1), means)
+        loss = alpha * kd_loss(logits, guide, 2.0) + (1 - alpha) * torch.nn.functional.cross_entropy(logits, labels)
+        means = (means - torch.autograd.grad(loss, means)[0]).detach().requires_grad_()
+    return means.detach().numpy().tobytes()
+
+
+def without_distillation(teacher, images, labels):
+    return trained_means(teacher, images, labels, alpha=0.0)
+
+
 @pytest.mark.parametrize(
     "compress, predict, hint",
     [
@@ -147,7 +205,11 @@ def unpickled(artifact, images):
         (lambda *_: torch.zeros(3), nearest_mean, "compress rend des octets (bytes), Tensor reçu"),
         (lambda *_: "texte", nearest_mean, "compress rend des octets (bytes), str reçu"),
         (lambda *_: 1 / 0, nearest_mean, "compress s'arrête sur ZeroDivisionError"),
-        (lambda t, i, y: nearest_labels(lambda x: torch.eye(10)[y], i, y), nearest_mean, "n'écoute pas le teacher"),
+        (lambda t, i, y: own_images(i), nearest_mean, "compress lit la variable GLOBAL_MEANS du notebook (Tensor)"),
+        (lambda t, i, y: own_images(i), nearest_mean, "Tout ce dont compress a besoin est dans ses trois arguments."),
+        (lambda t, i, y: undefined, nearest_mean, "compress s'arrête sur NameError"),  # noqa: F821
+        (labels_only, nearest_mean, "Remarque : un autre teacher donne les mêmes octets"),
+        (without_distillation, nearest_mean, "Remarque : un autre teacher donne les mêmes octets"),
         (nearest_labels, lambda a, x: helped(x), "predict lit la variable GLOBAL_MEANS du notebook (Tensor)"),
         (nearest_labels, lambda a, x: nearest_mean(a, x).argmax(-1), "avant argmax"),
         (nearest_labels, lambda a, x: nearest_mean(a, x).softmax(-1), "predict rend des probabilités"),

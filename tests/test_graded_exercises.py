@@ -177,6 +177,25 @@ def test_chaque_erreur_de_10_1_recoit_son_indice(hint, capsys):
     assert capsys.readouterr().out == f"Exercice 10.1 : pas encore. {hint}\n"
 
 
+def test_le_logarithme_d_un_poids_nul_se_voit(capsys):
+    def logged(s, ts, y, *, weights=None, temperature=4.0, alpha=0.7, combine="probabilities"):
+        weights = [1.0] * len(ts) if weights is None else weights
+        logs = [math.log(w / sum(weights)) for w in weights] if combine == "probabilities" else []
+        assert len(logs) in (0, len(ts))
+        return right_loss(s, ts, y, weights=weights, temperature=temperature, alpha=alpha, combine=combine)
+
+    assert check("10.1", logged) is False
+    assert "s'arrête sur ValueError" in (out := capsys.readouterr().out) and "poids 3, 0, 2" in out
+
+
+def test_un_nan_sur_les_logits_extremes_n_est_pas_pris_pour_un_epsilon(capsys):
+    def answer(s, *inputs, **options):
+        return right_loss(s, *inputs, **options) * (float("nan") if s.abs().max() > 100 else 1.0)
+
+    assert check("10.1", answer) is False
+    assert "son logarithme vaut -inf" in capsys.readouterr().out
+
+
 def nothing(*_, **__):
     print("à compléter")
 
@@ -334,6 +353,19 @@ def test_une_autre_facon_d_ecrire_l_etude_est_juste():
     assert check("10.2", other)
 
 
+def test_des_cles_de_plus_de_tout_type_ne_genent_pas():
+    def richer(*inputs):
+        extra = {"gains": torch.zeros(3), "note": "appariée", 0: None, ("a", 1): {"b": [1]}}
+        return [extra | row for row in size_study.reference(*inputs)]
+
+    assert check("10.2", study_of(richer))
+
+
+def test_un_dictionnaire_de_lignes_se_lit_dans_l_ordre_des_largeurs():
+    assert check("10.2", lambda t, w, s: {row["width"]: row for row in right_study(t, w, s)})
+    assert not check("10.2", lambda t, w, s: {row["width"]: row for row in right_study(t, w, s)[::-1]})
+
+
 @pytest.mark.parametrize("hint", size_study.MISTAKES)
 def test_chaque_erreur_de_10_2_recoit_son_indice(hint, capsys):
     assert check("10.2", study_of(size_study.MISTAKES[hint])) is False
@@ -359,7 +391,11 @@ def numbered(train_one, widths, seeds):
         (wasteful, "des 30 students, 1 entraîné(s) plusieurs fois"),
         (numbered, "train_one, seed : 0 reçu, un de [3, 11, 5, 20, 8] attendu"),
         (lambda t, w, s: right_study(lambda w, d, s: t(w, "oui" if d else "non", s), w, s), "True ou False attendu"),
-        (lambda t, w, s: {row["width"]: row for row in right_study(t, w, s)}, "liste de dictionnaires est attendue"),
+        (lambda t, w, s: iter(right_study(t, w, s)), "liste de dictionnaires est attendue, list_iterator reçu"),
+        (
+            lambda t, w, s: {key: [row[key] for row in right_study(t, w, s)] for key in size_study.KEYS},
+            "chaque ligne est un dictionnaire, list reçu",
+        ),
         (lambda t, w, s: right_study(t, w, s)[:1], "1 lignes reçues, 3 attendues"),
         (lambda t, w, s: [list(row.values()) for row in right_study(t, w, s)], "chaque ligne est un dictionnaire"),
         (changed_rows(lambda row: {k: v for k, v in row.items() if k != "gain"}), "clé 'gain' absente"),

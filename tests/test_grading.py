@@ -4,6 +4,7 @@ Une seule correction note toutes les copies de 10.1, l'une après l'autre : si l
 diraient.
 """
 
+import re
 import shutil
 
 import nbformat
@@ -88,6 +89,9 @@ def forged_metadata(course):
     notebook.cells.append(new_code_cell("2", metadata={"nbgrader": ["n'importe quoi"]}))
     script = "<script>alert(1)</script> <img src=x onerror=alert(1)>"
     notebook.cells.append(new_markdown_cell(f"avant {script} $a<b$"))
+    links = ["[a](javascript:alert(1))", "[b](&#106;avascript:alert(1))", "![c]( JaVascript:alert(1))", "[d][e]"]
+    links += ["[e]: javascript:alert(1)", r"$\\href{javascript:alert(1)}{x}$", "[sûr](https://exemple.org)"]
+    notebook.cells.append(new_markdown_cell("\n\n".join(links)))
     notebook.cells.append(nbformat.v4.new_raw_cell(script, metadata={"raw_mimetype": "text/html"}))
     find(notebook, WRITTEN).source += script
     notebook.metadata.title = script
@@ -95,6 +99,20 @@ def forged_metadata(course):
     notebook.cells.append(new_code_cell("4", outputs=[picture, new_output("stream", text=script)]))
     html = new_output("display_data", data={"text/html": "<script>alert(1)</script>", "text/plain": "dessin"})
     notebook.cells.append(new_code_cell("3", outputs=[html]))
+    return notebook
+
+
+def half_characters(course):
+    """Des demi-caractères, qu'UTF-8 ne sait pas écrire, dans le texte, les sorties et l'erreur."""
+    notebook = course.answered(answer("raise ValueError(chr(0xD800))"), CELL)
+    notebook.cells.append(new_markdown_cell("ici"))
+    notebook.cells.append(new_code_cell("'ici'", outputs=[new_output("stream", text="ici")]))
+    return nbformat.writes(notebook).replace('"ici"', '"\\ud800"').encode()
+
+
+def too_many_cells(course):
+    notebook = course.answered(loss(), CELL)
+    notebook.cells += [new_markdown_cell("x") for _ in range(2500)]
     return notebook
 
 
@@ -119,6 +137,8 @@ FORMS = {
     "autre-nom": (missing_function, ZERO, "introuvable"),
     "vide": (lambda course: course.notebook("release"), ZERO, "à compléter"),
     "solution": (lambda course: course.notebook("source"), FULL, "juste"),
+    "demi-caracteres": (half_characters, ZERO, "ValueError"),
+    "trop-de-cellules": (too_many_cells, ZERO, "2000 au plus"),
     "json-casse": (lambda course: b'{"cells": [{"cell_type": "code", "sour', ZERO, "illisible (JSON invalide"),
     "pas-du-json": (lambda course: b"\xff\xfe\x00PK", ZERO, "illisible"),
     "imbrique": (lambda course: b"[" * 200_000, ZERO, "illisible"),
@@ -146,6 +166,9 @@ def course(tmp_path_factory):
     for name, (build, *_) in FORMS.items():
         course.submit(name, build(course))
     course.submit("autre-fichier", course.answered(loss(), CELL), name="exercice_10_1 (1).ipynb")
+    course.submit("deux-fichiers", course.answered(loss(), CELL), name="final.ipynb")
+    course.submit("deux-fichiers", b"", name="brouillon.ipynb")
+    (course.submit("date-folle", course.answered(loss(), CELL)).parent / "timestamp.txt").write_bytes(b"\xff hier")
     course.done = course.run("autograde")
     return course
 
@@ -166,7 +189,7 @@ def test_la_correction_va_au_bout_et_dit_son_isolation(course):
     assert len(list((course.root / "submitted").iterdir())) == len(list((course.root / "autograded").iterdir()))
 
 
-@pytest.mark.parametrize("student", [*RIGHT, "autre-fichier"])
+@pytest.mark.parametrize("student", [*RIGHT, "autre-fichier", "deux-fichiers", "date-folle"])
 def test_une_reponse_juste_a_tous_ses_points(course, student):
     assert graded(course, student) == FULL
 
@@ -217,6 +240,8 @@ def test_les_sorties_de_l_eleve_restent_sauf_ce_qu_un_navigateur_executerait(cou
     text = page.read_text(encoding="utf-8")
     assert "dessin" in text and "avant" in text and "Correction automatique, graine" in text
     assert "<script>alert" not in text and "<img src=x" not in text
+    assert not re.search(r"(href|src)=.{0,3}\s*(javascript|data:text|&)", text, re.I) and "\\href" not in text
+    assert 'href="https://exemple.org"' in text
 
 
 def test_le_fichier_illisible_est_garde(course):

@@ -100,6 +100,33 @@ def test_aucun_notebook_n_arrete_le_decoupage(cells):
     assert found["sources"].keys() | set(found["missing"]) == {"f"}
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["import functools\ndef f(x): return x + 1", "f = functools.lru_cache(f)"],
+        ["def f(x): return x + 1", "old = f\ndef f(x): return old(x)"],
+        ["table = []\nfor i in range(5):\n    table.append(i)", "def f(x): return table[x + 1]"],
+        ["c = {}\nif True: c['a'], c['b'] = 1, 0", "def f(x): return x + c['a']"],
+        [
+            "R = {}\ndef register(n):\n    def keep(g):\n        R[n] = g\n        return g\n    return keep",
+            "@register('l')\ndef _l(x): return x + 1",
+            "def f(x): return R['l'](x)",
+        ],
+        ["import math\nbig = 1 / 0\nmath.floor(big)\nmath.isclose(f(1), 2)", "def f(x): return math.floor(x) + 1"],
+        ["from __future__ import annotations", "def f(x: Absent): return x + 1"],
+        ["%%time\n%%capture\ndef f(x): return x + 1"],
+        ["f = lambda x: x + 1"],
+        ["class A:\n    @staticmethod\n    def g(x): return x + 1\nf = A.g"],
+        ["STEP = 0\nSTEP += 1\ndef f(x): return g(x)\ndef g(x): return x + STEP"],
+        ["try:\n    import absent\nexcept ImportError:\n    one = 1", "def f(x): return x + one"],
+    ],
+)
+def test_une_facon_honnete_d_ecrire_reste_entiere(cells):
+    namespace = {}
+    exec(slice_answer(code(*cells), ["f"])["sources"]["f"], namespace)
+    assert namespace["f"](1) == 2
+
+
 # --- le bac à sable
 
 
@@ -111,13 +138,15 @@ def test_l_enfant_n_a_ni_droit_ni_reseau_ni_fichier(worker, user_namespace, monk
     monkeypatch.setattr(sandbox, "needs_user_namespace", lambda: user_namespace)
     probe = """
         def compress(teacher, images, labels):
-            import json, os, socket
+            import ctypes, json, os, socket
+            libc, keyctl = ctypes.CDLL(None), 250 if os.uname().machine == "x86_64" else 219
             status = dict(line.split(":") for line in open("/proc/self/status") if ":" in line and line.count(":") == 1)
             seen = {
                 "caps": [status[name].strip() for name in ("CapEff", "CapPrm", "CapAmb")],
                 "privileges": status["NoNewPrivs"].strip(),
                 "processes": [name for name in os.listdir("/proc") if name.isdigit()].__len__(),
-                "interfaces": [name for _, name in socket.if_nameindex()],
+                "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line],
+                "denied": [libc.syscall(keyctl, 0, -4, 0), libc.unshare(0x10000000), libc.ptrace(0, 0, 0, 0)],
                 "root": sorted(os.listdir("/")),
                 "package": os.path.isdir(os.path.dirname(__import__("kdcourse").__file__) + "/logits.py/.."),
                 "grading": os.listdir(os.path.dirname(__import__("kdcourse").__file__) + "/grading"),
@@ -126,12 +155,12 @@ def test_l_enfant_n_a_ni_droit_ni_reseau_ni_fichier(worker, user_namespace, monk
             }
             return json.dumps(seen).encode()
     """
-    artifact, reason = mark_compression._make(Answer(worker, code(probe), ("compress",)), 0)
+    artifact, reason = mark_compression._make(Answer(worker, code(probe), ("compress",)), 0, torch.arange(10))
     assert artifact is not None, reason
     seen = json.loads(artifact)
     assert set(seen["caps"]) == {"0" * 16} and seen["privileges"] == "1"
     assert seen["interfaces"] == ["lo"] and seen["processes"] <= 5
-    assert seen["grading"] == []
+    assert seen["grading"] == [] and seen["denied"] == [-1, -1, -1]
     assert seen["descriptors"] == ["0", "1", "2", "3", "4"]  # 4 : le dossier que l'on est en train de lire
     assert not {name for name in seen["environment"] if "TOKEN" in name or "KEY" in name or name.startswith("CI")}
 
@@ -140,8 +169,8 @@ def test_l_enfant_n_a_ni_droit_ni_reseau_ni_fichier(worker, user_namespace, monk
 def test_deux_copies_ne_se_voient_pas(worker):
     leaves = "def compress(*a):\n    open('/tmp/trace', 'w').write('x')\n    return b'x'"
     looks = "def compress(*a):\n    import os\n    return repr(os.listdir('/tmp') + os.listdir('.')).encode()"
-    assert mark_compression._make(Answer(worker, code(leaves), ("compress",)), 0)[0] == b"x"
-    assert mark_compression._make(Answer(worker, code(looks), ("compress",)), 0)[0] == b"[]"
+    assert mark_compression._make(Answer(worker, code(leaves), ("compress",)), 0, torch.arange(10))[0] == b"x"
+    assert mark_compression._make(Answer(worker, code(looks), ("compress",)), 0, torch.arange(10))[0] == b"[]"
 
 
 def alive(pid):
@@ -172,6 +201,37 @@ def test_chaque_limite_est_tenue_et_nommee(worker, body, end):
         leader = room.box.pid
     assert outcome.end == end or "MemoryError" in str(outcome.messages)
     assert not alive(leader)
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("grab", ["mmap.mmap(-1, 1 << 29)", "open('/dev/shm/x', 'wb')"], ids=["mmap", "shm"])
+def test_la_memoire_partagee_compte_aussi(worker, grab):
+    body = f"""
+        import mmap, os, time
+        def f(*a):
+            os.fork()
+            block = {grab}
+            for _ in range(512):
+                block.write(bytes(1 << 20))
+            time.sleep(9)
+    """
+    task = {
+        "task": "size_study",
+        "name": "f",
+        "source": textwrap.dedent(body),
+        "cases": [{"widths": [1], "seeds": [1]}],
+    }
+    with worker.room() as room:
+        outcome = room.ask(task, Limits(wall=8.0, cpu=8, memory=600 << 20))
+    assert outcome.end == "mémoire" or "OSError" in str(outcome.messages)
+
+
+@needs_bubblewrap
+def test_un_processus_chaud_tue_est_remplace(worker):
+    worker.process.kill()
+    worker.process.wait()
+    with worker.room() as room:
+        assert room.ask({"task": "probe"}, Limits()).messages == [{"ok": True}]
 
 
 @needs_bubblewrap
@@ -269,6 +329,9 @@ STUDY = """
                           "gain": gain.mean(), "ci_low": gain.mean() - half, "ci_high": gain.mean() + half})
         return table
 """
+THREADS = """from concurrent.futures import ThreadPoolExecutor
+            with ThreadPoolExecutor(4) as pool:
+                alone = np.array(list(pool.map(lambda seed: train_one(width, False, seed), seeds)))"""
 EX2 = ("ex2-moyennes", "ex2-gain", "ex2-intervalle", "ex2-appels")
 
 
@@ -289,6 +352,16 @@ EX2 = ("ex2-moyennes", "ex2-gain", "ex2-intervalle", "ex2-appels")
             "s'arrête",
         ),
         (('"gain": gain.mean(), ', ""), (1, 0, 1, 1), "clé gain absente"),
+        (("table.append({", "table.append({'label': 'taille', 'all': alone, "), (1, 1, 1, 1), "juste"),
+        (("alone.mean(), ", "alone.mean(keepdims=True), "), (1, 1, 1, 1), "juste"),
+        (("alone = np.array([train_one(width, False, seed) for seed in seeds])", THREADS), (1, 1, 1, 1), "juste"),
+        (("half =", "back = -gain.mean(); half ="), (1, 1, 1, 1), "juste"),
+        (("gain.mean() - half", "-gain.mean() - half"), (1, 1, 0, 1), ""),
+        (
+            ("gain = alone - distilled", "alone, distilled = distilled, alone; gain = alone - distilled"),
+            None,
+            "échangés",
+        ),
         (("return table", "return table[0]"), (0, 0, 0, 0), "dict reçu, une liste"),
         (("return table", "return table[:2]"), (0, 0, 0, 0), "2 lignes reçues"),
         (("return table", "return [[float('nan')]]"), (0, 0, 0, 0), "list reçu"),
@@ -337,6 +410,42 @@ def test_la_solution_du_defi_a_tous_ses_points_et_son_artefact_est_mesure(worker
     marks, measures = mark_compression.grade(answer, 5)
     assert set(shares(marks).values()) == {1.0}
     assert 500 < measures["octets"] < compression.SIZE[0] and measures["exactitude"] > compression.ACCURACY[1]
+
+
+KNOWN_BY_HEART = """
+    import torch
+
+    def compress(teacher, images, labels):
+        # Un classifieur appris d'avance tiendrait dans le code ; ici, le teacher d'origine en tient lieu.
+        return bytes((teacher(images).argmax(1) == labels).to(torch.uint8))
+
+    def predict(artifact, images):
+        return torch.tensor([[float(artifact[0] == 1)] * 10] * len(images))
+"""
+
+
+def test_le_teacher_et_les_etiquettes_sont_renumerotes_ensemble(worker):
+    artifact, reason = mark_compression._make(
+        Answer(worker, code(KNOWN_BY_HEART), ("compress", "predict")), 3, torch.arange(10).roll(3)
+    )
+    assert artifact is not None, reason
+    assert sum(artifact) > 0.97 * len(artifact)
+
+
+def test_une_reponse_apprise_d_avance_repond_a_cote(worker):
+    """La vraie classe, sans rien apprendre de compress : juste pour les chiffres, fausse une fois renumérotés."""
+    labels = compression.hidden_set(5).labels.tolist()
+    text = f"""
+        import torch
+
+        def compress(teacher, images, labels):
+            return bytes({labels})
+
+        def predict(artifact, images):
+            return torch.nn.functional.one_hot(torch.tensor(list(artifact)), 10).float()
+    """
+    _, measures = grade_compression(worker, text)
+    assert measures["exactitude"] < 40
 
 
 HASHES = """

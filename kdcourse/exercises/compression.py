@@ -21,7 +21,7 @@ ACCURACY = (70.0, 90.0)
 SIZE = (3000, 12000)
 # Les données n'ont pas leur place dans le code : au-delà de ces octets, ses constantes pèsent dix fois. Sans cela, une
 # table des images publiques à un bit par pixel ferait 97 % d'exactitude pour moins de 4 ko.
-FREE_LITERALS, LITERAL_FACTOR = 300, 10
+FREE_LITERALS, LITERAL_FACTOR, LONGEST_NAME = 300, 10, 40
 
 
 def compression_teacher() -> nn.Module:
@@ -65,6 +65,12 @@ def answer_size(artifact: bytes, code: str) -> int:
         artifact: ce que ``compress`` rend.
         code: le code de ``compress``, de ``predict`` et de ce qu'ils emploient, sans commentaire ni docstring.
     """
-    written = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
-    extra = max(0, sum(len(repr(value)) for value in written) - FREE_LITERALS)
+    nodes = list(ast.walk(ast.parse(code)))
+    written = sum(len(repr(node.value)) for node in nodes if isinstance(node, ast.Constant))
+    # Un nom peut aussi cacher des données : s'il n'est pas ASCII, ou s'il est plus long que tout nom honnête.
+    names = {value for node in nodes for value in vars(node).values() if isinstance(value, str)} - {
+        node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    written += sum(len(name.encode()) for name in names if not name.isascii() or len(name) > LONGEST_NAME)
+    extra = max(0, written - FREE_LITERALS)
     return len(artifact) + len(zlib.compress(code.encode(), 9)) + (LITERAL_FACTOR - 1) * extra

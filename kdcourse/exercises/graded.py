@@ -93,14 +93,23 @@ def _loss_verdict(stored: dict, results: list) -> tuple[bool, str]:
                 return False, f"la valeur est juste, mais pas le gradient pour le student (cas « {case['title']} »)."
         return True, "juste."
     finite = [index for index, value in enumerate(values) if math.isfinite(value)]
-    for hint, wrong in stored["mistakes"].items():
-        # Une erreur peut s'ajouter à un NaN : on la reconnaît sur les autres cas.
-        if len(finite) > 1 and all(_same(values[i], wrong[i]) for i in finite if wrong[i] is not None):
-            return False, f"pas encore. {hint}"
+    if hint := _recognised(values, finite, stored["mistakes"]):
+        return False, f"pas encore. {hint}"
     titles = [f"« {case['title']} »" for case, ok in zip(stored["cases"], right, strict=True) if not ok]
     ending = f"fausse sur {', '.join(titles)}" if any(right) else "fausse sur tous les cas"
     extra = "" if len(finite) == len(values) else " Le résultat contient NaN ou infini."
     return False, f"pas encore, et ce n'est pas une erreur connue : la valeur est {ending}.{extra}"
+
+
+def _recognised(values: list[float], finite: list[int], mistakes: dict[str, list]) -> str | None:
+    """L'indice de l'erreur qui rend ces valeurs, NaN compris ; sinon, de celle qui les rend là où tout est fini."""
+    for hint, wrong in mistakes.items():
+        if all(_same(v, w) if w is not None else not math.isfinite(v) for v, w in zip(values, wrong, strict=True)):
+            return hint
+    for hint, wrong in mistakes.items():  # une erreur peut s'ajouter à un NaN
+        if len(finite) > 1 and all(_same(values[i], wrong[i]) for i in finite if wrong[i] is not None):
+            return hint
+    return None
 
 
 def _same(value: float, expected: float) -> bool:
@@ -119,6 +128,8 @@ def _size_study(answer: Callable) -> tuple[bool, str]:
             return False, f"la fonction s'arrête sur {reason(error)}"
         if rows is None or rows is ...:
             return _TODO
+        if isinstance(rows, Mapping):  # un dictionnaire de lignes, dans l'ordre des largeurs, se lit aussi
+            rows = list(rows.values())
         if problem := _not_a_table(rows, case["widths"]):
             return False, problem
         results.append(np.array([[float(row[key]) for key in _KEYS] for row in rows]))
@@ -152,14 +163,15 @@ def _train_one(case: dict, calls: Counter) -> Callable:
 
 
 def _not_a_table(rows, widths: list[int]) -> str | None:
-    """Ce que le résultat a d'autre qu'un tableau lisible, en une phrase."""
+    """Ce que le résultat a d'autre qu'un tableau lisible, en une phrase ; une clé de plus ne gêne pas."""
     if not isinstance(rows, list | tuple):
         return f"une liste de dictionnaires est attendue, {type(rows).__name__} reçu."
-    if len(rows) != len(widths):
-        return f"{len(rows)} lignes reçues, {len(widths)} attendues, une par largeur."
     for row in rows:
         if not isinstance(row, Mapping):
             return f"chaque ligne est un dictionnaire, {type(row).__name__} reçu."
+    if len(rows) != len(widths):
+        return f"{len(rows)} lignes reçues, {len(widths)} attendues, une par largeur."
+    for row in rows:
         if missing := [key for key in _KEYS if key not in row]:
             return f"clé {missing[0]!r} absente ; attendues : {', '.join(_KEYS)}."
         if wrong := [key for key in _KEYS if not _is_number(row[key])]:

@@ -17,11 +17,15 @@ from kdcourse.exercises.exercise import reason
 from kdcourse.models import digits_teacher
 from kdcourse.training import initial_model
 
-_FEW, _SECONDS = 100, 120
+_FEW, _SECONDS, _DRAWS = 100, 120, 10
 _POINTS = 6  # ceux de l'exactitude, et ceux de la taille
 _TEACHER_BYTES = 4 * 25978
 _COLLAPSE = 15.0  # points d'exactitude perdus entre images nettes et images du capteur
 _PICKLED = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save et pickle
+_DEAF = (
+    "Remarque : un autre teacher donne les mêmes octets ; votre student n'apprend que des étiquettes. Dites dans votre "
+    "réponse ce que cela coûte ou rapporte."
+)
 
 
 class _Refused(Exception):
@@ -33,21 +37,23 @@ def compression_verdict(compress: Callable, predict: Callable) -> tuple[bool, st
     digits = load_dataset("digits")
     few = digits.train.where(slice(0, _FEW))
     try:
-        # Deux teachers neufs suffisent à ces essais-là, et ne coûtent rien : une ébauche se dit sans attendre.
-        artifact, other = (_artifact(compress, initial_model(digits_teacher, seed).eval(), few)[0] for seed in (0, 1))
         found = reachable(compress, predict) if _readable(compress) and _readable(predict) else None
-        predict_alone = _isolated(predict, found)
+        compress_alone = _isolated("compress", compress, found, "ses trois arguments")
+        predict_alone = _isolated("predict", predict, found, "l'artefact")
+        # Deux teachers sans entraînement suffisent à ces essais, et ne coûtent rien : une ébauche se dit sans attendre.
+        untrained = [initial_model(digits_teacher, seed).eval() for seed in (0, 1)]
+        artifact, other = (_artifact(compress_alone, teacher, few)[0] for teacher in untrained)
         _check_logits(predict_alone, artifact, digits.validation.images[:20])
-        if other == artifact:
-            raise _Refused("compress n'écoute pas le teacher : un autre teacher donne les mêmes octets.")
-        artifact, seconds = _artifact(compress, compression.compression_teacher(), digits.train)
+        deaf = other == artifact
+        artifact, seconds = _artifact(compress_alone, compression.compression_teacher(), digits.train)
         if seconds > _SECONDS:
             raise _Refused(f"compress a pris {french(seconds, 0)} s de calcul, {_SECONDS} au plus sont accordées.")
         clean, seen = _accuracies(predict_alone, artifact, digits.validation)
     except _Refused as refused:
         return False, str(refused)
     code = None if found is None else code_of({"compress": compress, "predict": predict}, found)
-    return _estimate(artifact, code, clean, seen)
+    right, message = _estimate(artifact, code, clean, seen)
+    return right, f"{message} {_DEAF}" if deaf else message
 
 
 def _readable(function: Callable) -> bool:
@@ -63,10 +69,6 @@ def _artifact(compress: Callable, teacher: nn.Module, data: Split) -> tuple[byte
     torch.set_num_threads(1)
     try:
         artifact = compress(teacher, data.images.clone(), data.labels.clone())
-    except NotImplementedError:
-        artifact = None
-    except (Exception, SystemExit) as error:
-        raise _Refused(f"compress s'arrête sur {reason(error)} ({len(data.labels)} images)") from None
     finally:
         torch.set_num_threads(threads)
     if artifact is None or artifact is ...:
@@ -78,25 +80,25 @@ def _artifact(compress: Callable, teacher: nn.Module, data: Split) -> tuple[byte
     return artifact, time.process_time() - start
 
 
-def _isolated(predict: Callable, found: dict | None) -> Callable:
-    """``predict`` sans les variables du notebook, qui dit laquelle lui manque."""
-    kept = predict if found is None else alone(predict, found)
+def _isolated(name: str, function: Callable, found: dict | None, source: str) -> Callable:
+    """``compress`` ou ``predict`` sans les variables du notebook : elle dit laquelle lui manque."""
+    kept = function if found is None else alone(function, found)
     left = {name: type(value).__name__ for name, value in (found or {}).items() if not travels(value)}
 
-    def called(artifact: bytes, images: Tensor):
+    def called(*inputs):
         try:
-            return kept(artifact, images.clone())
+            return kept(*inputs)
         except NotImplementedError:
             return None
         except NameError as error:
             if error.name in left:
                 raise _Refused(
-                    f"predict lit la variable {error.name} du notebook ({left[error.name]}) : à la correction, elle "
-                    "n'existe pas. Tout ce dont predict a besoin est dans l'artefact."
+                    f"{name} lit la variable {error.name} du notebook ({left[error.name]}) : à la correction, elle "
+                    f"n'existe pas. Tout ce dont {name} a besoin est dans {source}."
                 ) from None
-            raise _Refused(f"predict s'arrête sur {reason(error)}") from None
+            raise _Refused(f"{name} s'arrête sur {reason(error)}") from None
         except (Exception, SystemExit) as error:
-            raise _Refused(f"predict s'arrête sur {reason(error)} ({len(images)} images)") from None
+            raise _Refused(f"{name} s'arrête sur {reason(error)} ({len(inputs[-1])} images)") from None
 
     return called
 
@@ -116,7 +118,7 @@ def _check_logits(predict: Callable, artifact: bytes, images: Tensor) -> None:
 
 
 def _logits(predict: Callable, artifact: bytes, images: Tensor) -> Tensor:
-    logits = predict(artifact, images)
+    logits = predict(artifact, images.clone())
     if logits is None or logits is ...:
         raise _Refused("à compléter.")
     logits = torch.from_numpy(logits) if isinstance(logits, np.ndarray) else logits
@@ -136,10 +138,10 @@ def _logits(predict: Callable, artifact: bytes, images: Tensor) -> Tensor:
 
 
 def _accuracies(predict: Callable, artifact: bytes, data: Split) -> tuple[float, float]:
-    """Exactitude en % sur les images nettes, et sur trois passages par le capteur."""
+    """Exactitude en % sur les images nettes, et sur dix passages par le capteur, ceux du notebook."""
     generator = torch.Generator().manual_seed(0)
     clean = error_rate(_logits(predict, artifact, data.images), data.labels)
-    draws = [shift_and_noise(data.images, generator=generator) for _ in range(3)]
+    draws = [shift_and_noise(data.images, generator=generator) for _ in range(_DRAWS)]
     seen = torch.stack([error_rate(_logits(predict, artifact, images), data.labels) for images in draws])
     return 100 - clean.item(), 100 - seen.mean().item()
 
@@ -147,12 +149,19 @@ def _accuracies(predict: Callable, artifact: bytes, data: Split) -> tuple[float,
 def _estimate(artifact: bytes, code: str | None, clean: float, seen: float) -> tuple[bool, str]:
     size = len(artifact) if code is None else compression.answer_size(artifact, code)
     right, small = compression.accuracy_share(seen), compression.size_share(size, seen)
-    detail = "code non lu, compté pour rien" if code is None else f"dont {size - len(artifact)} pour le code, environ"
+    written = f"dont {_spaced(size - len(artifact))} pour le code, environ"
+    detail = "code non lu, compté pour rien" if code is None else written
     message = (
-        f"contrat rempli. {french(seen)} % des images de validation vues par le capteur ; {size} octets, {detail}. "
-        f"Estimation : exactitude {french(_POINTS * right)} et taille {french(_POINTS * small)}, sur {_POINTS} chacune."
+        f"contrat rempli. {french(seen)} % d'images reconnues (validation, vues par le capteur) ; {_spaced(size)} "
+        f"octets, {detail}. Estimation : exactitude {french(_POINTS * right)} sur {_POINTS}, taille "
+        f"{french(_POINTS * small)} sur {_POINTS}."
     )
     return right == small == 1, f"{message} {_hint(artifact, code, clean, seen)}".rstrip()
+
+
+def _spaced(count: int) -> str:
+    """Un entier dont les milliers sont séparés par une espace insécable."""
+    return f"{count:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def _hint(artifact: bytes, code: str | None, clean: float, seen: float) -> str:
@@ -168,7 +177,7 @@ def _hint(artifact: bytes, code: str | None, clean: float, seen: float) -> str:
             "ne retrouve aucune image décalée."
         )
     if len(artifact) >= _TEACHER_BYTES:
-        return f"L'artefact est plus gros que le teacher ({_TEACHER_BYTES} octets)."
+        return f"L'artefact est plus gros que le teacher ({_spaced(_TEACHER_BYTES)} octets)."
     if artifact.startswith(_PICKLED):
         return (
             "L'artefact est un objet Python sérialisé (torch.save ou pickle) : noms et formes y pèsent. Rangez les "

@@ -61,7 +61,7 @@ class Answer:
             if name not in self.sources:
                 broken = [problem for problem in self._problems if name in problem["names"]] or self._problems
                 if broken:
-                    where = f"la cellule {broken[0]['cell']} ne se lit pas ({broken[0]['reason']})"
+                    where = f"la cellule {int(broken[0]['cell'])} ne se lit pas ({broken[0]['reason']})"
                     return f"{name} est introuvable, et {where}"
                 return f"{name} est introuvable : aucune cellule ne la définit"
         return None

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
+from nbgrader.utils import parse_utc
 
-_MAX_BYTES = 50 << 20
+_MAX_BYTES, _MAX_CELLS = 50 << 20, 2_000
 
 
 def mend_notebooks(*, assignment: str, student: str, notebooks: list[str]) -> None:
@@ -22,17 +23,28 @@ def mend_notebooks(*, assignment: str, student: str, notebooks: list[str]) -> No
         notebooks: chemins des notebooks de la copie, changés sur place.
     """
     expected = f"{assignment}.ipynb"
-    if len(notebooks) == 1 and Path(notebooks[0]).name != expected:
-        renamed = Path(notebooks[0]).with_name(expected)
-        _replace(renamed, Path(notebooks[0]).read_bytes())
-        notebooks[0] = str(renamed)
+    if notebooks and expected not in {Path(path).name for path in notebooks}:
+        fullest = max(map(Path, notebooks), key=lambda path: path.stat().st_size)
+        renamed = fullest.with_name(expected)
+        _replace(renamed, fullest.read_bytes())
+        notebooks[:] = [str(renamed)]
     for path in map(Path, notebooks):
+        _drop_bad_timestamp(path.with_name("timestamp.txt"))
         mended = _mended(path)
         if mended is not None:
             kept = path.with_name(f"{path.name}.recu")
             if not kept.exists():
                 os.replace(path, kept)
             _replace(path, nbformat.writes(mended).encode())
+
+
+def _drop_bad_timestamp(path: Path) -> None:
+    """Une date illisible arrêterait nbgrader avant toute note ; sans date, il corrige."""
+    if path.exists():
+        try:
+            parse_utc(path.read_text(encoding="utf-8").strip())
+        except Exception:  # tout ce que dateutil peut lever
+            os.replace(path, path.with_name("timestamp.txt.recu"))
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -49,7 +61,7 @@ def _mended(path: Path) -> nbformat.NotebookNode | None:
         with open(path, encoding="utf-8") as file:
             notebook = nbformat.read(file, as_version=4)
         nbformat.validate(notebook)
-        return None
+        return None if len(notebook.cells) <= _MAX_CELLS else _empty(_too_many(notebook.cells))
     except Exception:  # le fichier est à l'élève : tout peut arriver
         pass
     try:
@@ -60,7 +72,13 @@ def _mended(path: Path) -> nbformat.NotebookNode | None:
     cells = content.get("cells") if isinstance(content, dict) else None
     if not isinstance(cells, list):
         return _empty("aucune cellule")
+    if len(cells) > _MAX_CELLS:
+        return _empty(_too_many(cells))
     return new_notebook(cells=[cell for cell in map(_cell, cells) if cell is not None])
+
+
+def _too_many(cells: list) -> str:
+    return f"{len(cells)} cellules, {_MAX_CELLS} au plus attendues"
 
 
 def _cell(cell) -> nbformat.NotebookNode | None:

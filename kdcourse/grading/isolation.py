@@ -52,10 +52,7 @@ class Isolation:
         return _SANDBOX if self._isolated else _NOTHING
 
     def worker(self) -> WarmWorker:
-        """Le processus chaud ; un neuf si le précédent est mort."""
-        if self._worker.process.poll() is not None:
-            self._worker.close()
-            self._worker = WarmWorker(self._isolated)
+        """Le processus chaud."""
         return self._worker
 
     def announce(self) -> bool:

@@ -3,6 +3,7 @@
 import base64
 
 import torch
+from torch import Tensor
 
 from kdcourse.data import load_dataset
 from kdcourse.grading import compression
@@ -22,14 +23,15 @@ def grade(answer: Answer, seed: int) -> tuple[dict[str, Mark], dict]:
     absent = answer.absence(*NAMES)
     if absent:
         return _nothing(absent), {}
-    artifact, reason = _make(answer, seed)
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(seed))
+    artifact, reason = _make(answer, seed, order)
     if artifact is None:
         return _nothing(f"compress : {reason}"), {}
     logits, labels, reason = _read(answer, artifact, seed)
     if logits is None:
         half = Mark(0.5, f"compress rend des octets, mais predict : {reason}")
         return _nothing(f"predict : {reason}") | {_CONTRACT: half}, {}
-    accuracy = 100 * (logits.argmax(-1) == labels).double().mean().item()
+    accuracy = 100 * (logits.argmax(-1) == order[labels]).double().mean().item()
     size = len(artifact) + answer.size
     share = compression.accuracy_share(accuracy)
     size_share = compression.size_share(size, accuracy)
@@ -47,11 +49,17 @@ def _nothing(reason: str) -> dict[str, Mark]:
     return {name: Mark(0.0, reason) for name in (_CONTRACT, _ACCURACY, _SIZE)}
 
 
-def _make(answer: Answer, seed: int) -> tuple[bytes | None, str]:
-    """L'artefact, ou pourquoi il n'y en a pas."""
-    train = load_dataset("digits").train
-    weights = {name: encode(value) for name, value in compression.teacher().state_dict().items()}
-    data = {"teacher": weights, "images": encode(train.images), "labels": encode(train.labels)}
+def _make(answer: Answer, seed: int, order: Tensor) -> tuple[bytes | None, str]:
+    """L'artefact, ou pourquoi il n'y en a pas.
+
+    Les classes sont renumérotées au hasard, la classe c devenant ``order[c]``, pour le teacher comme pour les
+    étiquettes : des poids appris d'avance, ou une table des chiffres publics, répondent alors à côté.
+    """
+    train, state = load_dataset("digits").train, compression.teacher().state_dict()
+    for name in ("head.weight", "head.bias"):
+        state[name] = state[name][order.argsort()]
+    weights = {name: encode(value) for name, value in state.items()}
+    data = {"teacher": weights, "images": encode(train.images), "labels": encode(order[train.labels])}
     outcome = answer.ask("compress", "compress", _MAKING, hidden=_HIDDEN_WHILE_MAKING, seed=seed, **data)
     message = outcome.messages[0] if outcome.messages else {}
     try:

@@ -44,7 +44,7 @@ class _Case:
             return {"refused": f"distilled : {str(distilled)[:50]} reçu, True ou False attendu."}
         self.calls[width, bool(distilled), seed] += 1
         if self.calls.total() > _MOST_CALLS * 2 * self.alone.size:
-            return {"refused": "train_one : trop d'appels, un par taille, par graine et par méthode attendu."}
+            return {"refused": "train_one : trop d'appels, un par largeur, par graine et par méthode attendu."}
         table = self.distilled if distilled else self.alone
         return {"value": float(table[self.widths.index(width), self.seeds.index(seed)])}
 
@@ -104,7 +104,7 @@ def _calls(pairs: list[tuple[_Case, dict]]) -> Mark:
         if (problem := _shape_problem(case, seen)) is not None:
             reasons.append(problem)
         elif missing:
-            reasons.append(f"{missing} students sur {len(wanted)} n'ont pas été entraînés")
+            reasons.append(f"{missing} students sur {len(wanted)} manquent")
         elif repeated:
             reasons.append(
                 f"{repeated} students ont été entraînés plusieurs fois : gardez les résultats, un entraînement est cher"
@@ -112,7 +112,7 @@ def _calls(pairs: list[tuple[_Case, dict]]) -> Mark:
         else:
             right += 1
     if not reasons:
-        return Mark(1.0, "train_one est appelé une fois par taille, par graine et par méthode")
+        return Mark(1.0, "train_one est appelé une fois par largeur, par graine et par méthode")
     return Mark(right / len(pairs), reasons[0])
 
 
@@ -125,9 +125,9 @@ def _shape_problem(case: _Case, seen: dict) -> str | None:
     if rows is None:
         return "à compléter"
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        return f"{str(rows)[:50]} reçu, une liste de dictionnaires attendue, un par taille"
+        return f"{str(rows)[:50]} reçu, une liste de dictionnaires attendue, un par largeur"
     if len(rows) != len(case.widths):
-        return f"{len(rows)} lignes reçues, {len(case.widths)} attendues, une par taille"
+        return f"{len(rows)} lignes reçues, {len(case.widths)} attendues, une par largeur"
     return None
 
 
@@ -149,9 +149,10 @@ def _reason(wrong: list[tuple[_Case, dict]], keys: tuple[str, ...]) -> str:
     absent = [key for key in keys if any(key not in row for _, seen in wrong for row in seen["rows"])]
     if absent:
         return f"clé {absent[0]} absente ; attendues : {', '.join(KEYS)}"
-    for hint, mistake in MISTAKES.items():
-        if all(_same(case, seen, mistake, keys) for case, seen in wrong):
-            return hint
+    for compared in (KEYS, keys):  # la faute qui explique tout le tableau, sinon celle qui explique ce critère
+        for hint, mistake in MISTAKES.items():
+            if all(_same(case, seen, mistake, compared) for case, seen in wrong):
+                return hint
     values = [row[key] for _, seen in wrong for row in seen["rows"] for key in keys]
     if not all(isinstance(value, float) and math.isfinite(value) for value in values):
         return "des nombres finis attendus partout"

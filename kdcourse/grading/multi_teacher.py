@@ -64,6 +64,12 @@ def _mean_of_kls(s, ts, y, *, combine, weights, **options):
     return (_shares(weights, ts)[:, 0, 0] * torch.stack(each)).sum()
 
 
+def _mean_of_kls_for_probabilities(*inputs, combine, **options):
+    """La moyenne des divergences, mais les logits bien moyennés quand c'est eux que l'on demande."""
+    formula = reference if combine == "logits" else _mean_of_kls
+    return formula(*inputs, combine=combine, **options)
+
+
 def _softened_late(t, w, T, combine):
     """Les probabilités moyennées à T = 1, puis adoucies."""
     return F.log_softmax(_committee(t, w, 1.0, combine) / T, -1)
@@ -72,6 +78,12 @@ def _softened_late(t, w, T, combine):
 def _through_probabilities(s, log_p, log_q, T):
     p, q = log_p.exp(), F.softmax(s / T, -1)
     return T**2 * (p * (p.log() - q.log())).sum(-1).mean()
+
+
+def _shifted_logarithm(s, log_p, log_q, T):
+    """Un epsilon dans le logarithme : sans effet, sauf là où une probabilité est plus petite que lui."""
+    p, q = log_p.exp(), log_q.exp()
+    return T**2 * (p * ((p + 1e-8).log() - (q + 1e-8).log())).sum(-1).mean()
 
 
 def _all_scaled(s, ts, y, *, alpha, temperature, **options):
@@ -106,6 +118,13 @@ MISTAKES: dict[str, Callable[..., Tensor]] = {
     ),
     "C'est la moyenne des divergences, une par teacher ; on demande la divergence de la moyenne. (Pour les "
     "probabilités, les deux ont le même gradient, mais pas la même valeur.)": _mean_of_kls,
+    'C\'est la moyenne des divergences quand combine="probabilities" : on demande la divergence de la moyenne des '
+    "probabilités. (Le gradient est le même, la valeur non.)": _mean_of_kls_for_probabilities,
+    "Le premier argument de F.kl_div est un logarithme : log_softmax du student, non softmax.": partial(
+        _wrong, soft=lambda s, p, q, T: T**2 * (p.exp() * (p - q.exp())).sum(-1).mean()
+    ),
+    "Sur des logits extrêmes, 1e-8 ajouté dans le logarithme remplace la probabilité. Restez en logarithmes, sans rien "
+    "ajouter.": partial(_wrong, soft=_shifted_logarithm),
     "Les poids alpha et 1 - alpha sont échangés.": lambda *inputs, alpha, **options: reference(
         *inputs, alpha=1 - alpha, **options
     ),
@@ -117,6 +136,9 @@ MISTAKES: dict[str, Callable[..., Tensor]] = {
     ),
     "Les teachers sont additionnés : sans weights, il manque la division par leur nombre ; avec, par la somme des "
     "poids.": partial(_wrong, shares=_raw),
+    "Les poids sont divisés par le nombre de teachers : on demande de les diviser par leur somme.": partial(
+        _wrong, shares=lambda w, ts: _raw(w, ts) / len(ts)
+    ),
     "Les poids passent par un softmax ; on demande de les diviser par leur somme.": partial(
         _wrong, shares=lambda w, ts: _raw(w, ts).softmax(0)
     ),

@@ -47,7 +47,7 @@ class RestoreCells(NbGraderPreprocessor):
                 for cell in notebook.source_cells
             }
         cells = [_plain_copy(cell) for cell in nb.cells]
-        unreadable = nb.metadata.get("kdcourse_unreadable")
+        unreadable = _clean(nb.metadata.get("kdcourse_unreadable") or "")[:200]
         nb.metadata = {"language_info": {"name": "python"}} | (
             {"kdcourse_unreadable": unreadable} if unreadable else {}
         )
@@ -105,36 +105,44 @@ def _new_cell(kind: str, source: str):
 
 def _plain_copy(cell):
     """La même cellule, réduite à son texte et à des sorties qui ne peuvent rien faire."""
-    copy = _new_cell(cell.cell_type, cell.source)
+    copy = _new_cell(cell.cell_type, _clean(cell.source))
     if cell.cell_type == "code":
         copy.outputs = [kept for output in cell.get("outputs", []) if (kept := _harmless(output)) is not None]
     return copy
 
 
 def _without_html(text: str) -> str:
-    """Le même texte, où aucune balise n'en est plus une : une espace sans chasse suit chaque chevron ouvrant.
+    """Le même texte, sans balise, entité ni lien actif : une espace sans chasse en sépare les deux premiers signes.
 
-    Le correcteur lit les copies dans Formgrader : un script y changerait les notes.
+    Le correcteur lit les copies dans Formgrader : un script y changerait les notes. Restent les liens http, les ancres.
     """
     anchor = _ANCHOR.match(text)
     kept = anchor[0] if anchor and re.fullmatch(r"<!-- réponse [\w. ]+ -->", anchor[0]) else ""
-    return kept + re.sub(r"<(?=[A-Za-z/!?])", "<\u200b", text[len(kept) :])
+    text = re.sub(r"(<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|\\(?=href|require))", "\\1\u200b", text[len(kept) :])
+    return kept + re.sub(r"\](?=\s*\((?!\s*(?:https?://|#))|:(?!\s*https?://))", "]\u200b", text)
+
+
+def _clean(text) -> str:
+    """Un texte qui s'écrit en UTF-8 : un demi-caractère isolé deviendrait sinon une copie sans note."""
+    return str(text).encode("utf-8", "replace").decode()
 
 
 def _harmless(output):
     """Du texte et des images : ni HTML, ni JavaScript, que le navigateur du correcteur exécuterait."""
     kind = output.get("output_type")
     if kind == "stream":
-        return new_output("stream", name="stdout", text=str(output.get("text", ""))[:_MAX_TEXT])
+        return new_output("stream", name="stdout", text=_clean(output.get("text", ""))[:_MAX_TEXT])
     if kind == "error":
-        return new_output("stream", name="stdout", text=f"{output.get('ename')} : {output.get('evalue')}"[:_MAX_TEXT])
+        return new_output(
+            "stream", name="stdout", text=_clean(f"{output.get('ename')} : {output.get('evalue')}")[:_MAX_TEXT]
+        )
     data = output.get("data", {})
     kept = {}
     picture = data.get("image/png")
     if isinstance(picture, str) and len(picture) < _MAX_PICTURE and re.fullmatch(r"[A-Za-z0-9+/=\s]+", picture):
         kept["image/png"] = picture
     text = data.get("text/plain", "") if kept else data.get("text/markdown", data.get("text/plain", ""))
-    kept["text/plain"] = str(text)[:_MAX_TEXT]
+    kept["text/plain"] = _clean(text)[:_MAX_TEXT]
     return new_output("display_data", data=kept)
 
 
@@ -203,9 +211,10 @@ def _is_test(cell) -> bool:
 def _write(cell, mark: Mark) -> None:
     points = cell.metadata.nbgrader.points
     earned = round(points * min(max(mark.share, 0.0), 1.0), 2)
+    feedback = _clean(" ".join(mark.feedback.split())).rstrip(".")
     earned_text, points_text = (f"{value:g}".replace(".", ",") for value in (earned, points))
     cell.execution_count = 1
     cell.outputs = [
-        new_output("stream", name="stdout", text=f"{earned_text} sur {points_text} — {mark.feedback.rstrip('.')}.\n"),
+        new_output("stream", name="stdout", text=f"{earned_text} sur {points_text} — {feedback}.\n"),
         new_output("execute_result", data={"text/plain": repr(earned)}, execution_count=1),
     ]

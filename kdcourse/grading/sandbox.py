@@ -22,7 +22,7 @@ import kdcourse
 
 HOME, TMP = "/home/etudiant", "/tmp"
 _SCRATCH = 64 << 20  # octets de chaque dossier inscriptible
-_PACKAGE = Path(kdcourse.__file__).resolve().parent
+PACKAGE = Path(kdcourse.__file__).resolve().parent
 
 
 class SandboxError(RuntimeError):
@@ -122,7 +122,7 @@ def _visible() -> tuple[str, ...]:
     """Les dossiers que la réponse peut lire : les bibliothèques du système, Python, ses paquets, et le nôtre."""
     paths = sysconfig.get_paths()
     wanted = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    wanted += [sysconfig.get_config_var("LIBDIR") or "", str(_PACKAGE), shutil.which("cat", path="/usr/bin:/bin")]
+    wanted += [sysconfig.get_config_var("LIBDIR") or "", str(PACKAGE), shutil.which("cat", path="/usr/bin:/bin")]
     wanted += [folder for folder in ("/usr/lib", "/usr/lib64", "/lib", "/lib64") if not os.path.islink(folder)]
     wanted += ["/etc/ld.so.cache"]
     wanted = sorted({os.path.realpath(path) if path.startswith("/usr/bin") else path for path in wanted if path})
@@ -139,8 +139,8 @@ def _parents() -> list[str]:
 
 def _masked(hidden: tuple[str, ...]) -> list[str]:
     """``grading``, et les dossiers demandés partout où un Python visible les garde."""
-    folders = [str(_PACKAGE / "grading")]
-    homes = {Path(path) for path in sys.path if path} | {_PACKAGE.parent}
+    folders = [str(PACKAGE / "grading")]
+    homes = {Path(path) for path in sys.path if path} | {PACKAGE.parent}
     roots = [Path("/usr/lib"), Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")]
     homes |= {found for root in roots for kind in ("dist", "site") for found in root.glob(f"python3*/{kind}-packages")}
     for home in homes:

@@ -1,4 +1,4 @@
-"""Exercice 10.2 : moyennes, gain apparié et intervalle de chaque taille, et les erreurs que l'on sait nommer."""
+"""Exercice 10.2 : moyennes, gain apparié et intervalle de chaque largeur, et les erreurs que l'on sait nommer."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ KEYS = ("width", "mean_alone", "mean_distilled", "gain", "ci_low", "ci_high")
 
 
 def reference(alone, distilled, widths) -> list[dict[str, float]]:
-    """Le tableau attendu, une ligne par taille, des erreurs ``(W, S)`` de W tailles et S graines, en %."""
+    """Le tableau attendu, une ligne par largeur, des erreurs ``(W, S)`` de W largeurs et S graines, en %."""
     rows = []
     for width, a, d in zip(widths, np.asarray(alone, float), np.asarray(distilled, float), strict=True):
         gain, half = (a - d).mean(), _half_width(a - d)
@@ -51,6 +51,10 @@ def _unpaired(freedom: Callable) -> Callable:
     return _around_gain(
         lambda a, d: stats.t.ppf(0.975, freedom(len(a))) * np.sqrt((a.var(ddof=1) + d.var(ddof=1)) / len(a))
     )
+
+
+def _unpaired_normal(a, d):
+    return 1.959964 * np.sqrt((a.var(ddof=1) + d.var(ddof=1)) / len(a))
 
 
 def _mean_bounds(values):
@@ -110,6 +114,11 @@ MISTAKES: dict[str, Callable[..., list[dict[str, float]]]] = {
         _around_gain(lambda a, d: 1.959964 * (a - d).std(ddof=1) / np.sqrt(len(a)))
     ),
     "L'écart-type est divisé par n : il faut n - 1 (ddof=1).": _paired(ddof=0),
+    "Le quantile est 1,96, et l'écart-type est divisé par n : il faut celui de Student, et n - 1 (ddof=1).": (
+        _around_gain(lambda a, d: 1.959964 * (a - d).std() / np.sqrt(len(a)))
+    ),
+    "L'intervalle est celui de deux groupes indépendants, avec 1,96 : prenez l'écart-type des différences, et le "
+    "quantile de Student.": _around_gain(_unpaired_normal),
     "L'intervalle est celui de deux groupes indépendants : les graines sont communes, travaillez sur leurs "
     "différences.": _unpaired(lambda n: 2 * n - 2),
     "Les deux écarts-types sont ajoutés comme si les groupes étaient indépendants : prenez celui des différences.": (
@@ -135,7 +144,7 @@ MISTAKES: dict[str, Callable[..., list[dict[str, float]]]] = {
     "ci_low et ci_high sont des demi-largeurs : il faut les bornes, autour du gain.": partial(
         _table, interval=_half_only
     ),
-    "L'intervalle mêle toutes les tailles : il en faut un par taille.": _pooled,
+    "L'intervalle mêle toutes les largeurs : il en faut un par largeur.": _pooled,
     "Le gain est à l'envers : il est positif quand le student distillé se trompe moins.": _negative,
     "Le gain est juste, mais son intervalle est celui de la différence opposée.": _turned,
     "Le gain est en points (seul moins distillé), non en % de l'erreur du student seul.": _relative,

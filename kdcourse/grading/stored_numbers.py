@@ -21,7 +21,11 @@ _DEFAULTS = {"weights": None, "temperature": 4.0, "alpha": 0.7, "combine": "prob
 # Intitulé, teachers, images, classes, taille des logits, réglages donnés à la réponse.
 _LOSSES = [
     ("trois teachers, réglages par défaut", 3, 4, 5, 3, {}),
-    ("probabilités, poids 3, 1, 2", 3, 3, 4, 3, {"weights": [3.0, 1.0, 2.0], "temperature": 2.5, "alpha": 0.4}),
+    (
+        "probabilités, poids 3, 0, 2",  # un poids nul, dont le logarithme n'existe pas
+        *(3, 3, 4, 3),
+        {"weights": [3.0, 0.0, 2.0], "temperature": 2.5, "alpha": 0.4, "combine": "probabilities"},
+    ),
     ("logits, poids égaux", 2, 3, 4, 3, {"temperature": 3.0, "alpha": 0.6, "combine": "logits"}),
     (
         "logits, poids 1, 0, 4",
@@ -31,7 +35,7 @@ _LOSSES = [
     ("un teacher, une image", 1, 1, 4, 3, {"temperature": 5.0, "alpha": 0.5}),
     ("logits extrêmes", 2, 3, 4, 400, {"temperature": 0.5, "alpha": 0.6}),
 ]
-# Des tailles dont l'ordre n'est pas croissant, des graines qui ne sont pas 0, 1, 2…
+# Des largeurs dont l'ordre n'est pas croissant, des graines qui ne sont pas 0, 1, 2…
 _STUDIES = [([16, 4, 8], [3, 11, 5, 20, 8]), ([12, 6], [7, 2, 40])]
 
 

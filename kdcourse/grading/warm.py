@@ -1,6 +1,7 @@
 """Converser avec une réponse enfermée : un processus chaud, un enfant par tâche, des limites tenues de l'extérieur."""
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -20,6 +21,9 @@ from kdcourse.grading.sandbox import Sandbox, SandboxError
 _WORKER = Path(__file__).parent / "child" / "worker.py"
 _MAX_BYTES = 32 << 20  # ce qu'un enfant peut dire, en tout
 _WATCH_EVERY = 0.1  # seconde
+# Quand root corrige, chaque enfant devient un utilisateur que rien d'autre ne porte, jamais deux fois le même : ce que
+# le noyau range par utilisateur (trousseaux, nombre de processus) n'est commun à personne.
+_FIRST_USER = 1_900_000_000
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,17 @@ class WarmWorker:
 
     def __init__(self, isolated: bool = True):
         self.isolated = isolated
+        self.users = itertools.count(_FIRST_USER)
+        self._start()
+
+    def _start(self) -> None:
         self.control, theirs = socket.socketpair()
-        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": str(sandbox._PACKAGE.parent)}
+        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": str(sandbox.PACKAGE.parent)}
         environment |= {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
         environment |= {"MPLBACKEND": "agg", "MPLCONFIGDIR": sandbox.TMP, "LOGNAME": "etudiant", "USER": "etudiant"}
+        environment |= {"TORCHDYNAMO_DISABLE": "1"}  # pas de compilateur là-dedans : torch.compile n'y change rien
         self.process = subprocess.Popen(
-            [sys.executable, "-s", str(_WORKER), str(theirs.fileno())],
+            [sys.executable, "-s", str(_WORKER), str(theirs.fileno()), "isolated" if self.isolated else "open"],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -66,9 +75,8 @@ class WarmWorker:
         )
         theirs.close()
         if not self.control.recv(64):
-            raise SandboxError(
-                f"le processus de correction s'est arrêté : {self.process.stderr.read().decode()[-500:]}"
-            )
+            reason = self.process.stderr.read().decode(errors="replace").strip()[-300:]
+            raise SandboxError(f"le processus de correction ne démarre pas : {reason}")
 
     def close(self) -> None:
         """Arrête le processus chaud."""
@@ -87,9 +95,16 @@ class WarmWorker:
             room.close()
 
     def spawn(self, order: dict, conversation: socket.socket) -> int:
-        """Demande un enfant au bout d'une conversation ; rend son numéro."""
-        socket.send_fds(self.control, [json.dumps(order).encode()], [conversation.fileno()])
-        return json.loads(self.control.recv(64))
+        """Demande un enfant au bout d'une conversation ; rend son numéro. Un processus chaud mort est remplacé."""
+        for attempt in (1, 2):
+            with contextlib.suppress(OSError):
+                socket.send_fds(self.control, [json.dumps(order).encode()], [conversation.fileno()])
+                if reply := self.control.recv(64):
+                    return json.loads(reply)
+            if attempt == 1:
+                self.close()
+                self._start()
+        raise SandboxError("le processus de correction s'arrête dès qu'on lui confie une copie.")
 
 
 class Room:
@@ -111,6 +126,7 @@ class Room:
         order = {
             "sandbox": self.box.pid if self.box else None,
             "user_namespace": bool(self.box and self.box.user_namespace),
+            "user": next(self.worker.users),
             "home": sandbox.HOME if self.box else self.scratch.name,
             "tmp": sandbox.TMP if self.box else self.scratch.name,
             "limits": {"cpu": limits.cpu, "memory": limits.memory, "disk": limits.disk}
@@ -133,9 +149,8 @@ class Room:
             with contextlib.suppress(OSError):
                 rollup = Path(f"/proc/{entry}/smaps_rollup").read_text()
                 # La part proportionnelle : une page commune à dix processus n'est comptée qu'une fois.
-                memory += (
-                    sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss_Anon:")) << 10
-                )
+                kinds = ("Pss_Anon:", "Pss_Shmem:")
+                memory += sum(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith(kinds))
         return "mémoire" if memory > limits.memory else None
 
     def _processes(self) -> list[str]:

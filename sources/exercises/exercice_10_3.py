@@ -46,12 +46,14 @@
 # **La correction** appelle `compress`, garde les octets, puis appelle `predict` dans un processus neuf qui ne contient
 # que l'artefact, le code de votre réponse (et `torch`, `numpy`, `kdcourse`), et des images que vous n'avez pas : les
 # images de test, passées par le capteur avec un tirage neuf. Ni réseau, ni fichier, ni jeu de données : scikit-learn y
-# est hors d'atteinte.
+# est hors d'atteinte. Les dix classes y sont renumérotées au hasard, pour le teacher comme pour les étiquettes : ce que
+# `predict` sait, `compress` doit l'avoir appris de ce qu'elle reçoit.
 #
 # - **Temps** : 120 secondes de calcul pour `compress`, sur un seul fil.
 # - **Taille** : les octets de l'artefact, plus ceux du code de `compress`, de `predict` et de ce qu'elles emploient. Ce
 #   code est compté une fois compressé par `zlib`, sans commentaire ni docstring : des noms clairs ne coûtent presque
-#   rien. Les données n'y ont pas leur place : au-delà de 300 octets, ses constantes pèsent dix fois.
+#   rien. Les données n'y ont pas leur place : au-delà de 300 octets, ses constantes pèsent dix fois, et un nom trop long ou
+#   accentué aussi.
 # - **Contrat** (4 points) : des octets, puis des logits de la bonne forme, dans un processus neuf.
 # - **Exactitude** (6 points) : rien jusqu'à 70 % d'images reconnues, tout à partir de 90 %, en proportion entre les
 #   deux.

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from IPython.core.inputtransformer2 import TransformerManager
 
 _TRANSPARENT_MAGIC = re.compile(r"\s*%%(time|timeit|capture|prun)\b[^\n]*\n")
+_SETTING = re.compile(r"^(set_|use_|manual_seed|seed)|seed")
 
 
 @dataclass
 class _Statement:
     node: ast.stmt
-    cell: int
     code: bool  # vient d'une cellule de code
     binds: frozenset[str]
     uses: frozenset[str]
-    touches: frozenset[str]  # noms qu'elle modifie sans les définir : x[0] = 1, x.append(2)
+    touches: frozenset[tuple[str, str]]  # (nom, attribut) qu'elle modifie sans le définir : x[0] = 1, x.append(2)
 
 
 def slice_answer(cells: list[list[str]], names: list[str]) -> dict:
@@ -47,7 +47,7 @@ def slice_answer(cells: list[list[str]], names: list[str]) -> dict:
             continue
         if _is_stub(chosen.node):
             stubs.append(name)
-        needed = _closure(statements, chosen, name)
+        needed = _closure(statements, chosen, name, names)
         kept |= {id(statement) for statement in needed}
         sources[name] = _source(needed)
     union = _source([statement for statement in statements if id(statement) in kept])
@@ -71,7 +71,7 @@ def _read(cells, names) -> tuple[list[_Statement], list[dict]]:
             text = re.sub(r"^\s*(```|~~~).*$", "", text, flags=re.M)
         try:
             tree = ast.parse(_without_magics(text))
-            found = [_statement(node, number, is_code) for node in tree.body]
+            found = [_statement(node, is_code) for node in tree.body]
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             problems.append({"cell": number, "names": mentions, "reason": _syntax(error)})
             continue
@@ -80,7 +80,8 @@ def _read(cells, names) -> tuple[list[_Statement], list[dict]]:
 
 
 def _without_magics(text: str) -> str:
-    text = _TRANSPARENT_MAGIC.sub("", text, count=1) if text.lstrip().startswith("%%") else text
+    while match := _TRANSPARENT_MAGIC.match(text):
+        text = text[match.end() :]
     if text.lstrip().startswith("%%"):  # %%bash, %%html : pas du Python
         return ""
     return TransformerManager().transform_cell(text)
@@ -92,7 +93,7 @@ def _syntax(error: Exception) -> str:
     return type(error).__name__
 
 
-def _statement(node: ast.stmt, cell: int, code: bool) -> _Statement:
+def _statement(node: ast.stmt, code: bool) -> _Statement:
     table = symtable.symtable(ast.unparse(node), "<cellule>", "exec")
     binds, uses = set(), set()
     for symbol in table.get_symbols():
@@ -103,7 +104,7 @@ def _statement(node: ast.stmt, cell: int, code: bool) -> _Statement:
     for inner in _descendants(table):
         uses |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global()}
         binds |= {s.get_name() for s in inner.get_symbols() if s.is_declared_global() and s.is_assigned()}
-    return _Statement(node, cell, code, frozenset(binds), frozenset(uses), frozenset(_touched(node)))
+    return _Statement(node, code, frozenset(binds), frozenset(uses), frozenset(_touched(node)))
 
 
 def _descendants(table):
@@ -112,15 +113,33 @@ def _descendants(table):
         yield from _descendants(child)
 
 
-def _touched(node: ast.stmt) -> set[str]:
-    targets = []
-    if isinstance(node, ast.Assign):
-        targets = node.targets
-    elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
-        targets = [node.target]
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        targets = [node.value.func]
-    return {name for target in targets if (name := _base(target)) and not isinstance(target, ast.Name)}
+def _touched(node: ast.stmt) -> set[tuple[str, str]]:
+    """Ce qu'une instruction modifie, boucles et conditions comprises ; un décorateur peut inscrire sa fonction."""
+    pending, targets = [node], []
+    while pending:
+        current = pending.pop()
+        if isinstance(current, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            targets += [getattr(decorator, "func", decorator) for decorator in current.decorator_list]
+            continue
+        if isinstance(current, ast.Assign):
+            targets += current.targets
+        elif isinstance(current, (ast.AugAssign, ast.AnnAssign)):
+            targets.append(current.target)
+        elif isinstance(current, ast.Expr) and isinstance(current.value, ast.Call):
+            targets.append(current.value.func)
+        pending += ast.iter_child_nodes(current)
+    touched = set()
+    while targets:
+        target = targets.pop()
+        if isinstance(target, (ast.Tuple, ast.List)):
+            targets += target.elts
+        elif (base := _base(target)) and (not isinstance(target, ast.Name) or _is_decorator(node, target)):
+            touched.add((base, "@" if _is_decorator(node, target) else getattr(target, "attr", "")))
+    return touched
+
+
+def _is_decorator(node: ast.stmt, target: ast.expr) -> bool:
+    return any(getattr(decorator, "func", decorator) is target for decorator in getattr(node, "decorator_list", []))
 
 
 def _base(node: ast.expr) -> str | None:
@@ -160,26 +179,43 @@ def _does_nothing(node: ast.stmt) -> bool:
     return False
 
 
-def _closure(statements: list[_Statement], chosen: _Statement, name: str) -> list[_Statement]:
-    kept, names = {id(chosen)}, set(chosen.uses) - {name}
-    pending = set(names)
+def _closure(statements: list[_Statement], chosen: _Statement, name: str, graded: list[str]) -> list[_Statement]:
+    order = {id(statement): rank for rank, statement in enumerate(statements)}
+    imported = {bound for s in statements if isinstance(s.node, (ast.Import, ast.ImportFrom)) for bound in s.binds}
+    reads = {bound: s.uses for s in statements if isinstance(s.node, ast.FunctionDef) for bound in s.binds}
+    # Une fonction qui s'appelle elle-même n'a pas besoin de ses anciennes versions ; f = wraps(f), si.
+    pending = set(chosen.uses) - ({name} if isinstance(chosen.node, ast.FunctionDef) else set())
+    kept, names = {id(chosen)}, set(pending)
     while pending:
-        wanted = pending
-        pending = set()
+        wanted, pending = pending, set()
         for statement in statements:
-            if id(statement) in kept or (name in statement.binds and statement is not chosen):
+            if id(statement) in kept or _is_try(statement, graded):
                 continue
-            if statement.binds & wanted or statement.touches & wanted:
+            if name in statement.binds and (order[id(statement)] > order[id(chosen)] or _is_stub(statement.node)):
+                continue
+            if statement.binds & wanted or any(_matters(touch, wanted, imported, reads) for touch in statement.touches):
                 kept.add(id(statement))
                 pending |= statement.uses - names
         names |= pending
-    stars = (s for s in statements if _is_star_import(s.node))
-    kept |= {id(statement) for statement in stars}
-    return [statement for statement in statements if id(statement) in kept]
+    return [s for s in statements if id(s) in kept or _always_runs(s.node)]
 
 
-def _is_star_import(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
+def _matters(touch: tuple[str, str], wanted: set[str], imported: set[str], reads: dict) -> bool:
+    """Modifier une variable compte ; appeler un module, seulement pour le régler (graine, type par défaut)."""
+    base, attribute = touch
+    if attribute == "@":  # un décorateur du notebook inscrit sa fonction dans ce qu'il lit
+        return bool(({base} | reads.get(base, set())) & (wanted - imported))
+    return base in wanted and (base not in imported or _SETTING.search(attribute) is not None)
+
+
+def _is_try(statement: _Statement, graded: list[str]) -> bool:
+    """Un essai de la réponse, qui ne définit rien : il peut échouer, ou durer."""
+    return isinstance(statement.node, ast.Expr) and bool(statement.uses & set(graded))
+
+
+def _always_runs(node: ast.stmt) -> bool:
+    """``from x import *`` peut définir n'importe quoi, ``from __future__`` change la lecture."""
+    return isinstance(node, ast.ImportFrom) and (node.module == "__future__" or any(a.name == "*" for a in node.names))
 
 
 def _source(statements: list[_Statement]) -> str:

@@ -8,6 +8,7 @@ import base64
 import builtins
 import json
 import linecache
+import threading
 import traceback
 
 import numpy as np
@@ -67,9 +68,20 @@ def _slice(channel, task) -> None:
 def _load(task) -> dict:
     """Les noms que définit le code de la réponse, exécuté comme une cellule."""
     namespace = {"__name__": "__main__", "__builtins__": builtins}
+    namespace |= {"display": _Nothing(), "get_ipython": _Nothing()}  # ce qu'un notebook a sans l'importer
     linecache.cache[_FILE] = (len(task["source"]), None, task["source"].splitlines(True), _FILE)
     exec(compile(task["source"], _FILE, "exec"), namespace)
     return namespace
+
+
+class _Nothing:
+    """Accepte tout appel et tout attribut, et ne fait rien."""
+
+    def __call__(self, *args, **options):
+        return self
+
+    def __getattr__(self, name):
+        return self
 
 
 def _multi_teacher(channel, task) -> None:
@@ -102,13 +114,14 @@ def _loss_case(answer, case) -> dict:
 
 
 def _size_study(channel, task) -> None:
-    answer = _load(task)[task["name"]]
+    answer, turn = _load(task)[task["name"]], threading.Lock()
     for number, case in enumerate(task["cases"]):
 
         def train_one(width, distilled, seed, number=number):
             # L'erreur n'est pas dans ce processus : le parent la donne, et compte les appels.
-            channel.send(call=[number, _plain(width), _plain(distilled), _plain(seed)])
-            reply = channel.receive()
+            with turn:  # des fils d'exécution peuvent appeler ensemble
+                channel.send(call=[number, _plain(width), _plain(distilled), _plain(seed)])
+                reply = channel.receive()
             if "refused" in reply:
                 raise ValueError(reply["refused"])
             return reply["value"]
@@ -127,7 +140,16 @@ def _rows(result):
     rows = list(result.values()) if isinstance(result, dict) else result
     if not isinstance(rows, (list, tuple)) or not all(isinstance(row, dict) for row in rows):
         return None if result is None else type(result).__name__
-    return [{str(k): float(v) for k, v in row.items()} for row in rows]
+    return [{str(key): number for key, value in row.items() if (number := _number(value)) is not None} for row in rows]
+
+
+def _number(value) -> float | None:
+    """Un nombre, un tableau d'un seul nombre ; rien pour le reste : une colonne de plus ne gêne pas."""
+    try:
+        array = np.asarray(value, dtype=float)
+        return float(array.reshape(())) if array.size == 1 else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _compress(channel, task) -> None:

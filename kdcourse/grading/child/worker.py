@@ -20,12 +20,17 @@ _USER_NAMESPACE = 0x10000000
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 24, 38
 _LAST_CAPABILITY = 40
 _CAPABILITY_VERSION_3 = 0x20080522
-_UNPRIVILEGED = 64321  # un numéro que personne d'autre ne porte : RLIMIT_NPROC compte par utilisateur
 
 
-def main(control: socket.socket) -> None:
+def main(control: socket.socket, isolated: bool) -> None:
     import tasks  # le fichier voisin ; il charge torch, une fois pour toutes
 
+    rules = None
+    if isolated:  # libseccomp n'existe que sous Linux
+        from calls import build_filter
+
+        rules = build_filter()
+    sys.path.remove(os.path.dirname(os.path.abspath(__file__)))  # une réponse ne doit pas pouvoir importer ces fichiers
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # les enfants finis disparaissent d'eux-mêmes
     control.send(b"pret")
     while True:
@@ -35,7 +40,7 @@ def main(control: socket.socket) -> None:
         order = json.loads(message)
         if (child := os.fork()) == 0:
             control.close()
-            _or_die(_enter, order, socket.socket(fileno=fds[0]), tasks)
+            _or_die(_enter, order, socket.socket(fileno=fds[0]), tasks, rules)
         os.close(fds[0])
         control.send(json.dumps(child).encode())
 
@@ -49,7 +54,7 @@ def _or_die(step, *arguments) -> None:
         os._exit(1)
 
 
-def _enter(order: dict, conversation: socket.socket, tasks) -> None:
+def _enter(order: dict, conversation: socket.socket, tasks, rules) -> None:
     """Entre dans le bac à sable ; un second dédoublement est nécessaire pour y avoir un numéro de processus."""
     os.setsid()  # sans bac à sable, c'est ce groupe que le parent tue
     isolated = order["sandbox"] is not None
@@ -64,7 +69,7 @@ def _enter(order: dict, conversation: socket.socket, tasks) -> None:
     if (inner := os.fork()) == 0:
         if isolated:
             os.setsid()
-            _or_die(_abandon_privileges, libc, order["user_namespace"])
+            _or_die(_abandon_privileges, libc, order, rules)
         _or_die(_run, order, conversation, tasks)
     _, status = os.waitpid(inner, 0)
     # La ligne vide achève celle qu'un enfant tué aurait laissée à moitié.
@@ -72,12 +77,13 @@ def _enter(order: dict, conversation: socket.socket, tasks) -> None:
     os._exit(0)
 
 
-def _abandon_privileges(libc, user_namespace: bool) -> None:
+def _abandon_privileges(libc, order: dict, rules) -> None:
     """Ni root, ni capacité, ni moyen d'en regagner : ce que bubblewrap ferait pour un programme qu'il lancerait."""
-    if not user_namespace:
+    if not order["user_namespace"]:
+        user = order["user"]
         os.setgroups([])
-        os.setresgid(_UNPRIVILEGED, _UNPRIVILEGED, _UNPRIVILEGED)
-        os.setresuid(_UNPRIVILEGED, _UNPRIVILEGED, _UNPRIVILEGED)
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     else:
         for capability in range(_LAST_CAPABILITY + 1):
             libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -87,6 +93,7 @@ def _abandon_privileges(libc, user_namespace: bool) -> None:
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no_new_privs")
     libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # sinon /proc/self lui est fermé
+    rules.load()
 
 
 def _run(order: dict, conversation: socket.socket, tasks) -> None:
@@ -126,4 +133,4 @@ def _address_space() -> int:
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])))
+    main(socket.socket(fileno=int(sys.argv[1])), isolated=sys.argv[2] == "isolated")
