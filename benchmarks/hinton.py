@@ -170,7 +170,8 @@ def paired_gain(runs: Sequence[dict], size: int) -> list[float]:
 def table(runs: Sequence[dict], test: Split) -> str:
     """Erreurs mesurées, moyenne sur les graines, à côté de celles de l'article."""
     size, threes = len(test.labels), int((test.labels == OMITTED).sum())
-    head = f"{'':<36}{f'mesuré, sur {size}':>20}{'%':>7}{f'dont sur {threes} trois':>22}"
+    whole, some = (f"{count:,}".replace(",", " ") for count in (size, threes))
+    head = f"{'':<36}{f'mesuré, sur {whole}':>20}{'%':>7}{f'dont sur {some} trois':>22}"
     lines = [head + f"{'article, sur 10 000':>22}{'%':>7}{'dont sur 1 010 trois':>22}"]
     for name, (paper, paper_threes) in PAPER.items():
         errors = mean([run[name]["erreurs"] for run in runs])
