@@ -2,8 +2,6 @@
 
 import atexit
 
-import torch
-
 from kdcourse.grading.sandbox import SandboxError
 from kdcourse.grading.warm import Limits, WarmWorker
 
@@ -19,46 +17,42 @@ class Isolation:
 
     _current: "Isolation | None" = None
 
-    def __init__(self, isolated: bool):
-        torch.set_num_threads(1)  # le parent ne compare que de petits tenseurs : deux fils s'y attendraient
-        self._isolated = isolated
-        self._announced = False
-        self._worker = WarmWorker(isolated)
+    def __init__(self):
+        self._isolated, self.unchecked = True, True
+        self._worker = WarmWorker(isolated=True)
         atexit.register(self.close)
-        self._probe()
 
     @classmethod
-    def get(cls, accept_no_sandbox: bool) -> "Isolation":
-        """L'isolation de cette correction, ouverte à la première copie.
+    def get(cls) -> "Isolation":
+        """Celle de cette correction. Le premier appel lance le processus chaud, sans l'attendre."""
+        if cls._current is None:
+            cls._current = cls()
+        return cls._current
+
+    def worker(self, accept_no_sandbox: bool) -> WarmWorker:
+        """Le processus chaud, une fois vérifié que ses enfants sont bien enfermés et savent calculer.
 
         Raises:
             SandboxError: aucun bac à sable ici, et l'option qui s'en passe n'est pas donnée.
         """
-        if cls._current is None:
+        if self.unchecked:
             try:
-                cls._current = cls(isolated=True)
+                self._probe()
             except SandboxError as error:
                 if not accept_no_sandbox:
                     raise SandboxError(
                         f"Correction refusée, sans bac à sable : {error} Pour corriger malgré tout des copies "
                         "auxquelles vous faites confiance : --IsolatedGrade.accept_no_sandbox=True."
                     ) from None
-                cls._current = cls(isolated=False)
-        return cls._current
+                self.close()
+                self._isolated, self._worker = False, WarmWorker(isolated=False)
+            self.unchecked = False
+        return self._worker
 
     @property
     def level(self) -> str:
         """Une phrase : ce qui sépare le code des élèves du reste."""
         return _SANDBOX if self._isolated else _NOTHING
-
-    def worker(self) -> WarmWorker:
-        """Le processus chaud."""
-        return self._worker
-
-    def announce(self) -> bool:
-        """Vrai la première fois seulement."""
-        first, self._announced = not self._announced, True
-        return first
 
     def close(self) -> None:
         """Arrête le processus chaud."""
@@ -68,7 +62,4 @@ class Isolation:
         with self._worker.room() as room:
             outcome = room.ask({"task": "probe"}, Limits())
         if outcome.messages != [{"ok": True}]:
-            self.close()
-            raise SandboxError(
-                "bubblewrap s'ouvre, mais torch n'y calcule pas : les fichiers de Python y sont-ils lisibles ?"
-            )
+            raise SandboxError("bubblewrap s'ouvre, mais torch n'y calcule pas ; ses fichiers y sont-ils lisibles ?")

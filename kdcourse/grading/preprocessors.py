@@ -13,7 +13,6 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import rmtree
 from traitlets import Bool, Integer
 
-from kdcourse.grading.answer import Answer, Mark
 from kdcourse.grading.isolation import Isolation
 from kdcourse.grading.sandbox import SandboxError
 
@@ -37,6 +36,7 @@ class RestoreCells(NbGraderPreprocessor):
 
     def preprocess(self, nb, resources):
         """Réécrit toutes les cellules, sans exécuter quoi que ce soit."""
+        Isolation.get()  # le processus chaud met quelques secondes à s'apprêter : qu'il commence
         info = resources["nbgrader"]
         with Gradebook(info["db_url"]) as gradebook:
             notebook = gradebook.find_notebook(info["notebook"], info["assignment"])
@@ -169,20 +169,20 @@ class IsolatedGrade(NbGraderPreprocessor):
             raise ValueError(
                 f"Devoir {assignment!r} reçu, un de ceux que ce cours sait corriger attendu : {', '.join(_EXERCISES)}."
             )
+        # torch se charge ici, pendant que le processus chaud s'apprête.
+        from kdcourse.grading.answer import Answer, Mark
+
         exercise = import_module(f"kdcourse.grading.{_EXERCISES[assignment]}")
-        isolation = self._isolation(resources)
+        isolation, worker = Isolation.get(), self._worker(resources)
         seed = secrets.randbelow(2**31) if self.seed is None else self.seed
         cells = [[cell.cell_type, cell.source] for cell in nb.cells if not _is_test(cell)]
-        answer = Answer(isolation.worker(), cells, exercise.NAMES)
         unreadable = nb.metadata.get("kdcourse_unreadable")
-        if unreadable:
-            marks, measures = {}, {}
-        else:
-            marks, measures = exercise.grade(answer, seed)
+        marks, measures = {}, {}
+        if not unreadable:
+            marks, measures = exercise.grade(Answer(worker, cells, exercise.NAMES), seed)
         for cell in filter(_is_test, nb.cells):
             name = cell.metadata.nbgrader.grade_id
-            mark = marks.get(name, Mark(0.0, f"le fichier rendu est illisible ({unreadable})"))
-            _write(cell, mark)
+            _write(cell, marks.get(name, Mark(0.0, f"le fichier rendu est illisible ({unreadable})")))
         record = {"graine": seed, "isolation": isolation.level} | measures
         nb.metadata["kdcourse"] = record
         note = f"Correction automatique, graine {seed}. Isolation : {isolation.level}."
@@ -190,17 +190,18 @@ class IsolatedGrade(NbGraderPreprocessor):
         self.log.info("%s : graine %d.", resources["nbgrader"]["student"], seed)
         return nb, resources
 
-    def _isolation(self, resources) -> Isolation:
+    def _worker(self, resources):
+        isolation, first = Isolation.get(), Isolation.get().unchecked
         try:
-            isolation = Isolation.get(self.accept_no_sandbox)
+            worker = isolation.worker(self.accept_no_sandbox)
         except SandboxError as error:
             # Rien n'est noté, et rien ne reste à moitié : la prochaine correction reprendra cette copie.
             converter, info = self.parent.parent, resources["nbgrader"]
             rmtree(converter._format_dest(info["assignment"], info["student"]))
             raise SystemExit(str(error)) from None
-        if isolation.announce():
+        if first:
             self.log.warning("Isolation : %s.", isolation.level)
-        return isolation
+        return worker
 
 
 def _is_test(cell) -> bool:
@@ -208,7 +209,7 @@ def _is_test(cell) -> bool:
     return cell.cell_type == "code" and bool(metadata.get("grade")) and not metadata.get("solution")
 
 
-def _write(cell, mark: Mark) -> None:
+def _write(cell, mark) -> None:
     points = cell.metadata.nbgrader.points
     earned = round(points * min(max(mark.share, 0.0), 1.0), 2)
     feedback = _clean(" ".join(mark.feedback.split())).rstrip(".")

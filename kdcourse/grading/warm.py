@@ -74,9 +74,14 @@ class WarmWorker:
             env=environment,
         )
         theirs.close()
-        if not self.control.recv(64):
+        self.ready = False
+
+    def _wait(self) -> None:
+        """Attend qu'il ait importé torch ; il s'y prépare pendant que le parent fait autre chose."""
+        if not self.ready and not self.control.recv(64):
             reason = self.process.stderr.read().decode(errors="replace").strip()[-300:]
             raise SandboxError(f"le processus de correction ne démarre pas : {reason}")
+        self.ready = True
 
     def close(self) -> None:
         """Arrête le processus chaud."""
@@ -97,6 +102,7 @@ class WarmWorker:
     def spawn(self, order: dict, conversation: socket.socket) -> int:
         """Demande un enfant au bout d'une conversation ; rend son numéro. Un processus chaud mort est remplacé."""
         for attempt in (1, 2):
+            self._wait()
             with contextlib.suppress(OSError):
                 socket.send_fds(self.control, [json.dumps(order).encode()], [conversation.fileno()])
                 if reply := self.control.recv(64):
