@@ -33,7 +33,7 @@ for _case in draw_cases(1):
         _leaf = _case.student.clone().requires_grad_()
         _teachers = [t + _leaf if _case.tied else t for t in _case.teachers]
         _result = multi_teacher_loss(_leaf, _teachers, _case.labels, **_case.options)
-        assert torch.allclose(_result.double(), torch.tensor(_value).double(), rtol=2e-4, atol=1e-5)
+        assert torch.allclose(_result.double(), torch.tensor(_value).double(), rtol=5e-5, atol=2e-5)
         assert torch.allclose(torch.autograd.grad(_result, _leaf)[0].double(), _gradient, rtol=1e-3, atol=1e-5)
 ### END HIDDEN TESTS"""
 

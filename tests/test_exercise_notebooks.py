@@ -81,7 +81,13 @@ def test_une_cellule_notee_automatiquement_est_verrouillee_et_ne_contient_qu_un_
         if not cell.metadata.nbgrader.solution:
             assert cell.metadata.nbgrader.locked and cell.cell_type == "code"
             points = cell.metadata.nbgrader.points
-            assert re.fullmatch(rf"# {points} points : [^\n]+\.", cell.source)
+            assert re.fullmatch(rf"# {points} points : [^\n]+(\n# [^\n]+)?\.", cell.source)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_une_ligne_de_code_tient_dans_la_largeur_d_une_cellule(name):
+    code = "\n".join(cell.source for cell in source_notebook(name).cells if cell.cell_type == "code")
+    assert [line for line in code.splitlines() if len(line) > 75] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -206,7 +212,7 @@ def test_la_solution_s_execute_de_bout_en_bout_et_check_la_dit_juste(name, tmp_p
     assert f"Exercice {number} : {verdict}" in text
     assert "à compléter" not in text
     if number == "10.3":
-        assert "exactitude 6,0 et taille 6,0, sur 6 chacune" in text
+        assert "exactitude 6,0 sur 6, taille 6,0 sur 6." in text
 
 
 @pytest.fixture(scope="module")

@@ -71,8 +71,9 @@ def draw_cases(seed: int) -> list[_Case]:
         case("ex1-poids", 3, temperature=uniform(2, 8), weights=[uniform(1, 3), 0.0, uniform(1, 3)]),
         case(_GRADIENT, 2, tied=True, temperature=uniform(2, 8), alpha=uniform(0.3, 0.8)),
         case(_GRADIENT, 3, tied=True, temperature=uniform(2, 8), alpha=uniform(0.3, 0.8), combine="logits"),
-        case("ex1-limites", 1, temperature=uniform(2, 8)),
-        case("ex1-limites", 3, batch=1, temperature=uniform(2, 8)),
+        # À haute température, la KL et son inverse se ressemblent : sur une seule image, T reste bas.
+        case("ex1-limites", 1, temperature=uniform(1.5, 3)),
+        case("ex1-limites", 3, batch=1, temperature=uniform(1.5, 3)),
         # Des probabilités nulles en float32 : 0 · log 0 vaut NaN pour qui ne reste pas en logarithmes.
         case("ex1-limites", 2, scale=400.0, temperature=1.0),
         case("ex1-limites", 2, scale=400.0, temperature=1.0, combine="logits"),
@@ -142,7 +143,7 @@ def _same_value(case: _Case, seen: dict, formula) -> bool:
     if not isinstance(value, float):
         return False
     expected = case.solve(formula)[0]
-    return math.isclose(value, expected, rel_tol=2e-4, abs_tol=1e-5) or (math.isnan(value) and math.isnan(expected))
+    return math.isclose(value, expected, rel_tol=5e-5, abs_tol=2e-5) or (math.isnan(value) and math.isnan(expected))
 
 
 def _reason(wrong: list[tuple[_Case, dict]]) -> str:
