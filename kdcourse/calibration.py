@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from kdcourse._common import (
@@ -92,6 +91,8 @@ def tune_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Source : Guo, Pleiss, Sun, Weinberger (2017), section 4.2, arXiv:1706.04599.
     """
+    from scipy.optimize import minimize_scalar  # lent à importer, et de cette seule fonction
+
     check_floating("logits", logits, (2,), "(N, C)")
     check_labels(labels, logits, "logits")
     check_label_values(labels, logits.shape[-1])

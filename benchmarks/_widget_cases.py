@@ -1,0 +1,207 @@
+"""Chaque curseur du cours, tel que son chapitre le montre : mêmes figures, mêmes crans, modèles vite entraînés.
+
+Le temps d'un mouvement dépend des artistes et des tailles, non de ce que les modèles ont appris : quelques époques
+suffisent, et la mesure commence en quelques secondes.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cache, wraps
+
+import torch
+from IPython.display import display
+from ipywidgets import VBox, interact
+
+from kdcourse import (
+    AttentionExplorer,
+    BiasExplorer,
+    CalibrationExplorer,
+    GradientExplorer,
+    MapExplorer,
+    RankExplorer,
+    RelationExplorer,
+    TemperatureExplorer,
+    TemperatureMap,
+    bias_sweep,
+    cosine_relation_loss,
+    load_dataset,
+    model_attention,
+    predict_features,
+    rank_sweep,
+    temperature_grid,
+    train_many,
+    tune_bias,
+)
+from kdcourse.loop import frozen_logits
+from kdcourse.models import MLP, digits_student, digits_teacher
+
+digits = cache(load_dataset)
+
+
+@cache
+def teacher() -> torch.nn.Module:
+    return train_many(digits_teacher, digits().train, seeds=[0], alphas=0.0, epochs=8)[0]
+
+
+@cache
+def students():
+    """Trois groupes de vingt students, comme au *3 mystique*."""
+    targets = frozen_logits(teacher(), digits().train.images)
+    return train_many(digits_student, digits().train, targets, seeds=range(60), epochs=2)
+
+
+def temperature() -> TemperatureExplorer:
+    return TemperatureExplorer(teacher(), digits().validation)
+
+
+def bias() -> BiasExplorer:
+    biases = torch.arange(0, 30.01, 0.25)
+    sweep = bias_sweep(students().logits(digits().test.images), digits().test.labels, 3, biases)
+    tuned = tune_bias(sweep)
+    roles = {"distillé, T = 20": "distilled", "distillé, T = 1": "neutral", "seul": "student"}
+    parts = [slice(20 * i, 20 * i + 20) for i in range(3)]
+    return BiasExplorer(
+        biases, {name: (sweep.rows(p), tuned[p], roles[name]) for name, p in zip(roles, parts, strict=True)}, label=3
+    )
+
+
+def gradient() -> GradientExplorer:
+    image = digits().validation.images[:1]
+    return GradientExplorer(students()[0](image)[0].detach(), teacher()(image)[0].detach())
+
+
+@cache
+def measured_map() -> TemperatureMap:
+    temperatures, alphas = [0.5, 1, 2, 4, 8, 16, 32], [0.2, 0.4, 0.6, 0.8, 0.9, 1.0]
+    part = digits().train.where(slice(0, 100))
+    targets, grid = frozen_logits(teacher(), part.images), temperature_grid(temperatures, alphas, range(3))
+    trained = train_many(digits_student, part, targets, **grid, validation=digits().validation, epochs=60)
+    return TemperatureMap.measure(trained, temperatures, alphas, digits().test)
+
+
+def temperature_map() -> MapExplorer:
+    return MapExplorer(measured_map())
+
+
+def attention() -> AttentionExplorer:
+    first, alphas = digits().test.images[:6], [0.0, 0.25, 0.5, 0.75, 1.0]
+    torch.manual_seed(0)
+    maps = zip(*(model_attention(digits_teacher().eval(), first) for _ in alphas), strict=True)
+    errors = 10 * torch.rand(len(alphas), 10)
+    return AttentionExplorer(
+        first, model_attention(teacher(), first), [torch.stack(list(stage)) for stage in maps], alphas, errors
+    )
+
+
+@cache
+def snapshots() -> dict:
+    guide = predict_features(teacher(), digits().train.images)
+
+    def distance(student, target):
+        return cosine_relation_loss(student.embedding, target.embedding)
+
+    alphas = [0.0, 0.1, 0.5, 0.9]
+    return {
+        epochs: train_many(
+            digits_student, digits().train, seeds=[0] * len(alphas), alphas=alphas, distillation=distance,
+            teacher_features=guide, epochs=epochs,
+        )
+        for epochs in (1, 2, 3, 5, 10, 20)
+    }  # fmt: skip
+
+
+def relations() -> RelationExplorer:
+    return RelationExplorer(snapshots(), teacher(), digits().test)
+
+
+def calibration() -> CalibrationExplorer:
+    logits = students().logits(digits().test.images)
+    roles = {"seul": "student", "lissage": "other", "PS-KD": "distilled"}
+    models = {name: (logits[20 * i : 20 * i + 20], role) for i, (name, role) in enumerate(roles.items())}
+    return CalibrationExplorer(models, digits().test.labels)
+
+
+@cache
+def sweep():
+    torch.manual_seed(0)
+    wide = train_many(lambda: MLP(hidden=(512, 512)), digits().train, seeds=[0], alphas=0.0, epochs=1)[0]
+    weight = next(p for p in wide.parameters() if p.shape == (512, 512))
+    return rank_sweep(weight, [2, 3, 4, 8, 16, 32, 64])
+
+
+def rank() -> RankExplorer:
+    return RankExplorer(sweep())
+
+
+WIDGETS = {
+    "TemperatureExplorer": temperature,
+    "BiasExplorer": bias,
+    "GradientExplorer": gradient,
+    "MapExplorer": temperature_map,
+    "AttentionExplorer": attention,
+    "RelationExplorer": relations,
+    "CalibrationExplorer": calibration,
+    "RankExplorer": rank,
+}
+
+times: dict[str, list[float]] = defaultdict(list)
+"""Millisecondes du noyau à chaque mouvement, par sujet."""
+
+
+def _timed(subject: str, function: Callable) -> Callable:
+    @wraps(function)
+    def wrapper(*args, **kwargs):
+        start = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            times[subject].append(1000 * (time.perf_counter() - start))
+
+    return wrapper
+
+
+def show(name: str) -> None:
+    """Le curseur du cours, son calcul chronométré."""
+    explorer = WIDGETS[name]()
+    for control in explorer.sliders.values():
+        control.unobserve(explorer.refresh, names="value")
+        control.observe(_timed(name, explorer.refresh), names="value")
+    display(explorer)
+
+
+def stock(name: str) -> None:
+    """La même figure par ``interact`` : elle est mise en page, dessinée et affichée en entier à chaque mouvement.
+
+    C'est un minorant de ce qu'un ``interact`` ordinaire coûte : lui reconstruit aussi la figure et ses artistes.
+    """
+    explorer = WIDGETS[name]()
+    for artist in explorer.artists:
+        artist.set_animated(False)
+    explorer.figure.set_layout_engine("constrained")
+
+    def draw(**values):
+        explorer.update(**values)
+        display(explorer.figure)
+
+    for control in explorer.sliders.values():
+        control.unobserve(explorer.refresh, names="value")
+    subject = f"interact {name}"
+    interact(_timed(subject, draw), **explorer.sliders)
+    times[subject].clear()  # interact dessine une première fois, que personne n'a demandée au clavier
+
+
+def floor() -> None:
+    """Le plancher : deux images prêtes, les deux premières de ``TemperatureExplorer``, que chaque mouvement alterne."""
+    explorer = temperature()
+    control, stored = explorer.sliders["temperature"], []
+    for value in (1.0, 2.0):
+        control.value = value
+        stored.append(explorer.image.value)
+    control.unobserve(explorer.refresh, names="value")
+
+    def alternate(_change):
+        explorer.image.value = stored[control.index % 2]
+
+    control.observe(_timed("plancher", alternate), names="value")
+    display(VBox([control, explorer.image]))

@@ -1,0 +1,98 @@
+"""Secondes de chaque notebook, de ses cellules les plus lentes, et des imports."""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from datetime import datetime
+
+import nbformat
+from nbclient import NotebookClient
+
+from benchmarks._jupyterlab import ROOT
+from benchmarks._report import publish
+
+CELL_TIMEOUT = 600  # secondes
+IMPORTS = {
+    "torch": "import torch",
+    "torch, matplotlib": "import torch, matplotlib",
+    "kdcourse": "import kdcourse",
+    "kdcourse, tous ses noms": "import kdcourse; [getattr(kdcourse, name) for name in kdcourse.__all__]",
+}
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks notebooks", description=__doc__)
+    parser.add_argument("prefixes", nargs="*", help="débuts de noms de notebooks, tous par défaut")
+    parser.add_argument("--cells", type=int, default=3, help="cellules lentes à montrer par notebook (3 par défaut)")
+    parser.add_argument("--repeats", type=int, default=5, help="mesures de chaque import (5 par défaut)")
+    options = parser.parse_args(arguments)
+    paths = sorted(ROOT.joinpath("notebooks").glob("*.ipynb"))
+    paths = [path for path in paths if path.name.startswith(tuple(options.prefixes or [""]))]
+    if not paths:
+        raise SystemExit(f"prefixes : {options.prefixes} reçu, aucun notebook de notebooks/ ne commence ainsi.")
+
+    imports = import_seconds(options.repeats)
+    reference = imports["torch, matplotlib"]
+    for name, seconds in imports.items():
+        print(f"import {name:26}{seconds:7.2f} s   {seconds / reference:5.2f} × torch, matplotlib")
+    notebooks = {}
+    for path in paths:
+        notebooks[path.stem] = measure(path, options.cells)
+        print(f"\n{path.stem} : {notebooks[path.stem]['seconds']:.1f} s")
+        for cell in notebooks[path.stem]["slowest"]:
+            print(f"   cellule {cell['cell']:3} {cell['seconds']:6.1f} s   {cell['code']}", flush=True)
+    total = sum(one["seconds"] for one in notebooks.values())
+    print(f"\n{len(notebooks)} notebook(s) : {total / 60:.1f} min")
+    publish(
+        "notebooks",
+        {
+            "notebooks": notebooks,
+            "total_s": round(total, 1),
+            "imports_s": {name: round(seconds, 3) for name, seconds in imports.items()},
+            "import_ratio": round(imports["kdcourse"] / reference, 3),
+            "import_all_ratio": round(imports["kdcourse, tous ses noms"] / reference, 3),
+        },
+    )
+
+
+def import_seconds(repeats: int) -> dict[str, float]:
+    """Médiane de chaque import, chacun dans un Python neuf, à tour de rôle ; le premier tour ne compte pas."""
+    times = {name: [] for name in IMPORTS}
+    for turn in range(repeats + 1):
+        for name, code in IMPORTS.items():
+            timed = f"import time; start = time.perf_counter()\n{code}\nprint(time.perf_counter() - start)"
+            run = subprocess.run([sys.executable, "-c", timed], cwd=ROOT, capture_output=True, text=True, check=True)
+            if turn:  # au premier, les fichiers viennent du disque
+                times[name].append(float(run.stdout))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def measure(path, count: int) -> dict:
+    """Un notebook exécuté en mémoire : le fichier reste ce qu'il est. Le démarrage du noyau compte."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    )
+    start = time.perf_counter()
+    client.execute()
+    seconds = time.perf_counter() - start
+    cells = [
+        {"cell": number, "seconds": round(cell_seconds(cell), 2), "code": title(cell.source)}
+        for number, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code"
+    ]
+    slowest = sorted(cells, key=lambda cell: cell["seconds"], reverse=True)[:count]
+    return {"seconds": round(seconds, 1), "slowest": slowest}
+
+
+def cell_seconds(cell) -> float:
+    start, end = (cell.metadata.execution[key] for key in ("iopub.execute_input", "shell.execute_reply"))
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+def title(source: str) -> str:
+    """La dernière ligne d'une cellule, celle qui dit le mieux ce qu'elle fait, coupée à 70 signes."""
+    lines = [line.strip() for line in source.splitlines() if line.strip() and not line.startswith("#")]
+    return next((line for line in reversed(lines) if len(line) > 3), "")[:70]
