@@ -27,8 +27,8 @@
 #
 # **Prérequis** : les chapitres 10.1, 10.2, et la fin de 10.6 (int8).
 #
-# Répondez dans les cellules prévues : leur place et leur nom n'ont pas d'importance pour la correction, qui cherche vos
-# fonctions par leur nom. Vous pouvez ajouter des cellules et des fonctions d'aide ; leur code compte dans la taille.
+# La correction cherche vos fonctions par leur nom, où qu'elles soient : vous pouvez ajouter des cellules et des fonctions
+# d'aide ; leur code compte dans la taille. Laissez en place la réponse écrite.
 #
 # ## Énoncé
 #
@@ -36,7 +36,7 @@
 #
 # | fonction | ce qu'elle reçoit | ce qu'elle rend |
 # |---|---|---|
-# | `compress(teacher, images, labels)` | le teacher, en mode `eval` ; 1 000 images `(1000, 1, 8, 8)` float32 de 0 à 1 ; leurs étiquettes `(1000,)` int64 | `bytes` : l'**artefact** |
+# | `compress(teacher, images, labels)` | le teacher, en mode `eval` ; des images `(N, 1, 8, 8)` float32 de 0 à 1 (1 000 à la correction ; `check` en donne d'abord 100) ; leurs étiquettes `(N,)` int64 | `bytes` : l'**artefact** |
 # | `predict(artifact, images)` | cet artefact ; des images `(B, 1, 8, 8)` float32 | des logits `(B, 10)` flottants et finis |
 #
 # Le **capteur** décale chaque image d'un pixel au plus dans chaque direction, au hasard, et lui ajoute un bruit
@@ -44,16 +44,16 @@
 # reçoit les images nettes, et peut appeler `shift_and_noise` autant de fois qu'elle veut.
 #
 # **La correction** appelle `compress`, garde les octets, puis appelle `predict` dans un processus neuf qui ne contient
-# que l'artefact, le code de votre réponse (et `torch`, `numpy`, `kdcourse`), et des images que vous n'avez pas : les
-# images de test, passées par le capteur avec un tirage neuf. Ni réseau, ni fichier, ni jeu de données : scikit-learn y
-# est hors d'atteinte. Les dix classes y sont renumérotées au hasard, pour le teacher comme pour les étiquettes : ce que
-# `predict` sait, `compress` doit l'avoir appris de ce qu'elle reçoit.
+# que l'artefact, le code de votre réponse (et `torch`, `numpy`, `kdcourse`), et d'autres images : les images
+# de test, passées par le capteur avec un tirage que vous n'avez pas. Ni réseau, ni fichier, ni jeu de données :
+# scikit-learn y est hors d'atteinte. Les dix classes y sont renumérotées au hasard, pour le teacher comme pour les
+# étiquettes : ce que `predict` sait, `compress` doit l'avoir appris de ce qu'elle reçoit.
 #
 # - **Temps** : 120 secondes de calcul pour `compress`, sur un seul fil.
 # - **Taille** : les octets de l'artefact, plus ceux du code de `compress`, de `predict` et de ce qu'elles emploient. Ce
 #   code est compté une fois compressé par `zlib`, sans commentaire ni docstring : des noms clairs ne coûtent presque
-#   rien. Les données n'y ont pas leur place : au-delà de 300 octets, ses constantes pèsent dix fois, et un nom trop long ou
-#   accentué aussi.
+#   rien. Les données n'y ont pas leur place : au-delà de 300 octets, ses constantes pèsent dix fois, et un nom trop
+#   long ou accentué aussi.
 # - **Contrat** (4 points) : des octets, puis des logits de la bonne forme, dans un processus neuf.
 # - **Exactitude** (6 points) : rien jusqu'à 70 % d'images reconnues, tout à partir de 90 %, en proportion entre les
 #   deux.
@@ -72,30 +72,42 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from kdcourse import CNN, compression_teacher, error_rate, french, kd_loss, load_dataset
-from kdcourse import parameter_count, shift_and_noise
+from kdcourse import CNN, kd_loss, shift_and_noise
 
 torch.set_num_threads(1)  # comme à la correction
-digits, teacher = load_dataset("digits"), compression_teacher()
-
-def accuracy(model, draws=10):  # en %, moyenne de dix passages de la validation par le capteur
-    images, labels = digits.validation
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        seen = [model(shift_and_noise(images, generator=generator)) for _ in range(draws)]
-    return 100 - error_rate(torch.stack(seen), labels).mean().item()
-
-print(f"teacher : {parameter_count(teacher)} paramètres, {4 * parameter_count(teacher)} octets en float32, "
-      f"{french(accuracy(teacher))} % d'images reconnues")
 
 # %%
-seen = shift_and_noise(digits.train.images[:8], generator=torch.Generator().manual_seed(0))
+from kdcourse import compression_teacher, error_rate, french
+from kdcourse import load_dataset, parameter_count
+
+digits, teacher = load_dataset("digits"), compression_teacher()
+
+def accuracy(model):  # en %, dix passages de la validation par le capteur
+    images, labels = digits.validation
+    draw = torch.Generator().manual_seed(0)
+    seen = [shift_and_noise(images, generator=draw) for _ in range(10)]
+    with torch.no_grad():
+        logits = torch.stack([model(images) for images in seen])
+    return 100 - error_rate(logits, labels).mean().item()
+
+def measured(size, right):
+    size = f"{size:,}".replace(",", "\N{NO-BREAK SPACE}")
+    return f"{size} octets, {french(right)} % d'images reconnues"
+
+count = parameter_count(teacher)
+print(f"teacher, {count} paramètres en float32 : "
+      f"{measured(4 * count, accuracy(teacher))}")
+
+# %%
+draw = torch.Generator().manual_seed(0)
+seen = shift_and_noise(digits.train.images[:8], generator=draw)
 figure, axes = plt.subplots(2, 8, figsize=(8, 2.2), layout="constrained")
 for row, images in zip(axes, (digits.train.images, seen)):
     for ax, image in zip(row, images):
         ax.imshow(image[0], cmap="gray_r", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
-_ = figure.suptitle("Huit images nettes, et les mêmes vues par le capteur", fontsize=11)
+title = "Huit images nettes, et les mêmes vues par le capteur"
+_ = figure.suptitle(title, fontsize=11)
 
 # %% [markdown]
 # ## Un point de départ
@@ -106,25 +118,33 @@ _ = figure.suptitle("Huit images nettes, et les mêmes vues par le capteur", fon
 # %%
 from kdcourse import Split, digits_student, train_one
 
-generator = torch.Generator().manual_seed(1)
-many = torch.cat([shift_and_noise(digits.train.images, generator=generator) for _ in range(10)])
+images, labels = digits.train
+draw = torch.Generator().manual_seed(1)
+passes = [shift_and_noise(images, generator=draw) for _ in range(10)]
+many = torch.cat(passes)
 with torch.no_grad():
     guide = teacher(many)
-start = train_one(digits_student, Split(many, digits.train.labels.repeat(10)), guide, alpha=0.9, epochs=8)
-print(f"point de départ : {4 * parameter_count(start)} octets, {french(accuracy(start))} % d'images reconnues")
+seen = Split(many, labels.repeat(10))
+start = train_one(digits_student, seen, guide, alpha=0.9, epochs=8)
+size = 4 * parameter_count(start)
+print(f"point de départ : {measured(size, accuracy(start))}")
 
 # %% [markdown]
 # ## Votre réponse : compress
 #
 # Trois outils, dans l'ordre qui vous convient : un student plus petit ou d'une autre forme, distillé sur des images
 # fraîchement décalées ; des poids mis à zéro ; des poids arrondis à quelques niveaux. `zlib.compress` range ensuite les
-# zéros et les niveaux fréquents dans moins d'octets.
+# zéros et les niveaux fréquents dans moins d'octets. Élaguer, c'est mettre à zéro les poids de plus petite valeur
+# absolue, puis réapprendre les autres.
+#
+# Comme `predict`, `compress` s'exécutera seule : elle ne lit que ses trois arguments, jamais `digits`, `train` ou une
+# autre variable du notebook.
 
 # %% nbgrader={"grade": false, "grade_id": "ex3-solution-compress", "locked": false, "schema_version": 3, "solution": true, "task": false}
 import zlib
 
 def compress(teacher, images, labels):
-    """L'artefact : un student distillé, élagué et quantifié, dans une suite d'octets."""
+    """L'artefact : un student distillé, élagué, quantifié, en octets."""
     ### BEGIN SOLUTION
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
@@ -132,37 +152,47 @@ def compress(teacher, images, labels):
     names, weights = zip(*student.named_parameters())
     masks = [torch.ones_like(weight) for weight in weights]
 
-    def coded(weight, mask):  # des niveaux entiers, et le pas qui les sépare : 15 niveaux pour une matrice
+    def coded(weight, mask):  # des niveaux entiers, et leur pas
+        # 15 niveaux pour une matrice, 255 pour un biais
         kept = (weight * mask).detach()
         step = kept.abs().max() / (7 if weight.dim() > 1 else 127)
         return (kept / step).round(), step
 
-    def used(weight, mask):  # le poids arrondi ; le gradient passe comme si l'arrondi n'existait pas
+    def used(weight, mask):  # le poids arrondi
+        # le gradient passe comme si l'arrondi n'existait pas
         levels, step = coded(weight, mask)
         kept = weight * mask
         return kept + (levels * step - kept).detach()
 
     epochs, lots = 160, images.split(100)
     optimizer = torch.optim.Adam(weights, lr=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=epochs * len(lots))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.01, total_steps=epochs * len(lots))
     for epoch in range(epochs):
-        if epoch == epochs // 2:  # élaguer la moitié de chaque matrice, puis réapprendre, arrondi compris
-            masks = [weight.abs() > weight.abs().quantile(0.5) if weight.dim() > 1 else mask
-                     for weight, mask in zip(weights, masks)]
+        late = epoch >= epochs // 2
+        if epoch == epochs // 2:  # élaguer la moitié de chaque matrice,
+            # puis réapprendre, arrondi compris
+            masks = [w.abs() > w.abs().quantile(0.5) if w.dim() > 1 else m
+                     for w, m in zip(weights, masks)]
         seen = shift_and_noise(images, generator=generator)
         with torch.no_grad():
             guide = teacher(seen)
-        for lot in torch.randperm(len(images), generator=generator).split(100):
-            now = weights if epoch < epochs // 2 else map(used, weights, masks)
-            logits = torch.func.functional_call(student, dict(zip(names, now)), seen[lot])
-            loss = 0.9 * kd_loss(logits, guide[lot], 2.0) + 0.1 * F.cross_entropy(logits, labels[lot])
+        order = torch.randperm(len(images), generator=generator)
+        for lot in order.split(100):
+            now = map(used, weights, masks) if late else weights
+            logits = torch.func.functional_call(
+                student, dict(zip(names, now)), seen[lot])
+            hard = F.cross_entropy(logits, labels[lot])
+            loss = 0.9 * kd_loss(logits, guide[lot], 2.0) + 0.1 * hard
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
     levels, steps = zip(*map(coded, weights, masks))
-    levels = torch.cat([level.flatten() for level in levels]).to(torch.int8)
-    return zlib.compress(torch.stack(steps).numpy().tobytes() + levels.numpy().tobytes(), 9)
+    levels = torch.cat([level.flatten() for level in levels])
+    parts = torch.stack(steps), levels.to(torch.int8)
+    data = b"".join(part.numpy().tobytes() for part in parts)
+    return zlib.compress(data, 9)
     ### END SOLUTION
 
 # %% [markdown]
@@ -175,10 +205,11 @@ def compress(teacher, images, labels):
 def predict(artifact, images):
     """Les logits (B, 10) du student que l'artefact contient."""
     ### BEGIN SOLUTION
-    student = CNN(channels=(12, 12, 12))
-    weights, data = list(student.parameters()), zlib.decompress(artifact)
+    student, data = CNN(channels=(12, 12, 12)), zlib.decompress(artifact)
+    weights = list(student.parameters())
     steps = np.frombuffer(data, np.float32, len(weights))
-    levels = torch.tensor(np.frombuffer(data, np.int8, offset=steps.nbytes)).split([w.numel() for w in weights])
+    levels = np.frombuffer(data, np.int8, offset=steps.nbytes)
+    levels = torch.tensor(levels).split([w.numel() for w in weights])
     with torch.no_grad():
         for weight, level, step in zip(weights, levels, steps):
             weight.copy_(level.view_as(weight) * float(step))
@@ -187,7 +218,7 @@ def predict(artifact, images):
 
 # %% [markdown]
 # `check` essaie d'abord vos fonctions sur peu d'images, puis en entier, et estime vos points sur la validation.
-# L'estimation du code est la sienne ; celle de la correction lit votre notebook.
+# La taille du code y est estimée ; la correction la mesure dans votre notebook, à quelques dizaines d'octets près.
 
 # %%
 from kdcourse import check
@@ -204,28 +235,45 @@ artifact = compress(teacher, *digits.train)
 if artifact is None:
     print("à compléter")
 else:
-    points = {"teacher, float32": (4 * parameter_count(teacher), accuracy(teacher), "teacher"),
-              "point de départ": (4 * parameter_count(start), accuracy(start), "student"),
-              "votre artefact": (len(artifact), accuracy(lambda images: predict(artifact, images)), "distilled")}
+    read = accuracy(lambda images: predict(artifact, images))
+    points = {
+        "teacher, float32": (4 * count, accuracy(teacher)),
+        "point de départ": (4 * parameter_count(start), accuracy(start)),
+        "votre artefact": (len(artifact), read)}
+    for name, point in points.items():
+        print(f"{name:17} : {measured(*point)}")
+
+# %%
+def plot_points(points):
     figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    for name, (size, right, role) in points.items():
-        ax.plot(size, right, MARKERS[role], color=COLORS[role], ms=8, label=name)
-        print(f"{name:17} : {size:6} octets, {french(right)} % d'images reconnues")
+    for role, name in zip(("teacher", "student", "distilled"), points):
+        ax.plot(*points[name], MARKERS[role], color=COLORS[role], ms=8,
+                label=name)
     ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}".replace(",", " "))
-    ratio = french(points["point de départ"][0] / len(artifact))
-    ax.set(xlabel="octets, sans le code (échelle log)", ylabel="images de validation reconnues (%)",
-           title=f"Un artefact {ratio} fois plus petit que le point de départ")
+    ax.xaxis.set_major_formatter(
+        lambda size, _: f"{size:,.0f}".replace(",", "\N{NO-BREAK SPACE}"))
+    _, (before, _), (size, right) = points.values()
+    ax.set(xlabel="octets, sans le code (échelle log)",
+           ylabel="images de validation reconnues (%)",
+           title=f"Octets divisés par {french(before / size)}, "
+                 f"{french(right)} % d'images reconnues")
     ax.legend(frameon=False)
+
+if artifact is None:
+    print("à compléter")
+else:
+    plot_points(points)
 
 # %% [markdown]
 # ## Votre réponse écrite
 #
 # 1. Quels compromis avez-vous essayés, dans quel ordre, et qu'ont-ils coûté ou rapporté, en octets et en exactitude ?
 #    Donnez vos mesures, y compris ce qui n'a pas marché.
-# 2. Que ferait ici une table qui associerait à chaque image publique son étiquette ? Et un plus proche voisin ?
+# 2. Que ferait ici une table qui associerait à chaque image du jeu de données son étiquette ? Et un plus proche voisin ?
 #
 # Une dizaine de lignes.
+#
+# **Quatre points** : 3 pour la première question, 1 pour la seconde.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex3-reponse", "locked": false, "points": 4, "schema_version": 3, "solution": true, "task": false}
 # <!-- réponse 10.3 a -->
@@ -235,11 +283,11 @@ else:
 #    que le capteur fera. Un octet par poids (int8) ne coûte rien de mesurable. Descendre à 15 niveaux à la fin
 #    seulement coûte plusieurs points d'exactitude ; arrondir **pendant** la seconde moitié de l'apprentissage, le
 #    gradient passant à travers, n'en coûte presque aucun. Élaguer la moitié des poids gagne peu d'octets une fois
-#    ceux-ci arrondis, car l'arrondi en met déjà beaucoup à zéro ; en élaguer 80 % dans un réseau plus large a été bien
-#    pire. Ce qui n'a pas marché : la distillation elle-même. Avec les étiquettes seules (`alpha` nul), les mêmes images
+#    ceux-ci arrondis, car l'arrondi en met déjà beaucoup à zéro, et coûte environ un point d'exactitude ; en élaguer
+#    80 % dans un réseau plus large a été bien pire. Ce qui n'a pas marché : la distillation elle-même. Avec les étiquettes seules (`alpha` nul), les mêmes images
 #    et les mêmes tirages, l'exactitude est la même, aux graines près. Les étiquettes abondent, et les tirages neufs
-#    apportent déjà ce que le teacher apporterait. Avec cinq fois moins d'images, un petit gain reparaît. C'est ce que
-#    10.1 avait mesuré.
+#    apportent déjà ce que le teacher apporterait. Avec cinq fois moins d'images, un petit gain semble reparaître ; trois
+#    graines ne l'établissent pas.
 # 2. Une table de hachage exacte ne retrouve aucune image : un décalage ou un bruit change le hachage, et elle répond au
 #    hasard. Un plus proche voisin, lui, marche : il cherche l'image la plus proche parmi celles qu'il garde, à un
 #    décalage près. Mais il garde des images, 256 octets chacune en float32, huit à un bit par pixel. Celles de
@@ -253,10 +301,13 @@ else:
 # Les cellules qui suivent portent les points : laissez-les en place. Les essais de la correction n'y sont pas.
 
 # %% nbgrader={"grade": true, "grade_id": "ex3-contrat", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
-# 4 points : compress rend des octets, et predict, dans un processus neuf, des logits (B, 10) flottants et finis.
+# 4 points : compress rend des octets, et predict, dans un processus neuf,
+# des logits (B, 10) flottants et finis.
 
 # %% nbgrader={"grade": true, "grade_id": "ex3-exactitude", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
-# 6 points : la part des images cachées que predict reconnaît, de 70 % (rien) à 90 % (tout).
+# 6 points : la part des images cachées que predict reconnaît,
+# de 70 % (rien) à 90 % (tout).
 
 # %% nbgrader={"grade": true, "grade_id": "ex3-taille", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
-# 6 points : les octets de l'artefact et du code, de 12 000 (rien) à 3 000 (tout), multipliés par la part d'exactitude.
+# 6 points : les octets de l'artefact et du code, de 12 000 (rien)
+# à 3 000 (tout), multipliés par la part d'exactitude.
