@@ -12,6 +12,7 @@ import pytest
 from grading_course import ENVIRONMENT, ROOT, Course, find
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from submissions_10_1 import BROKEN, CRITERIA, FULL, MISTAKES, RIGHT, ZERO, answer, hostile, loss
+from submissions_10_3 import HASHES
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap absent : apt install bubblewrap.")
 
@@ -255,6 +256,10 @@ def test_la_solution_a_tout_et_le_notebook_distribue_zero(assignment, tmp_path):
     other = Course.make(tmp_path / "cours", assignment)
     for student, folder in (("solution", "source"), ("vide", "release")):
         other.submit(student, other.notebook(folder))
+    if assignment == "exercice_10_3":
+        tabled = other.notebook("release")
+        tabled.cells = [new_code_cell(HASHES)]
+        other.submit("table", tabled)
     done = other.run("autograde")
     assert done.returncode == 0, done.stderr[-3000:]
     notebook = other.notebook("source")
@@ -262,6 +267,8 @@ def test_la_solution_a_tout_et_le_notebook_distribue_zero(assignment, tmp_path):
     written = [name for name in other.scores("solution") if name not in automatic]
     assert other.scores("solution") == automatic | {name: None for name in written}
     assert set(other.scores("vide").values()) == {0}
+    if assignment == "exercice_10_3":
+        assert other.scores("table") == {"ex3-contrat": 4, "ex3-exactitude": 0, "ex3-taille": 0, "ex3-reponse": 0}
 
 
 def is_test(cell):
