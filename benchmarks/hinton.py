@@ -86,6 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     result = {
         "donnees": options.data, "tailles": dict(zip(("train", "validation", "test"), sizes, strict=True)),
         "budget": budget._asdict(), "temperature": TEMPERATURE, "decalage": JITTER, "choix": choice._asdict(),
+        "graines_reglage": list(TUNING_SEEDS),
         "essais": tried, "graines": runs, "gain": gain._asdict(), "secondes": round(time.perf_counter() - start),
         "article": {name: {"erreurs": e, "erreurs_sur_les_3": t} for name, (e, t) in PAPER.items()}, "source": SOURCE,
     }  # fmt: skip
