@@ -38,7 +38,7 @@ _MODULES = {
     "tensor_train": ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"],
     "tucker": ["tucker2_conv"],
     "calibration": ["expected_calibration_error", "reliability", "tune_temperature"],
-    "data": ["Batches", "Dataset", "Split", "load_dataset", "shift_and_noise"],
+    "data": ["Batches", "Dataset", "Split", "load_dataset", "shift_and_noise", "shift_images"],
     "models": [
         "AdaptedStudent",
         "CNN",
@@ -53,6 +53,8 @@ _MODULES = {
         "parameter_count",
         "predict_features",
     ],
+    "engine": ["Distilled", "distill"],
+    "train": ["load_model"],
     "training": ["Students", "initial_model", "train_many", "train_one"],
     "comparison": [
         "Interval",
