@@ -26,6 +26,7 @@ _SCRIPT = """
   }
   for (const slider of sliders) {
     const [name, handle, readout] = ['label', '[role=slider]', '.widget-readout'].map(s => slider.querySelector(s));
+    if (!handle || !readout) continue;  // ipywidgets 7 dessine d'autres curseurs
     const tell = () => handle.setAttribute('aria-valuetext', readout.textContent);
     handle.setAttribute('aria-label', name.textContent);
     readout.contentEditable = false;  // taper dedans ne faisait qu'abîmer la valeur écrite

@@ -96,7 +96,7 @@ class SliderFigure:
         figure.set_layout_engine("none")  # la mise en page est faite : plus rien ne bouge que les artistes
         self._background = self._canvas.copy_from_bbox(figure.bbox)
         # Jamais étirée au-delà de ses pixels, rétrécie dans une fenêtre étroite.
-        shape = ipywidgets.Layout(max_width="100%", object_fit="contain", align_self="flex-start")
+        shape = ipywidgets.Layout(max_width="100%", object_fit="contain", align_self="flex-start", margin="0")
         self.image = ipywidgets.Image(format="png", layout=shape)
         self.message, self.spoken = ipywidgets.HTML(), ipywidgets.HTML()
         parts = [*self.sliders.values(), self.image, self.message, self.spoken, labels(self.sliders)]
