@@ -60,6 +60,11 @@ def test_le_curseur_de_temperature_repond_au_clavier(jupyterlab, page):
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "10_01_temperature.png")
     assert readout.inner_text() == "2,5"
+    # Ce que le lecteur d'écran reçoit : un nom, la valeur et non son rang, l'image en mots.
+    assert handle.get_attribute("aria-label") == "Température T"
+    assert handle.get_attribute("aria-valuetext") == "2,5"
+    page.wait_for_function("() => document.querySelector('.kdcourse-sliders img').alt.includes('T = 2,5')")
+    assert page.locator(".kdcourse-sliders [role=status]").first.inner_text().startswith("Température T : 2,5.")
 
 
 def test_l_interface_est_en_francais_et_sans_annonce(jupyterlab, page):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from kdcourse import MLP, BiasExplorer, Split, TemperatureExplorer, bias_sweep, color_student, load_dataset, tune_bias
 from kdcourse.widgets.principles import temperature_state
-from kdcourse.widgets.slider_figure import slider
+from kdcourse.widgets.slider_figure import encode_png, slider
 
 
 def pixels(widget):
@@ -144,3 +144,50 @@ def test_un_curseur_ecrit_assez_de_decimales_et_refuse_deux_valeurs_egales():
     assert [text for text, _ in slider("T", [1, 2, 16], 2).options] == ["1", "2", "16"]
     with pytest.raises(ValueError, match="values : .* des valeurs toutes différentes"):
         slider("a", [0.5, 0.5], 0.5)
+
+
+def test_un_png_rend_les_pixels_qu_il_a_recus():
+    drawn = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
+    image = Image.open(io.BytesIO(encode_png(drawn)))
+    image.load()
+    assert image.format == "PNG" and image.mode == "RGB"
+    assert np.array_equal(np.asarray(image), drawn[..., :3])
+
+
+def test_un_mouvement_ne_redessine_pas_la_figure(explorer, monkeypatch):
+    monkeypatch.setattr(explorer.figure, "draw", None)
+    before = pixels(explorer)
+    explorer.sliders["temperature"].value = 6.0
+    assert explorer.message.value == "" and not np.array_equal(before, pixels(explorer))
+
+
+def test_un_retour_au_premier_etat_rend_la_premiere_image(explorer):
+    before, start = pixels(explorer), explorer.sliders["temperature"].value
+    explorer.sliders["temperature"].value = 16.0
+    explorer.sliders["temperature"].value = start
+    assert np.array_equal(before, pixels(explorer))  # rien ne reste d'un dessin dans le fond
+
+
+def test_le_lecteur_d_ecran_recoit_les_valeurs_et_ce_que_l_image_ecrit(explorer):
+    assert "Température T : 1,0. Image (de la plus ambiguë à la plus sûre) : 1. étiquette : " in explorer.spoken.value
+    explorer.sliders["temperature"].value = 2.0
+    assert "Température T : 2,0. " in explorer.spoken.value and "T = 2,0   entropie : " in explorer.spoken.value
+
+
+def test_un_nombre_sur_une_barre_dit_de_quoi_il_parle(bias_explorer):
+    assert "rappel des 3 (%), T = 20 : " in bias_explorer.spoken.value
+
+
+def test_les_curseurs_n_emploient_que_ce_qu_ipywidgets_7_7_1_connait(explorer):
+    # Les clés que 7.7.1, la version de Colab, envoie à la page ; une autre y serait ignorée, ou refusée.
+    control = "_options_labels continuous_update description disabled index layout orientation readout style"
+    known = {
+        "SelectionSlider": control, "Image": "format height layout value width", "HTML": "layout style value",
+        "VBox": "_dom_classes box_style children layout", "Output": "layout msg_id outputs",
+        "Layout": "align_self display flex flex_flow height margin max_width object_fit padding width",
+    }  # fmt: skip
+    for widget in [explorer.box, *explorer.box.children, *(child.layout for child in explorer.box.children)]:
+        plain = type(widget)(options=[1]) if hasattr(widget, "options") else type(widget)()
+        default, name = plain.get_state(), type(widget).__name__
+        changed = {key for key, value in widget.get_state().items() if value != default[key]}
+        assert changed <= set(known[name].split()), name

@@ -32,7 +32,12 @@ class GradientExplorer(SliderFigure):
         bars, curve = figure.subplots(1, 2, width_ratios=(1.5, 1))
         top = 1.15 * max(float(g.abs().max()) for g in table.values())
         with_factor = bars.bar([c - 0.2 for c in classes], np.zeros(len(student)), 0.4, color=COLORS["distilled"])
-        without_factor = bars.bar([c + 0.2 for c in classes], np.zeros(len(student)), 0.4, color=COLORS["student"])
+        hollow = {
+            "fill": False,
+            "edgecolor": COLORS["student"],
+            "lw": 1.5,
+        }  # creuses : lisibles sans la couleur
+        without_factor = bars.bar([c + 0.2 for c in classes], np.zeros(len(student)), 0.4, **hollow)
         bars.plot(
             classes, limit.tolist(), MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=7, label="limite"
         )

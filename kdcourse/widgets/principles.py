@@ -58,7 +58,7 @@ class TemperatureExplorer(SliderFigure):
         caption = picture.text(0.5, -0.12, "", transform=picture.transAxes, ha="center", va="center")
         rectangles = bars.bar(range(classes), np.zeros(classes), color=COLORS["teacher"])
         bars.set(ylim=(0, 1), xticks=range(classes), xlabel="classe", ylabel="probabilité du teacher")
-        heading = bars.text(0.98, 0.93, "", transform=bars.transAxes, ha="right", va="center", weight="bold")
+        heading = bars.set_title("0", fontsize=10, weight="bold")
         (line,) = curve.plot([], [], color=COLORS["teacher"])
         (point,) = curve.plot([], [], MARKERS["teacher"], color=COLORS["teacher"], ms=9)
         curve.axhline(np.log2(classes), color="0.6", ls=":", lw=1)
@@ -119,7 +119,10 @@ class BiasExplorer(SliderFigure):
             }
             rectangles = ax.bar(names, np.zeros(len(names)), color=[COLORS[role] for *_, role in sweeps.values()])
             whiskers = [ax.plot([x, x], [0, 0], color="0.15", lw=2)[0] for x in range(len(names))]
-            texts = [ax.text(x, 0, "", ha="center", va="bottom", weight="bold") for x in range(len(names))]
+            texts = [
+                ax.text(x, 0, "", ha="center", va="bottom", weight="bold", label=f"{title}, {name}")
+                for x, name in enumerate(names)
+            ]
             top = 100 if field == "recall" else max(i.high for rows in intervals.values() for i in rows)
             ax.set(ylim=(0, 1.15 * top), title=title)
             ax.tick_params(axis="x", labelsize=9)

@@ -14,7 +14,7 @@ from kdcourse.calibration import Reliability, expected_calibration_error, reliab
 from kdcourse.comparison import Interval, error_rate, french, mean_interval
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.self_distillation import draw_reliability, reliability_points
-from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
+from kdcourse.widgets.slider_figure import DPI, SliderFigure, control_layout, slider
 
 
 class CalibrationState(NamedTuple):
@@ -80,7 +80,10 @@ class CalibrationExplorer(SliderFigure):
             update,
             {
                 "method": ipywidgets.Dropdown(
-                    options=list(models), description="Méthode", style={"description_width": "initial"}
+                    options=list(models),
+                    description="Méthode",
+                    style={"description_width": "initial"},
+                    layout=control_layout(),
                 ),
                 "temperature": slider("Température de calibration", steps, 1.0, digits=2),
             },

@@ -22,9 +22,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from kdcourse.comparison import french
+from kdcourse.widgets.screen_reader import in_words, labels
 
 DPI = 100
 TEXT = {"text.hinting": "none"}  # une ligne de texte se dessine quatre fois plus vite, et aussi nette
+
+
+def control_layout() -> ipywidgets.Layout:
+    """Une largeur bornée ; dans une fenêtre étroite ou zoomée, le curseur passe sous son nom au lieu de disparaître."""
+    return ipywidgets.Layout(width="min(560px, 95%)", height="auto", flex_flow="row wrap")
 
 
 def slider(label: str, values: Sequence[float], start: float, digits: int | None = None) -> ipywidgets.SelectionSlider:
@@ -43,7 +49,7 @@ def slider(label: str, values: Sequence[float], start: float, digits: int | None
         description=label,
         continuous_update=True,
         style={"description_width": "initial"},
-        layout=ipywidgets.Layout(width="min(460px, 95%)"),
+        layout=control_layout(),
     )
 
 
@@ -89,9 +95,14 @@ class SliderFigure:
             self._canvas.draw()
         figure.set_layout_engine("none")  # la mise en page est faite : plus rien ne bouge que les artistes
         self._background = self._canvas.copy_from_bbox(figure.bbox)
-        self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", object_fit="contain"))
-        self.message = ipywidgets.HTML()
-        self.box = ipywidgets.VBox([*self.sliders.values(), self.image, self.message])
+        # Jamais étirée au-delà de ses pixels, rétrécie dans une fenêtre étroite.
+        shape = ipywidgets.Layout(max_width="100%", object_fit="contain", align_self="flex-start", margin="0")
+        self.image = ipywidgets.Image(format="png", layout=shape)
+        self.message, self.spoken = ipywidgets.HTML(), ipywidgets.HTML()
+        parts = [*self.sliders.values(), self.image, self.message, self.spoken, labels(self.sliders)]
+        # La marge de gauche laisse entier le bouton d'un curseur au premier cran.
+        self.box = ipywidgets.VBox(parts, layout=ipywidgets.Layout(max_width="100%", padding="0 0 0 8px"))
+        self.box.add_class("kdcourse-sliders")
         for control in self.sliders.values():
             control.observe(self.refresh, names="value")
         self.refresh()
@@ -102,6 +113,7 @@ class SliderFigure:
             self.update(**{name: control.value for name, control in self.sliders.items()})
             self.image.value = self._png()
             self.message.value = ""
+            self.spoken.value = in_words(self.sliders, self.artists)  # après l'image, que rien ne retarde
         except Exception as error:  # un callback qui lève disparaîtrait dans le journal de JupyterLab
             reason = html.escape(f"{type(error).__name__} : {error}")
             self.message.value = f"<p style='color:#B00020'>Ce réglage n'a pas pu être dessiné. {reason}</p>"
