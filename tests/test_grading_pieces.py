@@ -171,7 +171,8 @@ def test_deux_copies_ne_se_voient_pas(worker):
     leaves = "def compress(*a):\n    open('/tmp/trace', 'w').write('x')\n    return b'x'"
     looks = "def compress(*a):\n    import os\n    return repr(os.listdir('/tmp') + os.listdir('.')).encode()"
     assert mark_compression._make(Answer(worker, code(leaves), ("compress",)), 0, torch.arange(10))[0] == b"x"
-    assert mark_compression._make(Answer(worker, code(looks), ("compress",)), 0, torch.arange(10))[0] == b"[]"
+    seen, _ = mark_compression._make(Answer(worker, code(looks), ("compress",)), 0, torch.arange(10))
+    assert seen.startswith(b"[") and b"trace" not in seen
 
 
 def alive(pid):

@@ -139,9 +139,9 @@ def _logits(predict: Callable, artifact: bytes, images: Tensor) -> Tensor:
 
 def _accuracies(predict: Callable, artifact: bytes, data: Split) -> tuple[float, float]:
     """Exactitude en % sur les images nettes, et sur dix passages par le capteur, ceux du notebook."""
-    generator = torch.Generator().manual_seed(0)
+    sensor = torch.Generator().manual_seed(0)
     clean = error_rate(_logits(predict, artifact, data.images), data.labels)
-    draws = [shift_and_noise(data.images, generator=generator) for _ in range(_DRAWS)]
+    draws = [shift_and_noise(data.images, generator=sensor) for _ in range(_DRAWS)]
     seen = torch.stack([error_rate(_logits(predict, artifact, images), data.labels) for images in draws])
     return 100 - clean.item(), 100 - seen.mean().item()
 

@@ -90,6 +90,15 @@ def failure(outcome: Outcome) -> str:
     return ENDS[outcome.end]
 
 
+def trouble(seen: dict) -> str | None:
+    """Ce qui a empêché un cas d'aboutir, en une phrase : la fin de la tâche, ou ce que la réponse a levé."""
+    if "failure" in seen:
+        return str(seen["failure"])[:500]
+    if "error" in seen:
+        return f"la fonction s'arrête sur {str(seen['error'])[:500]}"
+    return None
+
+
 def encode(tensor: Tensor) -> dict:
     """Un tenseur en JSON, comme ``child/tasks.py`` le lit."""
     array = np.ascontiguousarray(tensor.detach().numpy())

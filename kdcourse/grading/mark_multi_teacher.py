@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kdcourse.grading.answer import Answer, Mark, decode, encode, failure
+from kdcourse.grading.answer import Answer, Mark, decode, encode, failure, trouble
 from kdcourse.grading.multi_teacher import MISTAKES, reference
 from kdcourse.grading.warm import Limits
 
@@ -88,7 +88,7 @@ def grade(answer: Answer, seed: int) -> tuple[dict[str, Mark], dict]:
     cases = draw_cases(seed)
     outcome = answer.ask("multi_teacher", NAMES[0], _LIMITS, seed=seed, cases=[case.message() for case in cases])
     seen = [message["case"] for message in outcome.messages if isinstance(message.get("case"), dict)]
-    seen += [{"error": failure(outcome)}] * (len(cases) - len(seen))
+    seen += [{"failure": failure(outcome)}] * (len(cases) - len(seen))
     pairs = list(zip(cases, seen, strict=False))
     marks = {name: _values([pair for pair in pairs if pair[0].criterion == name]) for name in _VALUES}
     marks[_GRADIENT] = _gradients([pair for pair in pairs if pair[0].criterion == _GRADIENT])
@@ -149,9 +149,8 @@ def _same_value(case: _Case, seen: dict, formula) -> bool:
 def _reason(wrong: list[tuple[_Case, dict]]) -> str:
     """L'erreur classique qui explique tous les cas faux, sinon ce que le premier a de visible."""
     case, seen = wrong[0]
-    if "error" in seen:
-        error = str(seen["error"])[:500]
-        return error if error.startswith(("le ", "la ", "ce ")) else f"la fonction s'arrête sur {error}"
+    if problem := trouble(seen):
+        return problem
     if seen.get("type") == "NoneType":
         return "à compléter"
     if seen.get("dtype") not in (None, "float32", "float64"):

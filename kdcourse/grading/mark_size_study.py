@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kdcourse.grading.answer import Answer, Mark, failure
+from kdcourse.grading.answer import Answer, Mark, failure, trouble
 from kdcourse.grading.size_study import KEYS, MISTAKES, reference
 from kdcourse.grading.warm import Limits
 
@@ -81,7 +81,7 @@ def grade(answer: Answer, seed: int) -> tuple[dict[str, Mark], dict]:
     messages = [case.message() for case in cases]
     outcome = answer.ask("size_study", NAMES[0], _LIMITS, seed=seed, cases=messages, on_call=on_call)
     seen = [message["case"] for message in outcome.messages if isinstance(message.get("case"), dict)]
-    seen += [{"error": failure(outcome)}] * (len(cases) - len(seen))
+    seen += [{"failure": failure(outcome)}] * (len(cases) - len(seen))
     pairs = list(zip(cases, seen, strict=False))
     marks = {name: _columns(pairs, keys) for name, keys in _CRITERIA.items()}
     return marks | {_CALLS: _calls(pairs)}, {}
@@ -118,9 +118,8 @@ def _calls(pairs: list[tuple[_Case, dict]]) -> Mark:
 
 def _shape_problem(case: _Case, seen: dict) -> str | None:
     """Ce qui empêche de lire le tableau, en une phrase ; rien s'il se lit."""
-    if "error" in seen:
-        error = str(seen["error"])[:500]
-        return error if error.startswith(("le ", "la ", "ce ")) else f"la fonction s'arrête sur {error}"
+    if problem := trouble(seen):
+        return problem
     rows = seen.get("rows")
     if rows is None:
         return "à compléter"
