@@ -7,12 +7,13 @@ suffisent, et la mesure commence en quelques secondes.
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 
 import torch
 from IPython.display import display
 from ipywidgets import VBox, interact
 
+from benchmarks._stock import Rebuilt
 from kdcourse import (
     AttentionExplorer,
     BiasExplorer,
@@ -51,24 +52,30 @@ def students():
     return train_many(digits_student, digits().train, targets, seeds=range(60), epochs=2)
 
 
-def temperature() -> TemperatureExplorer:
-    return TemperatureExplorer(teacher(), digits().validation)
+@cache
+def temperature() -> Callable:
+    return partial(TemperatureExplorer, teacher(), digits().validation)
 
 
-def bias() -> BiasExplorer:
+@cache
+def bias() -> Callable:
     biases = torch.arange(0, 30.01, 0.25)
     sweep = bias_sweep(students().logits(digits().test.images), digits().test.labels, 3, biases)
     tuned = tune_bias(sweep)
     roles = {"distillé, T = 20": "distilled", "distillé, T = 1": "neutral", "seul": "student"}
     parts = [slice(20 * i, 20 * i + 20) for i in range(3)]
-    return BiasExplorer(
-        biases, {name: (sweep.rows(p), tuned[p], roles[name]) for name, p in zip(roles, parts, strict=True)}, label=3
+    return partial(
+        BiasExplorer,
+        biases,
+        {name: (sweep.rows(p), tuned[p], roles[name]) for name, p in zip(roles, parts, strict=True)},
+        label=3,
     )
 
 
-def gradient() -> GradientExplorer:
+@cache
+def gradient() -> Callable:
     image = digits().validation.images[:1]
-    return GradientExplorer(students()[0](image)[0].detach(), teacher()(image)[0].detach())
+    return partial(GradientExplorer, students()[0](image)[0].detach(), teacher()(image)[0].detach())
 
 
 @cache
@@ -80,17 +87,24 @@ def measured_map() -> TemperatureMap:
     return TemperatureMap.measure(trained, temperatures, alphas, digits().test)
 
 
-def temperature_map() -> MapExplorer:
-    return MapExplorer(measured_map())
+@cache
+def temperature_map() -> Callable:
+    return partial(MapExplorer, measured_map())
 
 
-def attention() -> AttentionExplorer:
+@cache
+def attention() -> Callable:
     first, alphas = digits().test.images[:6], [0.0, 0.25, 0.5, 0.75, 1.0]
     torch.manual_seed(0)
     maps = zip(*(model_attention(digits_teacher().eval(), first) for _ in alphas), strict=True)
     errors = 10 * torch.rand(len(alphas), 10)
-    return AttentionExplorer(
-        first, model_attention(teacher(), first), [torch.stack(list(stage)) for stage in maps], alphas, errors
+    return partial(
+        AttentionExplorer,
+        first,
+        model_attention(teacher(), first),
+        [torch.stack(list(stage)) for stage in maps],
+        alphas,
+        errors,
     )
 
 
@@ -111,15 +125,17 @@ def snapshots() -> dict:
     }  # fmt: skip
 
 
-def relations() -> RelationExplorer:
-    return RelationExplorer(snapshots(), teacher(), digits().test)
+@cache
+def relations() -> Callable:
+    return partial(RelationExplorer, snapshots(), teacher(), digits().test)
 
 
-def calibration() -> CalibrationExplorer:
+@cache
+def calibration() -> Callable:
     logits = students().logits(digits().test.images)
     roles = {"seul": "student", "lissage": "other", "PS-KD": "distilled"}
     models = {name: (logits[20 * i : 20 * i + 20], role) for i, (name, role) in enumerate(roles.items())}
-    return CalibrationExplorer(models, digits().test.labels)
+    return partial(CalibrationExplorer, models, digits().test.labels)
 
 
 @cache
@@ -130,10 +146,12 @@ def sweep():
     return rank_sweep(weight, [2, 3, 4, 8, 16, 32, 64])
 
 
-def rank() -> RankExplorer:
-    return RankExplorer(sweep())
+@cache
+def rank() -> Callable:
+    return partial(RankExplorer, sweep())
 
 
+# Chacun rend son constructeur, données prêtes : les préparer ne fait pas partie d'un mouvement.
 WIDGETS = {
     "TemperatureExplorer": temperature,
     "BiasExplorer": bias,
@@ -163,7 +181,7 @@ def _timed(subject: str, function: Callable) -> Callable:
 
 def show(name: str) -> None:
     """Le curseur du cours, son calcul chronométré."""
-    explorer = WIDGETS[name]()
+    explorer = WIDGETS[name]()()
     for control in explorer.sliders.values():
         control.unobserve(explorer.refresh, names="value")
         control.observe(_timed(name, explorer.refresh), names="value")
@@ -171,29 +189,15 @@ def show(name: str) -> None:
 
 
 def stock(name: str) -> None:
-    """La même figure par ``interact`` : elle est mise en page, dessinée et affichée en entier à chaque mouvement.
-
-    C'est un minorant de ce qu'un ``interact`` ordinaire coûte : lui reconstruit aussi la figure et ses artistes.
-    """
-    explorer = WIDGETS[name]()
-    for artist in explorer.artists:
-        artist.set_animated(False)
-    explorer.figure.set_layout_engine("constrained")
-
-    def draw(**values):
-        explorer.update(**values)
-        display(explorer.figure)
-
-    for control in explorer.sliders.values():
-        control.unobserve(explorer.refresh, names="value")
-    subject = f"interact {name}"
-    interact(_timed(subject, draw), **explorer.sliders)
+    """La même figure par ``interact``."""
+    rebuilt, subject = Rebuilt(WIDGETS[name]()), f"interact {name}"
+    interact(_timed(subject, lambda **values: display(rebuilt.figure(**values))), **rebuilt.sliders)
     times[subject].clear()  # interact dessine une première fois, que personne n'a demandée au clavier
 
 
 def floor() -> None:
     """Le plancher : deux images prêtes, les deux premières de ``TemperatureExplorer``, que chaque mouvement alterne."""
-    explorer = temperature()
+    explorer = temperature()()
     control, stored = explorer.sliders["temperature"], []
     for value in (1.0, 2.0):
         control.value = value

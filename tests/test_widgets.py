@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks._stock import Rebuilt
 from kdcourse import MLP, BiasExplorer, Split, TemperatureExplorer, bias_sweep, color_student, load_dataset, tune_bias
 from kdcourse.widgets.principles import temperature_state
 from kdcourse.widgets.slider_figure import encode_png, slider
@@ -191,3 +192,14 @@ def test_les_curseurs_n_emploient_que_ce_qu_ipywidgets_7_7_1_connait(explorer):
         default, name = plain.get_state(), type(widget).__name__
         changed = {key for key, value in widget.get_state().items() if value != default[key]}
         assert changed <= set(known[name].split()), name
+
+
+def test_la_figure_comparee_par_interact_est_celle_du_curseur(explorer):
+    torch.manual_seed(0)
+    teacher = MLP().eval()
+    rebuilt = Rebuilt(lambda: TemperatureExplorer(teacher, load_dataset().validation, count=3))
+    first, second = (rebuilt.figure(temperature=value, image_number=2.0) for value in (3.0, 8.0))
+    explorer.sliders["temperature"].value, explorer.sliders["image_number"].value = 8.0, 2.0
+    heights = [[bar.get_height() for bar in figure.axes[1].patches] for figure in (second, explorer.figure, first)]
+    assert second is not first and heights[0] == pytest.approx(heights[1]) and heights[0] != heights[2]
+    assert second.axes[1].get_title() == explorer.figure.axes[1].get_title()
