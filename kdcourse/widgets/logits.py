@@ -72,7 +72,7 @@ class GradientExplorer(SliderFigure):
 
         super().__init__(
             figure,
-            [*with_factor, *without_factor, heading, *points],
+            [*with_factor, *without_factor, bars.lines[0], heading, *points],  # la limite, par-dessus les barres
             update,
             {"temperature": slider("Température T", steps, 4)},
         )

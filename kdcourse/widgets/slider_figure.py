@@ -25,7 +25,7 @@ from kdcourse.comparison import french
 from kdcourse.widgets.screen_reader import in_words, labels
 
 DPI = 100
-TEXT = {"text.hinting": "none"}  # une ligne de texte se dessine quatre fois plus vite, et aussi nette
+TEXT = {"text.hinting": "none"}  # une ligne de texte se dessine au moins deux fois plus vite, et aussi nette
 
 
 def control_layout() -> ipywidgets.Layout:
@@ -56,8 +56,8 @@ def slider(label: str, values: Sequence[float], start: float, digits: int | None
 def encode_png(pixels: np.ndarray) -> bytes:
     """Un PNG opaque de pixels ``(H, W, 3 ou 4)``, octets, sans filtre et à peine compressé.
 
-    Sur une figure, presque toute en aplats, les filtres de ligne que les bibliothèques essaient un à un coûtent quatre
-    fois la compression, et n'y gagnent rien en taille.
+    Sur une figure, presque toute en aplats, les filtres de ligne que les bibliothèques essaient un à un coûtent plus
+    que la compression, et n'y gagnent presque rien en taille.
     """
     height, width = pixels.shape[:2]
     rows = np.zeros((height, 1 + 3 * width), np.uint8)  # chaque ligne commence par le numéro de son filtre : 0, aucun
