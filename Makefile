@@ -1,6 +1,6 @@
 # Deux commandes suffisent : `make lab` pour étudier, `make test` pour vérifier. Chacune installe ce qui lui manque.
 .DEFAULT_GOAL := help
-.PHONY: help lab test check notebooks bench release format clean
+.PHONY: help lab test check notebooks colab bench screenshot release format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,9 @@ help:
 	@echo "make test       tests, notebooks et navigateur"
 	@echo "make notebooks  reconstruit notebooks/ depuis sources/ (make notebooks ONLY=10_01 pour un seul)"
 	@echo "make check      style, et notebooks conformes à leurs sources"
+	@echo "make colab      les notebooks, exécutés comme Colab le ferait (make colab ONLY=10_01 pour un seul)"
 	@echo "make bench      mesures de vitesse, dans benchmarks/results/"
+	@echo "make screenshot refait l'image animée du README, dans le vrai JupyterLab"
 	@echo "make release    fabrique ce que reçoivent les étudiants, sans solution, dans release/"
 	@echo "make clean      efface l'environnement .venv"
 
@@ -37,11 +39,19 @@ check: $(VENV)/.test
 notebooks: $(VENV)/.test
 	$(BIN)/python tools/build_notebooks.py $(ONLY)
 
+colab: $(VENV)/.test
+	$(BIN)/python tools/run_colab.py $(ONLY)
+
 bench: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
 	$(BIN)/python -m benchmarks vectorised
 	$(BIN)/python -m benchmarks losses
 	$(BIN)/python -m benchmarks grading
+	$(BIN)/python -m benchmarks widgets
+	$(BIN)/python -m benchmarks notebooks
+
+screenshot: $(VENV)/.test
+	$(BIN)/python tools/record_widgets.py
 
 release: $(VENV)/.test
 	$(BIN)/python tools/make_release.py
@@ -51,7 +61,7 @@ format: $(VENV)/.test
 	$(BIN)/python -m ruff format .
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-colab
 
 # Un environnement n'est refait que si pyproject.toml change : ensuite, plus rien ne demande le réseau.
 $(VENV)/.lab: pyproject.toml tools/jupyterlab_overrides.json | $(VENV)/.cree

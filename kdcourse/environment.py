@@ -2,6 +2,7 @@
 
 import platform
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import torch
 
@@ -12,12 +13,24 @@ def best_device() -> torch.device:
 
 
 def describe_environment() -> str:
-    """Une phrase : versions de Python, de torch et de kdcourse, appareil, et comment allumer un GPU."""
+    """Une phrase : versions de Python, de torch et de kdcourse, appareil, et comment allumer un GPU.
+
+    Sur Colab, une seconde dit comment garder son travail.
+    """
     where = f"Python {platform.python_version()}, torch {torch.__version__}, kdcourse {version('kdcourse')}"
     if torch.cuda.is_available():
-        return f"{where}. Appareil : GPU {torch.cuda.get_device_name()}."
-    threads = torch.get_num_threads()
-    return (
-        f"{where}. Appareil : processeur, {threads} fil{'s' if threads > 1 else ''} de calcul. Le cours entier s'en "
-        "contente ; sur Colab, un GPU s'allume par Exécution > Modifier le type d'exécution."
-    )
+        lines = [f"{where}. Appareil : GPU {torch.cuda.get_device_name()}."]
+    else:
+        threads = torch.get_num_threads()
+        lines = [
+            f"{where}. Appareil : processeur, {threads} fil{'s' if threads > 1 else ''} de calcul. Le cours entier "
+            "s'en contente ; sur Colab, un GPU s'allume par Exécution > Modifier le type d'exécution."
+        ]
+    if on_colab():
+        lines.append("Rien n'est gardé de cette page : Fichier > Enregistrer une copie dans Drive, dès maintenant.")
+    return "\n".join(lines)
+
+
+def on_colab() -> bool:
+    """Vrai si le notebook tourne sur Google Colab."""
+    return bool(find_spec("google") and find_spec("google.colab"))

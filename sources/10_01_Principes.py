@@ -18,7 +18,7 @@
 #
 # Les résultats de ce chapitre sont mesurés sous vos yeux, sur plusieurs graines, avec un intervalle.
 
-# %%
+# %% tags=["bootstrap"]
 from kdcourse import describe_environment
 
 print(describe_environment())

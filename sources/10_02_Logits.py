@@ -17,7 +17,7 @@
 # chapitre ouvre la perte, regarde ce que chaque réglage fait au gradient, puis entraîne un student pour chaque couple de
 # réglages et dessine la carte.
 
-# %%
+# %% tags=["bootstrap"]
 from kdcourse import describe_environment
 
 print(describe_environment())

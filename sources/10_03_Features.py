@@ -19,7 +19,7 @@
 # Deux façons de faire : le *hint*, qui compare les cartes elles-mêmes, et le transfert d'attention (*attention
 # transfer*), qui compare seulement **où** elles sont actives.
 
-# %%
+# %% tags=["bootstrap"]
 from kdcourse import describe_environment
 
 print(describe_environment())

@@ -16,7 +16,7 @@
 # Le teacher ne dit pas seulement « cette image est un 3 ». Il dit aussi « ces deux images se ressemblent, celle-ci leur
 # ressemble moins ». Ce chapitre apprend au student à voir les mêmes ressemblances.
 
-# %%
+# %% tags=["bootstrap"]
 from kdcourse import describe_environment
 
 print(describe_environment())

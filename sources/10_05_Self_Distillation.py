@@ -17,7 +17,7 @@
 # apprend de ce qu'il était hier. Ce chapitre commence par un bug. Il **améliore** le résultat. Le comprendre apprend plus
 # que ne le ferait la version juste.
 
-# %%
+# %% tags=["bootstrap"]
 from kdcourse import describe_environment
 
 print(describe_environment())

@@ -17,7 +17,7 @@
 # tenseurs, on jette ce qui dépasse, et l'on distille pour réparer les dégâts. Ce chapitre mesure les dégâts, la
 # réparation, et la concurrence.
 
-# %%
+# %% tags=["bootstrap"]
 from kdcourse import describe_environment
 
 print(describe_environment())

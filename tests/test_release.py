@@ -82,7 +82,7 @@ def again(project, tree, tmp_path_factory):
 @cache
 def texts(tree: Path) -> dict[str, str]:
     files = {path.relative_to(tree).as_posix(): path for path in tree.rglob("*") if path.is_file()}
-    return {name: path.read_text(encoding="utf-8") for name, path in files.items() if path.suffix != ".png"}
+    return {name: path.read_text(encoding="utf-8") for name, path in files.items() if path.suffix != ".gif"}
 
 
 def exercises(folder: Path) -> list[dict]:

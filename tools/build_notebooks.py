@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+import bootstrap
 import jupytext
 import nbformat
 from nbclient import NotebookClient
@@ -29,9 +30,14 @@ CELL_TIMEOUT = 300  # secondes
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def read_source(path: Path) -> nbformat.NotebookNode:
-    """Le notebook d'une source, sans sorties, avec des identifiants de cellule qui ne dépendent que de leur texte."""
+def read_source(path: Path, address: str | None = None) -> nbformat.NotebookNode:
+    """Le notebook d'une source, sans sorties, avec des identifiants de cellule qui ne dépendent que de leur texte.
+
+    ``address`` est celle du dépôt des étudiants ; par défaut, celle de ``pyproject.toml``.
+    """
     notebook = jupytext.read(path)
+    public = f"{'exercises' if path.parent.name == EXERCISE_SOURCES.name else NOTEBOOKS.name}/{path.stem}.ipynb"
+    bootstrap.stamp(notebook, public, bootstrap.public_repository() if address is None else address)
     seen = {}
     for cell in notebook.cells:
         digest = hashlib.sha1(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:10]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = re.compile(
-    r"kdcourse/(?!grading/).+|notebooks/.+\.ipynb|docs/.+\.png|tools/jupyterlab_overrides\.json"
+    r"kdcourse/(?!grading/).+|notebooks/.+\.ipynb|docs/.+\.gif|tools/jupyterlab_overrides\.json"
     r"|LICENSE|README\.md|pyproject\.toml|environment\.yml|Makefile|\.gitignore"
 )
 EXERCISES = """## Les exercices à rendre
@@ -44,15 +44,16 @@ def edited(name: str, text: str, *edits: tuple[str, str]) -> str:
 
 
 def student_makefile(text: str) -> str:
-    author = [r"test", r"check", r"notebooks", r"bench", r"release", r"format", r"\$\(VENV\)/\.test"]
+    author = ["test", "check", "notebooks", "colab", "bench", "screenshot", "release", "format", r"\$\(VENV\)/\.test"]
     return edited(
         "Makefile",
         text,
         (r"\A# .*$", "# `make lab` installe ce qui manque, puis ouvre JupyterLab."),
         (r"^(\.PHONY: help lab).*(clean)$", r"\1 \2"),
         (r"^# Plus longue.*\nCELL_TIMEOUT.*\n", ""),
-        (r'^\t@echo "make (test|notebooks|check|bench|release) .*\n', ""),
+        (r'^\t@echo "make (test|notebooks|check|colab|bench|screenshot|release) .*\n', ""),
         *((rf"^{target}:.*\n(\t.*\n)+\n", "") for target in author),
+        (r" \.venv-colab$", ""),
         # Les exercices sont à côté des chapitres : JupyterLab s'ouvre sur les deux.
         (r"--ServerApp\.root_dir=notebooks", "--ServerApp.root_dir=."),
         (r"mkdir -p notebooks/perso", "mkdir -p notebooks/perso exercises/perso"),
@@ -64,7 +65,7 @@ def student_pyproject(text: str) -> str:
         "pyproject.toml",
         text,
         *((rf"^(# .*\n)?{extra} = \[[^\]]*\]\n", "") for extra in ("bench", "grading", "test")),
-        (r"\n\[tool\.pytest[\s\S]*\Z", ""),
+        (r"\n\[tool\.kdcourse\][\s\S]*\Z", ""),
     )
     tomllib.loads(text)
     return text

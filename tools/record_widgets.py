@@ -1,6 +1,6 @@
 """Filme les curseurs du README dans le vrai JupyterLab : le clavier les déplace, chaque état est photographié.
 
-python tools/record_widgets.py    remplace docs/10_01_temperature.png et docs/10_01_temperature.gif
+python tools/record_widgets.py    remplace docs/10_01_temperature.gif
 """
 
 import io
@@ -36,9 +36,8 @@ def main() -> None:
             page.evaluate("() => jupyterapp.shell.collapseLeft()")
             show_cell(page, index)
             page.wait_for_timeout(1500)
-            window, frames, pauses = film(page)
+            frames, pauses = film(page)
     durations = [PAUSE_MS if number in pauses else FRAME_MS for number in range(len(frames))]
-    write("10_01_temperature.png", lambda partial: window.save(partial, "png", optimize=True))
     # Une palette commune : d'une image à l'autre, seuls changent les pixels qui ont bougé.
     palette = frames[len(frames) // 2].quantize(64, Image.Quantize.MAXCOVERAGE)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
@@ -71,12 +70,12 @@ def run_until_widget(page) -> int:
         time.sleep(0.5)
 
 
-def film(page) -> tuple[Image.Image, list[Image.Image], set[int]]:
-    """La fenêtre entière au premier arrêt ; chaque état du curseur ; les numéros des états où s'arrêter."""
+def film(page) -> tuple[list[Image.Image], set[int]]:
+    """Chaque état du curseur ; les numéros des états où s'arrêter."""
     box = page.locator(".kdcourse-sliders").first
     box.wait_for(timeout=20_000)
     page.wait_for_function("() => document.querySelector('.kdcourse-sliders img').alt")
-    frames, pauses, window = [shot(page)], {0}, None
+    frames, pauses = [shot(page)], {0}
     for number, key, count in MOVES:
         box.locator(".noUi-handle").nth(number).focus()
         for _ in range(count):
@@ -90,8 +89,7 @@ def film(page) -> tuple[Image.Image, list[Image.Image], set[int]]:
             page.wait_for_timeout(60)
             frames.append(shot(page))
         pauses.add(len(frames) - 1)
-        window = window or Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    return window, frames, pauses
+    return frames, pauses
 
 
 def shot(page) -> Image.Image:

@@ -15,7 +15,13 @@
 #
 # Un teacher se trompe ; plusieurs teachers ne se trompent pas toujours sur les mêmes images. Un student peut-il
 # apprendre d'un **comité** ? Vous écrivez la perte, puis vous mesurez si le comité bat son meilleur membre.
-#
+
+# %% tags=["bootstrap"]
+from kdcourse import describe_environment
+
+print(describe_environment())
+
+# %% [markdown]
 # ## Objectifs
 #
 # - combiner plusieurs teachers de deux façons, et voir que ce sont deux teachers différents ;

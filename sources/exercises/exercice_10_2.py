@@ -16,7 +16,13 @@
 # On distille pour obtenir un petit modèle. Mais un student trop étroit peut-il suivre son teacher ? Le chapitre 10.1 l'a
 # vu pour deux largeurs ; où se fait le passage ? Vous écrivez l'étude qui répond : la même mesure, avec et sans
 # distillation, pour plusieurs largeurs, avec un intervalle honnête.
-#
+
+# %% tags=["bootstrap"]
+from kdcourse import describe_environment
+
+print(describe_environment())
+
+# %% [markdown]
 # ## Objectifs
 #
 # - mener une comparaison appariée, sans entraîner un student de trop ;

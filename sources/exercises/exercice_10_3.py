@@ -16,7 +16,13 @@
 # Un teacher de 26 000 paramètres, un capteur qui cadre mal, et presque pas de mémoire. Vous distillez, élaguez et
 # quantifiez un student jusqu'à ce qu'il tienne dans une suite d'octets, puis vous montrez qu'il reconnaît encore les
 # chiffres.
-#
+
+# %% tags=["bootstrap"]
+from kdcourse import describe_environment
+
+print(describe_environment())
+
+# %% [markdown]
 # ## Objectifs
 #
 # - enchaîner distillation, élagage (*pruning*) et quantification ;

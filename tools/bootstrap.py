@@ -1,0 +1,69 @@
+"""La pastille Colab et la première cellule de code de chaque notebook, tirées d'une seule ligne de ``pyproject.toml``.
+
+``public_repository`` y donne l'adresse du dépôt que reçoivent les étudiants, celui que fabrique ``make release``. Vide,
+la pastille n'existe pas et la cellule n'installe rien : aucun lien mort. ``make notebooks`` écrit le reste partout.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+TAG = "bootstrap"
+GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)")
+ADDRESS = re.compile(r"(https://|file:///)[^\s\"'\\{}]+")
+BADGE = (
+    "[![Ouvrir dans Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    "(https://colab.research.google.com/github/{repository}/blob/main/{path})\n\n"
+)
+# Du Python seul, sans commande %pip : un échec de pip s'y voit, et le correcteur lit la cellule comme une autre. Un
+# dossier nommé kdcourse, un clone par exemple, n'est pas le paquet : Python le trouve, mais sans origine.
+INSTALL = """\
+# Sur Colab, installe le cours sans toucher à torch ; ailleurs, rien.
+import importlib.util, subprocess, sys
+
+found = importlib.util.find_spec
+colab = found("google") and found("google.colab")
+if colab and not getattr(found("kdcourse"), "origin", None):
+    course = "git+{address}"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    if subprocess.run([*pip, course]).returncode:
+        raise RuntimeError(f"{{course}} ne s'installe pas. Vérifiez le "
+                           "réseau, puis relancez cette cellule.")
+    importlib.invalidate_caches()
+
+"""
+
+
+def public_repository(pyproject: Path = ROOT / "pyproject.toml") -> str:
+    """L'adresse du dépôt des étudiants, ``""`` si elle n'est pas donnée ; une que pip ne lirait pas est refusée."""
+    settings = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    address = settings.get("tool", {}).get("kdcourse", {}).get("public_repository", "")
+    return check_address(address)
+
+
+def check_address(address: str) -> str:
+    if not isinstance(address, str) or (address and not ADDRESS.fullmatch(address)):
+        raise SystemExit(
+            f"public_repository : {address!r} reçu, une adresse que pip lit sans mot de passe attendue "
+            "(https://github.com/COMPTE/DÉPÔT), ou rien."
+        )
+    return address.rstrip("/").removesuffix(".git")
+
+
+def stamp(notebook: nbformat.NotebookNode, path: str, address: str) -> None:
+    """Met dans un notebook, rangé en ``path`` dans le dépôt public, ce qu'``address`` permet, et ôte ce qui y était.
+
+    Le nombre de cellules ne change pas : la pastille ouvre la première, l'installation ouvre celle qui porte ``TAG``.
+    """
+    first, tagged = notebook.cells[0], [cell for cell in notebook.cells if TAG in cell.metadata.get("tags", ())]
+    if not tagged:
+        return
+    first.source = re.sub(r"\A\[!\[Ouvrir dans Colab\].*\n\n", "", first.source)
+    tagged[0].source = re.sub(r"\A# Sur Colab, [\s\S]*invalidate_caches\(\)\n\n", "", tagged[0].source)
+    if found := GITHUB.fullmatch(address):  # Colab n'ouvre que GitHub ; ailleurs, il n'y a rien à lier
+        first.source = BADGE.format(repository=found[1], path=path) + first.source
+    if address:
+        tagged[0].source = INSTALL.format(address=address) + tagged[0].source
