@@ -1,6 +1,7 @@
 """Ce que chaque mesure écrit : la machine, les versions, la date, et sa dernière ligne JSON."""
 
 import json
+import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,5 +35,7 @@ def publish(name: str, result: dict) -> None:
     """Range le résultat dans ``results/NOM.json``, et l'imprime en une ligne, la dernière."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({**result, "provenance": provenance()}, ensure_ascii=False, indent=2)
-    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    partial = RESULTS / f"{name}.partiel"
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, RESULTS / f"{name}.json")
     print(json.dumps(result, ensure_ascii=False))

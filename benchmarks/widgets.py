@@ -5,8 +5,8 @@ que le navigateur donne à la touche et s'arrête quand la page est peinte avec 
 pris dans le noyau ; le reste se partage entre le navigateur et le transport aux heures où la page envoie la valeur et
 reçoit l'image. Les sujets passent tour à tour : une machine qui ralentit les ralentit tous.
 
-Dans une rafale, le nombre des images dépend aussi de Chromium : après une touche, il remet à plus tard les messages et les
-images reçus (``DeferRendererTasksAfterInput``). À soixante touches par seconde, il lui arrive de les retenir une
+Dans une rafale, le nombre des images dépend aussi de Chromium : après une touche, il remet à plus tard les messages et
+les images reçus (``DeferRendererTasksAfterInput``). À soixante touches par seconde, il lui arrive de les retenir une
 demi-seconde, même pour le plancher ; sans ce réglage, toutes les rafales essayées montrent une vingtaine d'images.
 """
 
