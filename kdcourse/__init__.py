@@ -53,7 +53,7 @@ _MODULES = {
         "parameter_count",
         "predict_features",
     ],
-    "engine": ["Distilled", "distill"],
+    "engine": ["Distilled", "distill", "model_error"],
     "train": ["load_model"],
     "training": ["Students", "initial_model", "train_many", "train_one"],
     "comparison": [
@@ -66,10 +66,11 @@ _MODULES = {
         "points",
         "tune_bias",
     ],
+    "hinton": ["hinton_table"],
     "environment": ["best_device", "describe_environment"],
     "exercises.checking": ["check"],
     "exercises.compression": ["compression_teacher"],
-    "method_comparison": ["compare_distillation_methods", "load_choices"],
+    "method_comparison": ["Choice", "compare_distillation_methods", "load_choices"],
     "temperature_map": ["TemperatureMap", "temperature_grid"],
     "plots.common": ["gain_summary", "log_slope", "plot_curves", "plot_gains", "plot_intervals", "plot_paired"],
     "plots.features": [

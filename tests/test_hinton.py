@@ -1,13 +1,15 @@
 """``python -m benchmarks hinton`` : ce qu'il règle ne lit jamais le test, et ce qu'il compte est ce qu'il dit."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import _report, hinton
-from kdcourse import Dataset, Split
+from kdcourse import Dataset, Split, french, hinton_table
 
+ROOT = Path(__file__).parent.parent
 BUDGET = hinton.Budget(teacher_epochs=1, student_epochs=1, batch_size=20)
 
 
@@ -92,6 +94,7 @@ def test_le_tableau_donne_les_moyennes_mesurees_et_les_chiffres_de_l_article(dat
 
 def test_le_resultat_est_range_avec_sa_provenance(data, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(_report, "RESULTS", tmp_path)
+    monkeypatch.setattr(hinton, "RESULTS", tmp_path / "hinton_results.json")
     monkeypatch.setattr(hinton, "load_dataset", lambda name, folder: data)
     hinton.main(["--graines", "2", "--epoques", "1", "1"])
     result = json.loads((tmp_path / "hinton.json").read_text(encoding="utf-8"))
@@ -100,4 +103,26 @@ def test_le_resultat_est_range_avec_sa_provenance(data, monkeypatch, tmp_path, c
     assert len(result["graines"]) == 2 and result["article"]["teacher 2×1200"]["erreurs"] == 67
     gains = hinton.paired_gain(result["graines"], 50)
     assert result["gain"]["mean"] == pytest.approx(sum(gains) / 2)
+    kept = json.loads((tmp_path / "hinton_results.json").read_text(encoding="utf-8"))
+    assert kept["graines"] == result["graines"] and kept["tailles"] == result["tailles"]
     assert "60 images d'entraînement, 40 de validation, 50 de test" in capsys.readouterr().out
+
+
+def test_le_paquet_porte_la_mesure_rangee_dans_benchmarks():
+    stored = json.loads((ROOT / "benchmarks/results/hinton.json").read_text(encoding="utf-8"))
+    kept = json.loads((ROOT / "kdcourse/hinton_results.json").read_text(encoding="utf-8"))
+    assert kept.pop("premier_essai") == hinton.FIRST_RUN
+    assert kept == {name: stored[name] for name in kept}
+
+
+def test_la_table_de_10_2_met_nos_erreurs_a_cote_de_celles_de_l_article():
+    text = hinton_table()
+    runs = json.loads((ROOT / "kdcourse/hinton_results.json").read_text(encoding="utf-8"))["graines"]
+    rows = {line.split(" | ")[0].removeprefix("| "): line.split(" | ") for line in text.splitlines() if "|" in line}
+    for name, (paper, threes) in hinton.PAPER.items():
+        counts = [run[name]["erreurs"] for run in runs]
+        measured = sum(counts) / len(counts)
+        assert rows[name][1:5] == [str(paper), french(paper / 100, 2), str(threes or ""), french(measured)]
+        assert rows[name][5].startswith(french(measured / 20, 2))  # 2 000 images : 20 pour 1 %
+    assert "7\u00a0000 d'apprentissage, 1\u00a0000 de validation, 2\u00a0000 de test" in text
+    assert "second essai" in text

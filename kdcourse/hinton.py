@@ -1,0 +1,55 @@
+"""Le tableau de Hinton et al. (2015) sur MNIST, tel que 10.2 le montre : l'article, et ce que le cours a mesuré."""
+
+import json
+from importlib.resources import files
+
+from kdcourse.comparison import Interval, french, markdown_table, mean_interval
+
+_THREES = "dont sur les 3"
+
+
+def hinton_table() -> str:
+    """Les erreurs de l'article à côté des nôtres, en Markdown ; puis le gain apparié, et d'où viennent les chiffres.
+
+    Les nôtres ont été mesurées par ``python -m benchmarks hinton``, qui les range dans le paquet : elles sont relues,
+    pas refaites. Une moyenne porte son intervalle à 95 % sur les graines ; il ignore l'échantillonnage du test.
+
+    Source : Hinton, Vinyals, Dean (2015), section 3, arXiv:1503.02531.
+    """
+    result = json.loads(files("kdcourse").joinpath("hinton_results.json").read_text(encoding="utf-8"))
+    runs, sizes, origin = result["graines"], result["tailles"], result["provenance"]
+    rows = []
+    for name, paper in result["article"].items():
+        errors, threes = ([run[name][key] for run in runs] for key in ("erreurs", "erreurs_sur_les_3"))
+        ours = mean_interval([100 * count / sizes["test"] for count in errors])
+        kept = "" if paper["erreurs_sur_les_3"] is None else paper["erreurs_sur_les_3"]
+        rows.append((name, paper["erreurs"], french(paper["erreurs"] / 100, 2), kept, french(_mean(errors)),
+                     _percent(ours), french(_mean(threes))))  # fmt: skip
+    header = ("Erreurs de test", f"article, sur {_count(10_000)}", "en %", _THREES,
+              f"mesurées, sur {_count(sizes['test'])}", "en %", _THREES)  # fmt: skip
+    gain, first = Interval(**result["gain"]), Interval(**result["premier_essai"]["gain"])
+    day = "/".join(reversed(origin["date"].split("-")))
+    choice = result["choix"]
+    return "\n\n".join([
+        markdown_table(header, rows),
+        f"Gain de la distillation, apparié : **{_percent(gain)} point**, intervalle à 95 % sur {len(runs)} graines. "
+        f"Partage des images de test de MNIST : {_count(sizes['train'])} d'apprentissage, "
+        f"{_count(sizes['validation'])} de validation, {_count(sizes['test'])} de test. La validation a choisi le pas "
+        f"d'Adam ({french(choice['learning_rate'], 3)}) et alpha ({french(choice['alpha'])}), sur d'autres graines. "
+        f"Mesuré le {day} : {origin['processeur']}, torch {origin['torch']}.",
+        f"C'est le second essai. Le premier se réglait sur {result['premier_essai']['graines_reglage']} graines, et "
+        f"donnait un gain de {_percent(first)} point. Nous sommes passés à {len(result['graines_reglage'])} graines de "
+        "réglage après l'avoir vu.",
+    ])  # fmt: skip
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values)
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", "\u00a0")
+
+
+def _percent(interval: Interval) -> str:
+    return f"{french(interval.mean, 2)} [{french(interval.low, 2)}\u00a0; {french(interval.high, 2)}]"

@@ -1,0 +1,69 @@
+"""La cellule de *Sur GPU* qui appelle ``distill``, dans sa branche GPU : ici sur processeur, avec peu d'images."""
+
+import functools
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import kdcourse
+from kdcourse import Dataset, Split
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import build_notebooks  # noqa: E402
+
+SOURCES = sorted((ROOT / "sources").glob("10_*.py"))
+SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+
+class Cuda(str):
+    """Un appareil qui se dit GPU et range ses tenseurs en mémoire ordinaire."""
+
+    type = "cuda"
+
+
+def few_images(name: str) -> Dataset:
+    def part(size):
+        return Split(torch.rand(size, *SHAPES[name]), torch.arange(size) % 10)
+
+    return Dataset(part(30), part(20), part(20))
+
+
+def gpu_cell(source: Path) -> str:
+    cells = build_notebooks.read_source(source, "").cells
+    start = next(i for i, c in enumerate(cells) if "## Sur GPU" in c.source)
+    (cell,) = [c.source for c in cells[start:] if c.cell_type == "code" and " distill(" in c.source.replace("[", " ")]
+    return cell
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_la_branche_gpu_s_execute_et_une_session_morte_reprend(source, tmp_path, monkeypatch, capsys):
+    epochs, distill = [], kdcourse.distill
+
+    def one_epoch(*args, **options):
+        epochs.append(options["epochs"])
+        return distill(*args, **options | {"epochs": 1})
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kdcourse, "distill", one_epoch)
+    monkeypatch.setattr(kdcourse, "best_device", lambda: Cuda("cpu"))
+    # Ce que le chapitre a déjà importé, et l'appareil qu'il a trouvé ; aucune de ses données.
+    names = {name: getattr(kdcourse, name) for name in kdcourse.__all__ if name != "distill"}
+    names |= {
+        "torch": torch,
+        "display": print,
+        "Markdown": str,
+        "device": Cuda("cpu"),
+        "gpu": True,
+        "on_gpu": True,
+        "load_dataset": functools.cache(few_images),
+    }
+    code = gpu_cell(source)
+    exec(code, dict(names))
+    first = capsys.readouterr().out
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("histoire.csv")}
+    assert len(stamps) == len(epochs) and min(epochs) >= 10  # chaque entraînement range son histoire
+    exec(code, dict(names))
+    assert capsys.readouterr().out == first  # repris, rien n'a été refait
