@@ -2,6 +2,9 @@
 
 La boucle nue choisit ce qui l'avantage : un ou deux fils, Adam fusionné ou non. Les deux côtés font les mêmes pas sur
 les mêmes données, avec la même perte ; les tenseurs de chaque époque sont permutés d'avance des deux côtés.
+
+``--tailles 16 64 256 1024`` mesure plutôt, sur un seul appareil, le moteur à ces nombres de students contre la boucle
+nue, dont quatre students sont chronométrés et le temps multiplié : ce mode est celui du GPU.
 """
 
 import argparse
@@ -13,12 +16,14 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks._report import publish
+from kdcourse import best_device
 from kdcourse.data import load_dataset
 from kdcourse.logits import kd_loss
 from kdcourse.models import MLP
 from kdcourse.training import initial_model, train_many
 
 STUDENTS, EPOCHS, BATCH = 32, 60, 100
+SIZES, TIMED = (16, 64, 256, 1024), 4
 
 
 def make_student():
@@ -28,11 +33,11 @@ def make_student():
 def plain_loop(seeds, data, teacher_logits, epochs: int, fused: bool) -> None:
     """La boucle nue la plus rapide que nous sachions écrire, un student après l'autre."""
     for seed in seeds:
-        model = initial_model(make_student, seed)
+        model = initial_model(make_student, seed).to(data.images.device)
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=fused)
         shuffle = torch.Generator().manual_seed(seed)
         for _ in range(epochs):
-            order = torch.randperm(len(data.labels), generator=shuffle)
+            order = torch.randperm(len(data.labels), generator=shuffle).to(data.images.device)
             epoch = zip(
                 data.images[order].split(BATCH),
                 data.labels[order].split(BATCH),
@@ -89,10 +94,51 @@ def problem():
     return data, 5 * torch.randn(len(data.labels), 10, generator=torch.Generator().manual_seed(0))
 
 
+def by_size(sizes, device: str, repeats: int) -> dict:
+    """Secondes du moteur à chaque nombre de students, et de la boucle nue, pour un student ; leur rapport."""
+    torch.set_num_threads(1)  # ce qui va le mieux à la boucle nue
+    data, teacher_logits = (part.to(device) for part in problem())
+
+    def synchronized(function, *arguments):
+        function(*arguments)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    def engine(count, epochs=EPOCHS):
+        train_many(make_student, data, teacher_logits, seeds=range(count), epochs=epochs, batch_size=BATCH)
+
+    synchronized(engine, 1, 1)  # les imports tardifs, et la mise en route du GPU, ne comptent pas
+    synchronized(plain_loop, range(1), data, teacher_logits, 1, True)
+    plain = {
+        fused: statistics.median(
+            seconds(synchronized, plain_loop, range(TIMED), data, teacher_logits, EPOCHS, fused) / TIMED
+            for _ in range(repeats)
+        )
+        for fused in (True, False)
+    }
+    one, rows = min(plain.values()), {}
+    for count in sizes:
+        together = statistics.median(seconds(synchronized, engine, count) for _ in range(repeats))
+        rows[str(count)] = {"moteur_s": round(together, 3), "rapport": round(count * one / together, 1)}
+        print(f"{count:5} students : {together:7.2f} s ; l'un après l'autre, {count * one:7.1f} s (estimé sur {TIMED}), "
+              f"soit {rows[str(count)]['rapport']} fois plus", flush=True)  # fmt: skip
+    large = [row["rapport"] for count, row in rows.items() if int(count) >= 64]
+    return {
+        "appareil": device, "boucle_nue_s_par_student": round(one, 3), "students_chronometres": TIMED, "tailles": rows,
+        "epoques": EPOCHS, "cible : 20 fois à 64 students et plus": min(large) >= 20 if large else None,
+    }  # fmt: skip
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks vectorised", description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="mesures de chaque côté, dont on garde la médiane")
-    repeats = parser.parse_args(arguments).repeats
+    parser.add_argument("--tailles", type=int, nargs="+", help="nombres de students ; sur GPU, 16 64 256 1024")
+    parser.add_argument("--appareil", default=best_device().type, help="cuda ou cpu ; le GPU s'il y en a un")
+    options = parser.parse_args(arguments)
+    repeats = options.repeats
+    if options.tailles or options.appareil == "cuda":
+        publish(f"vectorised-{options.appareil}", by_size(options.tailles or SIZES, options.appareil, repeats))
+        return
     data, teacher_logits = problem()
     threads_tried = sorted({1, torch.get_num_threads()})
 
