@@ -120,7 +120,7 @@ def by_size(sizes, device: str, repeats: int) -> dict:
     for count in sizes:
         together = statistics.median(seconds(synchronized, engine, count) for _ in range(repeats))
         rows[str(count)] = {"moteur_s": round(together, 3), "rapport": round(count * one / together, 1)}
-        print(f"{count:5} students : {together:7.2f} s ; l'un après l'autre, {count * one:7.1f} s (estimé sur {TIMED}), "
+        print(f"{count:5} students : {together:7.2f} s ; un par un, {count * one:7.1f} s (estimé sur {TIMED}), "
               f"soit {rows[str(count)]['rapport']} fois plus", flush=True)  # fmt: skip
     large = [row["rapport"] for count, row in rows.items() if int(count) >= 64]
     return {
