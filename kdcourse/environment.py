@@ -1,7 +1,7 @@
 """Où le notebook tourne : versions, appareil, et comment avoir un GPU."""
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import torch
@@ -17,7 +17,11 @@ def describe_environment() -> str:
 
     Sur Colab, une seconde dit comment garder son travail.
     """
-    where = f"Python {platform.python_version()}, torch {torch.__version__}, kdcourse {version('kdcourse')}"
+    try:
+        course = version("kdcourse")
+    except PackageNotFoundError:  # importé d'un dossier, sans être installé
+        course = "(copie locale)"
+    where = f"Python {platform.python_version()}, torch {torch.__version__}, kdcourse {course}"
     if torch.cuda.is_available():
         lines = [f"{where}. Appareil : GPU {torch.cuda.get_device_name()}."]
     else:

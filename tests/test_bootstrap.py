@@ -136,7 +136,14 @@ def test_sur_colab_on_apprend_a_garder_sa_copie(monkeypatch):
     assert describe_environment().endswith("Fichier > Enregistrer une copie dans Drive, dès maintenant.")
 
 
-@pytest.mark.parametrize("address", ["git@github.com:compte/cours", "github.com/compte/cours", "https://a b", 3])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "git@github.com:compte/cours", "github.com/compte/cours", "https://a b", 3, "https://", "https://github.com/x",
+        "https://github.com/x/y/tree/main", "https://github.com/x/y?tab=r", "https://github.com/x/y#lisez",
+        "https://qui:secret@github.com/x/y", "https://www.github.com/x/y", "https://github.com/COMPTE/DÉPÔT",
+    ],
+)  # fmt: skip
 def test_une_adresse_que_pip_ne_lirait_pas_est_refusee(address, tmp_path):
     with pytest.raises(SystemExit, match="^public_repository : .* reçu, .*attendue"):
         bootstrap.check_address(address)
@@ -146,6 +153,23 @@ def test_une_adresse_que_pip_ne_lirait_pas_est_refusee(address, tmp_path):
 def test_l_adresse_se_lit_dans_pyproject(written, tmp_path):
     (tmp_path / "pyproject.toml").write_text(f'[tool.kdcourse]\npublic_repository = "{written}"\n', encoding="utf-8")
     assert bootstrap.public_repository(tmp_path / "pyproject.toml") == ADDRESS
+
+
+def test_le_depot_public_ne_s_ecrit_pas_dans_celui_que_git_designe(tmp_path, monkeypatch):
+    author = tmp_path / "auteur"
+    subprocess.run(["git", "init", "--quiet", str(author)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(author / ".git"))
+    run_colab.publish({"LICENSE": b"x"}, tmp_path / "depot")
+    assert (tmp_path / "depot" / ".git").is_dir() and not list((author / ".git/refs/heads").iterdir())
+
+
+def test_la_cellule_n_ajoute_rien_a_la_reponse_d_un_etudiant():
+    sys.path.insert(0, str(ROOT / "kdcourse/grading/child"))
+    from slicing import slice_answer
+
+    answer = "import sys\ndef course(x):\n    return x\nfound = 3\ndef f(x):\n    return course(found) + sys.maxsize"
+    bare, full = (slice_answer([["code", first], ["code", answer]], ["f"]) for first in (cell(""), cell()))
+    assert "sys.maxsize" in full["sources"]["f"] and full["code"] == bare["code"]
 
 
 def test_les_notebooks_de_colab_ne_doivent_ajouter_que_kdcourse(capsys):

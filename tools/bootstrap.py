@@ -12,27 +12,33 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 TAG = "bootstrap"
-GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)")
-ADDRESS = re.compile(r"(https://|file:///)[^\s\"'\\{}]+")
+GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)", re.ASCII)
+# Ni mot de passe (@), ni ce qui viendrait d'une barre d'adresse (?, #).
+ADDRESS = re.compile(r"(https://[\w.-]+/|file:///)[^\s\"'\\{}@?#<>]+", re.ASCII)
 BADGE = (
     "[![Ouvrir dans Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
     "(https://colab.research.google.com/github/{repository}/blob/main/{path})\n\n"
 )
-# Du Python seul, sans commande %pip : un échec de pip s'y voit, et le correcteur lit la cellule comme une autre. Un
-# dossier nommé kdcourse, un clone par exemple, n'est pas le paquet : Python le trouve, mais sans origine.
+# Du Python seul, sans commande %pip : un échec de pip s'y voit. Tout est dans une fonction : une réponse d'étudiant qui
+# nommerait « course » ou « sys » n'emporterait pas ces lignes à la correction. Un dossier nommé kdcourse, un clone par
+# exemple, n'est pas le paquet : Python le trouve, mais sans origine, et le garde s'il l'a déjà importé.
 INSTALL = """\
 # Sur Colab, installe le cours sans toucher à torch ; ailleurs, rien.
-import importlib.util, subprocess, sys
-
-found = importlib.util.find_spec
-colab = found("google") and found("google.colab")
-if colab and not getattr(found("kdcourse"), "origin", None):
-    course = "git+{address}"
+def _install_on_colab(course):
+    import importlib.util, subprocess, sys
+    found = importlib.util.find_spec
+    colab = found("google") and found("google.colab")
+    if not colab or getattr(found("kdcourse"), "origin", None):
+        return
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
     if subprocess.run([*pip, course]).returncode:
         raise RuntimeError(f"{{course}} ne s'installe pas. Vérifiez le "
                            "réseau, puis relancez cette cellule.")
     importlib.invalidate_caches()
+    if not getattr(sys.modules.get("kdcourse"), "__file__", None):
+        sys.modules.pop("kdcourse", None)
+
+_install_on_colab("git+{address}")
 
 """
 
@@ -45,12 +51,16 @@ def public_repository(pyproject: Path = ROOT / "pyproject.toml") -> str:
 
 
 def check_address(address: str) -> str:
-    if not isinstance(address, str) or (address and not ADDRESS.fullmatch(address)):
+    if address == "":
+        return ""
+    short = address.rstrip("/").removesuffix(".git") if isinstance(address, str) else ""
+    github = "github.com/" in short.lower()
+    if not ADDRESS.fullmatch(short) or (github and not GITHUB.fullmatch(short)):
         raise SystemExit(
             f"public_repository : {address!r} reçu, une adresse que pip lit sans mot de passe attendue "
-            "(https://github.com/COMPTE/DÉPÔT), ou rien."
+            "(https://github.com/COMPTE/NOM), ou rien."
         )
-    return address.rstrip("/").removesuffix(".git")
+    return short
 
 
 def stamp(notebook: nbformat.NotebookNode, path: str, address: str) -> None:
@@ -62,7 +72,7 @@ def stamp(notebook: nbformat.NotebookNode, path: str, address: str) -> None:
     if not tagged:
         return
     first.source = re.sub(r"\A\[!\[Ouvrir dans Colab\].*\n\n", "", first.source)
-    tagged[0].source = re.sub(r"\A# Sur Colab, [\s\S]*invalidate_caches\(\)\n\n", "", tagged[0].source)
+    tagged[0].source = re.sub(r"\A# Sur Colab, [\s\S]*?^_install_on_colab\(.*\)\n\n", "", tagged[0].source, flags=re.M)
     if found := GITHUB.fullmatch(address):  # Colab n'ouvre que GitHub ; ailleurs, il n'y a rien à lier
         first.source = BADGE.format(repository=found[1], path=path) + first.source
     if address:

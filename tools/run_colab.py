@@ -55,9 +55,9 @@ def main() -> int:
 
 def prepare() -> Path:
     """L'environnement de Colab, gardé d'une fois à l'autre si ses versions ne changent pas ; kdcourse en est ôté."""
-    python, record = VENV / "bin" / "python", VENV / ".versions.json"
-    if not record.is_file() or json.loads(record.read_text()) != STACK:
-        interpreter = find_python()
+    python, record, interpreter = VENV / "bin" / "python", VENV / ".versions.json", find_python()
+    wanted = json.dumps([version(interpreter), *STACK])
+    if not (python.exists() and record.is_file() and record.read_text() == wanted):
         print(f"Environnement de Colab dans {VENV.name}, {version(interpreter)} ; quelques minutes.", flush=True)
         subprocess.run([*interpreter, "-m", "venv", "--clear", str(VENV)], check=True, env=environment())
         pip(python, "install", "--quiet", *STACK)
@@ -66,7 +66,7 @@ def prepare() -> Path:
                               capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
         Path(site, "google", "colab").mkdir(parents=True)
         Path(site, "google", "colab", "__init__.py").touch()
-        record.write_text(json.dumps(STACK))
+        record.write_text(wanted)
     pip(python, "uninstall", "--quiet", "--yes", "kdcourse")
     print(f"Environnement de Colab : {version([str(python)])}.", flush=True)
     return python
@@ -95,7 +95,7 @@ def version(python: list[str]) -> str:
 def pip(python: Path, *arguments: str) -> None:
     command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
     if subprocess.run(command, env=environment()).returncode:
-        sys.exit(f"pip {arguments[0]} a échoué : le premier passage demande le réseau. Relancez make colab ensuite.")
+        sys.exit(f"pip {arguments[0]} a échoué : il lui faut le réseau. Relancez make colab ensuite.")
 
 
 def environment() -> dict[str, str]:
@@ -111,8 +111,11 @@ def publish(tree: dict[str, bytes], repository: Path) -> None:
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_bytes(content)
     author = ["-c", "user.name=kdcourse", "-c", "user.email=kdcourse@example.org", "-c", "commit.gpgsign=false"]
-    for command in (["init", "--quiet"], ["add", "--all", "--force"], [*author, "commit", "--quiet", "-m", "Le cours"]):
-        subprocess.run(["git", *command], cwd=repository, check=True)
+    commit = [*author, "commit", "--quiet", "--no-verify", "-m", "Le cours"]
+    # Appelé depuis un hook, git désignerait par GIT_DIR le dépôt de l'auteur : c'est là que le commit irait.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    for command in (["init", "--quiet"], ["add", "--all", "--force"], commit):
+        subprocess.run(["git", *command], cwd=repository, env=environment, check=True)
 
 
 def unpack(tree: dict[str, bytes], address: str, folder: Path, prefixes: tuple[str, ...]) -> list[str]:
