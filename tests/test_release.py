@@ -246,3 +246,15 @@ def test_le_depot_public_garde_son_histoire(again):
     assert (again / "kdcourse" / ".git" / "HEAD").read_text(encoding="utf-8") == "ref: refs/heads/main\n"
     assert not (again / "kdcourse" / "perime.py").exists()
     assert sorted(path.name for path in again.iterdir()) == ["kdcourse", "kdcourse.zip"]
+
+
+def test_des_notebooks_sans_la_nouvelle_adresse_ne_sortent_pas(project, tree):
+    pyproject = project / "pyproject.toml"
+    before = pyproject.read_text(encoding="utf-8")
+    line = 'public_repository = "https://github.com/compte/ailleurs"'
+    pyproject.write_text(re.sub(r"^public_repository = .*$", line, before, flags=re.M), encoding="utf-8")
+    try:
+        process = release(project)
+    finally:
+        pyproject.write_text(before, encoding="utf-8")
+    assert process.returncode == 1 and "lancez make notebooks" in process.stderr and tree.exists()

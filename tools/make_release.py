@@ -18,6 +18,9 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import bootstrap
+import nbformat
+
 ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = re.compile(
     r"kdcourse/(?!grading/).+|notebooks/.+\.ipynb|docs/.+\.gif|tools/jupyterlab_overrides\.json"
@@ -145,6 +148,17 @@ def leaks(tree: dict[str, bytes]) -> list[str]:
     return found
 
 
+def stale(tree: dict[str, bytes]) -> list[str]:
+    """Les notebooks qui n'ont pas l'adresse de ``pyproject.toml`` : leurs liens seraient morts, ou manqueraient."""
+    address, found = bootstrap.public_repository(), []
+    for name in (name for name in tree if name.endswith(".ipynb")):
+        notebook = nbformat.reads(tree[name].decode("utf-8"), as_version=4)
+        before = [cell.source for cell in notebook.cells]
+        bootstrap.stamp(notebook, name, address)
+        found += [name] * (before != [cell.source for cell in notebook.cells])
+    return found
+
+
 def write(tree: dict[str, bytes], target: Path) -> None:
     """L'archive et l'arbre, remplacés seulement une fois entiers."""
     target.mkdir(parents=True, exist_ok=True)
@@ -180,6 +194,8 @@ def main() -> int:
     if found := leaks(tree):
         print("Rien n'est écrit, ceci sortirait :", *found, sep="\n- ", file=sys.stderr)
         return 1
+    if old := stale(tree):
+        sys.exit(f"Rien n'est écrit : {', '.join(old)} n'a pas l'adresse public_repository ; lancez make notebooks.")
     write(tree, target)
     size = sum(map(len, tree.values())) / 1e6
     print(f"{target / 'kdcourse'} : {len(tree)} fichiers, {size:.1f} Mo ; archive : {target / 'kdcourse.zip'}")
