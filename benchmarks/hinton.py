@@ -92,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Gain de la distillation : {gain} points, intervalle à 95 % sur {len(runs)} graines.")
     result = {
         "donnees": options.data, "tailles": dict(zip(("train", "validation", "test"), sizes, strict=True)),
+        "trois_du_test": int((data.test.labels == OMITTED).sum()),
         "budget": budget._asdict(), "temperature": TEMPERATURE, "decalage": JITTER, "choix": choice._asdict(),
         "graines_reglage": list(TUNING_SEEDS),
         "essais": tried, "graines": runs, "gain": gain._asdict(), "secondes": round(time.perf_counter() - start),
@@ -104,7 +105,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def keep(result: dict) -> None:
     """Range dans le paquet ce que ``kdcourse.hinton_table`` montre, à la place de l'ancien une fois entier."""
-    names = ("tailles", "choix", "graines_reglage", "graines", "gain", "article", "source", "provenance")
+    names = (
+        "tailles", "trois_du_test", "budget", "choix", "graines_reglage", "graines", "gain", "article", "source",
+        "provenance",
+    )  # fmt: skip
     kept = {name: result[name] for name in names} | {"premier_essai": FIRST_RUN}
     partial = RESULTS.with_suffix(".partiel")
     partial.write_text(json.dumps(kept, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

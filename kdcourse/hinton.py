@@ -5,8 +5,6 @@ from importlib.resources import files
 
 from kdcourse.comparison import Interval, french, markdown_table, mean_interval
 
-_THREES = "dont sur les 3"
-
 
 def hinton_table() -> str:
     """Les erreurs de l'article à côté des nôtres, en Markdown ; puis le gain apparié, et d'où viennent les chiffres.
@@ -25,8 +23,9 @@ def hinton_table() -> str:
         kept = "" if paper["erreurs_sur_les_3"] is None else paper["erreurs_sur_les_3"]
         rows.append((name, paper["erreurs"], french(paper["erreurs"] / 100, 2), kept, french(_mean(errors)),
                      _percent(ours), french(_mean(threes))))  # fmt: skip
-    header = ("Erreurs de test", f"article, sur {_count(10_000)}", "en %", _THREES,
-              f"mesurées, sur {_count(sizes['test'])}", "en %", _THREES)  # fmt: skip
+    header = ("Erreurs de test", f"article, sur {_count(10_000)}", "en %", f"dont sur {_count(1010)} trois",
+              f"mesurées, sur {_count(sizes['test'])}", "en %",
+              f"dont sur {result['trois_du_test']} trois")  # fmt: skip
     gain, first = Interval(**result["gain"]), Interval(**result["premier_essai"]["gain"])
     day = "/".join(reversed(origin["date"].split("-")))
     choice = result["choix"]

@@ -622,7 +622,7 @@ else:
     data, small, big = digits._replace(train=hundred), digits_student, teacher
 for method in ("seul", "KD"):
     found = [distill(small, data.train, None if method == "seul" else big, method=method,
-                     choice=Choice(0.9), seed=seed, epochs=20 if on_gpu else 300, batch_size=100,
+                     choice=Choice(0.9), seed=seed, epochs=20 if on_gpu else 200, batch_size=100,
                      learning_rate=0.001 if on_gpu else 0.003,
                      output=f"runs/10_01-{method}-{seed}" if on_gpu else None, resume=on_gpu)
              for seed in range(3)]
@@ -631,8 +631,8 @@ for method in ("seul", "KD"):
 
 # %% [markdown]
 # Trois graines donnent une indication, pas un résultat : l'intervalle le dit. Hors du notebook, la même fonction est une
-# commande, `python -m kdcourse.train --data mnist --method KD --temperature 4 --alpha 0.9`, et plusieurs GPU se la partagent
-# sous `accelerate launch`.
+# commande. Aux réglages que 10.2 reprendra : `python -m kdcourse.train --data mnist --method KD --temperature 20 --alpha 0.7`.
+# Plusieurs GPU se la partagent quand `accelerate launch -m kdcourse.train` la lance, avec les mêmes options.
 #
 # ## À retenir
 

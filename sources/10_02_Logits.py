@@ -681,7 +681,7 @@ else:
 print(f"teacher : erreur de test {french(model_error(big, data.test), 2)} %")
 for method in ("seul", "KD"):
     found = [distill(small, data.train, None if method == "seul" else big, method=method,
-                     choice=Choice(0.7, 1.0, 20.0), seed=seed, epochs=30 if on_gpu else 300,
+                     choice=Choice(0.7, 1.0, 20.0), seed=seed, epochs=30 if on_gpu else 200,
                      batch_size=100, learning_rate=0.001 if on_gpu else 0.003, resume=on_gpu,
                      output=f"runs/10_02-{method}-{seed}" if on_gpu else None)
              for seed in range(3)]

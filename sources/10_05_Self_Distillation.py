@@ -601,7 +601,7 @@ for method in ("seul", "PS-KD"):
              for seed in range(3)]
     with torch.no_grad():
         answers = torch.stack([
-            torch.cat([run.model(part.to(device)).float().cpu() for part in data.test.images.split(500)])
+            torch.cat([run.model(part.to(device)).cpu() for part in data.test.images.split(500)])
             for run in found])
     print(f"{method:5} : erreur {mean_interval(error_rate(answers, data.test.labels))} %, "
           f"ECE {mean_interval(expected_calibration_error(answers, data.test.labels))} %")

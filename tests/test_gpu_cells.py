@@ -1,5 +1,6 @@
 """La cellule de *Sur GPU* qui appelle ``distill``, dans sa branche GPU : ici sur processeur, avec peu d'images."""
 
+import ast
 import functools
 import sys
 from pathlib import Path
@@ -31,11 +32,15 @@ def few_images(name: str) -> Dataset:
     return Dataset(part(30), part(20), part(20))
 
 
-def gpu_cell(source: Path) -> str:
+def gpu_cell(source: Path) -> tuple[str, str]:
+    """La cellule, et tout ce que le chapitre a importé avant elle ; les imports seuls, non ses données."""
     cells = build_notebooks.read_source(source, "").cells
     start = next(i for i, c in enumerate(cells) if "## Sur GPU" in c.source)
-    (cell,) = [c.source for c in cells[start:] if c.cell_type == "code" and " distill(" in c.source.replace("[", " ")]
-    return cell
+    code = [(i, c.source) for i, c in enumerate(cells) if c.cell_type == "code"]
+    ((place, cell),) = [(i, text) for i, text in code if i > start and " distill(" in text.replace("[", " ")]
+    nodes = [node for i, text in code if i < place for node in ast.parse(text).body]
+    imports = [ast.unparse(node) for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return cell, "\n".join(imports)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -49,18 +54,12 @@ def test_la_branche_gpu_s_execute_et_une_session_morte_reprend(source, tmp_path,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(kdcourse, "distill", one_epoch)
     monkeypatch.setattr(kdcourse, "best_device", lambda: Cuda("cpu"))
+    monkeypatch.setattr(kdcourse, "load_dataset", functools.cache(few_images))
     # Ce que le chapitre a déjà importé, et l'appareil qu'il a trouvé ; aucune de ses données.
-    names = {name: getattr(kdcourse, name) for name in kdcourse.__all__ if name != "distill"}
-    names |= {
-        "torch": torch,
-        "display": print,
-        "Markdown": str,
-        "device": Cuda("cpu"),
-        "gpu": True,
-        "on_gpu": True,
-        "load_dataset": functools.cache(few_images),
-    }
-    code = gpu_cell(source)
+    names = {"device": Cuda("cpu"), "on_gpu": True}
+    code, imports = gpu_cell(source)
+    exec(imports, names)
+    names |= {"display": print, "Markdown": str}
     exec(code, dict(names))
     first = capsys.readouterr().out
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("histoire.csv")}
