@@ -697,8 +697,8 @@ for method in ("seul", "cosinus", "RKD"):
 # époques : à ce budget, le poids réglé pour 25 images couvre les étiquettes. Qui change de taille de lot règle de nouveau
 # le poids, et le nombre de pas.
 #
-# Dans la seconde cellule, trois graines donnent une indication, pas un résultat, et un budget si court rend RKD changeante : nous
-# l'avons vue moins bonne que le student seul avec un quart de pas en moins. Sur CIFAR-10, les poids restent à régler.
+# Dans la seconde cellule, trois graines donnent une indication, pas un résultat. Sans GPU, essayez 45 époques au lieu de 60 : à un
+# budget si court, RKD change beaucoup. Sur CIFAR-10, les poids restent à régler.
 #
 # ## À retenir
 
