@@ -17,7 +17,7 @@ help:
 	@echo "make bench      mesures de vitesse, dans benchmarks/results/"
 	@echo "make screenshot refait l'image animée du README, dans le vrai JupyterLab"
 	@echo "make release    fabrique ce que reçoivent les étudiants, sans solution, dans release/"
-	@echo "make clean      efface l'environnement .venv"
+	@echo "make clean      efface les environnements installés par make"
 
 # Sans écran, ouvrir un navigateur de texte prendrait le terminal ; l'adresse imprimée suffit.
 lab: $(VENV)/.lab

@@ -1,12 +1,13 @@
 """Ce que chaque mesure écrit : la machine, les versions, la date, et sa dernière ligne JSON."""
 
 import json
-import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+
+from kdcourse._checkpoints import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -34,8 +35,10 @@ def _processor() -> str:
 def publish(name: str, result: dict) -> None:
     """Range le résultat dans ``results/NOM.json``, et l'imprime en une ligne, la dernière."""
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({**result, "provenance": provenance()}, ensure_ascii=False, indent=2)
-    partial = RESULTS / f"{name}.partiel"
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, RESULTS / f"{name}.json")
+    write_json(RESULTS / f"{name}.json", {**result, "provenance": provenance()})
     print(json.dumps(result, ensure_ascii=False))
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Écrit un fichier JSON lisible, à la place de l'ancien une fois entier."""
+    write_whole(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode("utf-8"))

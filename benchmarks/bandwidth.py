@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks._report import publish
+from benchmarks._torchdistill import Loss, kd
 from kdcourse import best_device, french, kd_loss
 from kdcourse.cost import peak_bytes
 
@@ -29,7 +30,6 @@ DEFINITION = (
 LIGER = "liger-kernel : son noyau KL, sur log_softmax et softmax calculés par torch ; multiplier par T² reste à torch."
 BFLOAT16 = "En bfloat16, kd_loss calcule en float32 ; ses pairs arrondissent en chemin, d'où les « non », s'il y en a."
 TARGET = "kd_loss compilée pas plus lente que la plus rapide des autres"
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -100,13 +100,7 @@ def peers(device: str) -> tuple[dict[str, Loss], list[str]]:
     """Les pairs installés, et une phrase par absent."""
     found, skipped = {}, []
     try:
-        from torchdistill.losses.mid_level import KDLoss
-
-        peer = KDLoss("m", "output", "m", "output", temperature=TEMPERATURE, alpha=0.0)
-        # Avec alpha = 0, torchdistill oublie T² ; nous le remettons.
-        found[f"torchdistill {version('torchdistill')}"] = lambda s, t: (
-            TEMPERATURE**2 * peer({"m": {"output": s}}, {"m": {"output": t}}, None)
-        )
+        found[f"torchdistill {version('torchdistill')}"] = kd(TEMPERATURE)
     except ImportError:
         skipped.append("torchdistill n'est pas installé : pip install -e '.[bench]'.")
     if device != "cuda":

@@ -4,15 +4,13 @@ Les graines du réglage ne servent pas ailleurs : la comparaison finale en prend
 """
 
 import argparse
-import json
-import os
 import time
 from pathlib import Path
 
 import torch
 
 import kdcourse
-from benchmarks._report import provenance, publish
+from benchmarks._report import provenance, publish, write_json
 from kdcourse import CNN, digits_teacher, error_rate, load_dataset, mean_interval, predict_features, train_one
 from kdcourse.method_comparison import METHODS, Choice, Problem, train_method
 
@@ -57,11 +55,8 @@ def main(argv: list[str] | None = None) -> None:
     }  # fmt: skip
     if not options.essai:
         path = Path(kdcourse.__file__).parent / "method_choices.json"
-        partial = path.with_suffix(".partiel")
         kept = {key: result[key] for key in ("images", "epoques", "lot", "pas", "graines", "choices")}
-        text = json.dumps({**kept, "provenance": provenance()}, ensure_ascii=False, indent=2)
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_json(path, {**kept, "provenance": provenance()})
         publish("compare", result)
 
 

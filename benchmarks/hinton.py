@@ -6,18 +6,17 @@ d'autres graines ; le biais de la classe 3 aussi, student par student. L'article
 """
 
 import argparse
-import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 import kdcourse
-from benchmarks._report import provenance, publish
+from benchmarks._report import provenance, publish, write_json
 from kdcourse import (
     best_device,
     bias_sweep,
@@ -104,15 +103,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def keep(result: dict) -> None:
-    """Range dans le paquet ce que ``kdcourse.hinton_table`` montre, à la place de l'ancien une fois entier."""
+    """Range dans le paquet ce que ``kdcourse.hinton_table`` montre."""
     names = (
         "tailles", "trois_du_test", "budget", "choix", "graines_reglage", "graines", "gain", "article", "source",
         "provenance",
     )  # fmt: skip
     kept = {name: result[name] for name in names} | {"premier_essai": FIRST_RUN}
-    partial = RESULTS.with_suffix(".partiel")
-    partial.write_text(json.dumps(kept, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, RESULTS)
+    write_json(RESULTS, kept)
 
 
 def train_teacher(data: Dataset, budget: Budget, seed: int) -> nn.Module:
@@ -197,9 +194,9 @@ def table(runs: Sequence[dict], test: Split) -> str:
     head = f"{'':<36}{f'mesuré, sur {whole}':>20}{'%':>7}{f'dont sur {some} trois':>22}"
     lines = [head + f"{'article, sur 10 000':>22}{'%':>7}{'dont sur 1 010 trois':>22}"]
     for name, (paper, paper_threes) in PAPER.items():
-        errors = mean([run[name]["erreurs"] for run in runs])
+        errors = fmean(run[name]["erreurs"] for run in runs)
         line = f"{name:<36}{french(errors):>20}{french(100 * errors / size, 2):>7}"
-        line += f"{french(mean([run[name]['erreurs_sur_les_3'] for run in runs])):>22}"
+        line += f"{french(fmean(run[name]['erreurs_sur_les_3'] for run in runs)):>22}"
         line += f"{paper:>22}{french(paper / 100, 2):>7}{'' if paper_threes is None else paper_threes:>22}"
         lines.append(line.rstrip())
     biases = [run["student sans aucun 3, biais réglé"]["biais"] for run in runs]
@@ -208,10 +205,6 @@ def table(runs: Sequence[dict], test: Split) -> str:
         f"sur le test). Article : {SOURCE}."
     )
     return "\n".join(lines)
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ tirages des entrées.
 
 import argparse
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -17,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._report import publish
+from benchmarks._torchdistill import Loss, adapt, kd
 from kdcourse import attention_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
 from kdcourse.cost import peak_bytes
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 # Selon l'endroit où tombent les entrées, l'allocateur réutilise ses pages ou les redemande au système : du simple au
 # quintuple sur des cartes de 4 Mo. D'où plusieurs tirages, et le rapport médian.
 DRAWS = 5
@@ -100,13 +99,10 @@ def _peers() -> dict[str, tuple[Loss, Loss, list[tuple[int, ...]], str]]:
     maps = [(32, 64, 8, 8), (64, 64, 16, 16), (64, 128, 32, 32)]
     rows = [(64, 128), (128, 256), (256, 512)]
 
-    def adapt(loss: nn.Module, factor: float = 1.0) -> Loss:
-        return lambda s, t: factor * loss({"m": {"output": s}}, {"m": {"output": t}}, None)
-
     return {
         "KD": (
             kd_loss,
-            adapt(peer.KDLoss("m", "output", "m", "output", temperature=4.0, alpha=0.0), factor=16.0),
+            kd(temperature=4.0),
             [(64, 10), (128, 100), (256, 1000)],
             "quand alpha = 0, le facteur T² est oublié ; nous le remettons ici (× 16) pour comparer les valeurs.",
         ),

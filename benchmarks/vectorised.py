@@ -53,6 +53,11 @@ def plain_loop(seeds, data, teacher_logits, epochs: int, fused: bool) -> None:
                 optimizer.step()
 
 
+def engine(data, teacher_logits, count: int, epochs: int = EPOCHS) -> None:
+    """Le moteur du cours ; il prend de lui-même un seul fil pour d'aussi petits modèles."""
+    train_many(make_student, data, teacher_logits, seeds=range(count), epochs=epochs, batch_size=BATCH)
+
+
 def seconds(function, *arguments) -> float:
     start = time.perf_counter()
     function(*arguments)
@@ -105,10 +110,7 @@ def by_size(sizes, device: str, repeats: int) -> dict:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    def engine(count, epochs=EPOCHS):
-        train_many(make_student, data, teacher_logits, seeds=range(count), epochs=epochs, batch_size=BATCH)
-
-    synchronized(engine, 1, 1)  # les imports tardifs, et la mise en route du GPU, ne comptent pas
+    synchronized(engine, data, teacher_logits, 1, 1)  # les imports tardifs, et la mise en route du GPU, ne comptent pas
     synchronized(plain_loop, range(1), data, teacher_logits, 1, True)
     plain = {
         fused: statistics.median(
@@ -119,7 +121,7 @@ def by_size(sizes, device: str, repeats: int) -> dict:
     }
     one, rows = min(plain.values()), {}
     for count in sizes:
-        together = statistics.median(seconds(synchronized, engine, count) for _ in range(repeats))
+        together = statistics.median(seconds(synchronized, engine, data, teacher_logits, count) for _ in range(repeats))
         how = "mesuré" if count == TIMED else f"estimé sur {TIMED}"
         rows[str(count)] = {
             "moteur_s": round(together, 3), "un_par_un_s": round(count * one, 1), "un_par_un": how,
@@ -147,14 +149,11 @@ def main(arguments: list[str]) -> None:
     data, teacher_logits = problem()
     threads_tried = sorted({1, torch.get_num_threads()})
 
-    def engine():  # il prend de lui-même un seul fil pour d'aussi petits modèles
-        train_many(make_student, data, teacher_logits, seeds=range(STUDENTS), epochs=EPOCHS, batch_size=BATCH)
-
     def plain(threads, fused, count=STUDENTS):
         torch.set_num_threads(threads)
         plain_loop(range(count), data, teacher_logits, EPOCHS, fused)
 
-    train_many(make_student, data, teacher_logits, seeds=[0], epochs=1)  # les imports tardifs ne comptent pas
+    engine(data, teacher_logits, 1, 1)  # les imports tardifs ne comptent pas
     options = {}
     for threads in threads_tried:
         for fused in (True, False):
@@ -165,7 +164,7 @@ def main(arguments: list[str]) -> None:
 
     times = {"moteur": [], "boucle": [], "deux processus": []}
     for _ in range(repeats):
-        times["moteur"].append(seconds(engine))
+        times["moteur"].append(seconds(engine, data, teacher_logits, STUDENTS))
         times["boucle"].append(seconds(plain, *best_plain))
         times["deux processus"].append(two_processes(best_plain[1]))
     medians = {name: statistics.median(values) for name, values in times.items()}

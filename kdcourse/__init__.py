@@ -53,7 +53,7 @@ _MODULES = {
         "parameter_count",
         "predict_features",
     ],
-    "engine": ["Distilled", "distill", "model_error"],
+    "engine": ["Distilled", "distill", "distill_seeds", "model_error"],
     "train": ["load_model"],
     "training": ["Students", "initial_model", "train_many", "train_one"],
     "comparison": [

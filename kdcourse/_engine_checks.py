@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdcourse._common import check_alpha, check_module, check_non_negative, check_positive_integer, check_temperature
 from kdcourse._training_checks import check_model, check_run, check_validation
-from kdcourse.method_comparison import METHODS, Choice
+from kdcourse.method_comparison import METHODS, WITHOUT_TEACHER, Choice
 from kdcourse.models import predict_features
 
 _PRECISIONS = ("no", "fp16", "bf16")
@@ -28,7 +28,7 @@ def check_distillation(
         raise ValueError(f"jitter : {jitter!r} reçu, un nombre de pixels, entier ≥ 0, attendu.")
     if jitter and data[0].dim() != 4:
         raise ValueError(f"jitter : {jitter} reçu avec des données {tuple(data[0].shape)}, des images attendues.")
-    alone = method in ("seul", "PS-KD")
+    alone = method in WITHOUT_TEACHER
     if alone and teacher is not None:
         raise ValueError(f"teacher : {type(teacher).__name__} reçu avec method={method!r}, None attendu.")
     if not alone:
@@ -56,7 +56,7 @@ def check_features(
     name: str, model: nn.Module, method: str, stage: int, image: Tensor, data=None, validation=None
 ) -> int:
     """Un modèle qui a ce que la méthode compare ; d'un student, aussi, ce que ``train_one`` exige. Rend C."""
-    needed = method not in ("seul", "PS-KD", "KD", "DKD")
+    needed = method not in (*WITHOUT_TEACHER, "KD", "DKD")
     if needed and not hasattr(model, "forward_features"):
         raise TypeError(
             f"{name} : {type(model).__name__} reçu, un modèle qui a forward_features attendu pour {method!r}."

@@ -24,8 +24,12 @@ class Interval(NamedTuple):
         """Vrai si 0 est hors de l'intervalle : la différence n'est pas un hasard de graines."""
         return self.low > 0 or self.high < 0
 
+    def text(self, digits: int = 1) -> str:
+        """La moyenne et l'intervalle, avec autant de décimales."""
+        return f"{french(self.mean, digits)} [{french(self.low, digits)}\u00a0; {french(self.high, digits)}]"
+
     def __str__(self) -> str:
-        return f"{french(self.mean)} [{french(self.low)}\u00a0; {french(self.high)}]"
+        return self.text()
 
 
 def french(value: float, digits: int = 1) -> str:
@@ -34,6 +38,11 @@ def french(value: float, digits: int = 1) -> str:
     if float(text.replace(",", ".")) == 0:
         text = text.lstrip("-")  # un « −0,0 » n'apprend rien
     return text.replace("-", "−")
+
+
+def thousands(count: int) -> str:
+    """Un entier dont les milliers sont séparés par une espace insécable."""
+    return f"{count:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def points(value: float) -> str:

@@ -7,7 +7,7 @@ ce dont dépend la suite est écrit de temps en temps : tuée en pleine époque 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from kdcourse._engine_state import RunState
 from kdcourse.comparison import french
 from kdcourse.data import Split, shift_images
 from kdcourse.loop import evaluating, frozen_copy
-from kdcourse.method_comparison import Choice, Problem, distillation_of, load_choices
+from kdcourse.method_comparison import WITHOUT_TEACHER, Choice, Problem, distillation_of, load_choices
 from kdcourse.models import Features, predict_features
 from kdcourse.self_distillation import ps_kd_loss
 from kdcourse.training import initial_model, threads_for
@@ -148,6 +148,38 @@ def distill(
             bar.set_postfix_str(f"époque {row['epoque']}, perte {french(row['perte'], 3)}")
         bar.close()
     return Distilled(model.eval(), state.history)
+
+
+def distill_seeds(
+    make_model: Callable[[], nn.Module],
+    data: Split,
+    teacher: nn.Module | None,
+    seeds: Iterable[int],
+    *,
+    method: str,
+    output: str | None = None,
+    **options,
+) -> list[nn.Module]:
+    """Un student par graine, tous entraînés par ``distill`` avec les mêmes réglages.
+
+    Args:
+        make_model, data, method, options: ceux de ``distill``.
+        teacher: modèle déjà entraîné ; les méthodes ``"seul"`` et ``"PS-KD"`` ne le regardent pas.
+        seeds: une graine par student.
+        output: début des dossiers, un par student ; l'appel relancé reprend là où il s'est arrêté. Sans lui, rien n'est
+            écrit.
+
+    Raises:
+        TypeError, ValueError: ceux de ``distill``.
+    """
+    guide = None if method in WITHOUT_TEACHER else teacher
+    return [
+        distill(
+            make_model, data, guide, method=method, seed=seed, resume=output is not None,
+            output=output and f"{output}-{method}-{seed}", **options,
+        ).model
+        for seed in seeds
+    ]  # fmt: skip
 
 
 def share(size: int, accelerator: Accelerator) -> tuple[Tensor, float]:

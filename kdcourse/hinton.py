@@ -2,8 +2,9 @@
 
 import json
 from importlib.resources import files
+from statistics import fmean
 
-from kdcourse.comparison import Interval, french, markdown_table, mean_interval
+from kdcourse.comparison import Interval, french, markdown_table, mean_interval, thousands
 
 
 def hinton_table() -> str:
@@ -21,34 +22,23 @@ def hinton_table() -> str:
         errors, threes = ([run[name][key] for run in runs] for key in ("erreurs", "erreurs_sur_les_3"))
         ours = mean_interval([100 * count / sizes["test"] for count in errors])
         kept = "" if paper["erreurs_sur_les_3"] is None else paper["erreurs_sur_les_3"]
-        rows.append((name, paper["erreurs"], french(paper["erreurs"] / 100, 2), kept, french(_mean(errors)),
-                     _percent(ours), french(_mean(threes))))  # fmt: skip
-    header = ("Erreurs de test", f"article, sur {_count(10_000)}", "en %", f"dont sur {_count(1010)} trois",
-              f"mesurées, sur {_count(sizes['test'])}", "en %",
+        rows.append((name, paper["erreurs"], french(paper["erreurs"] / 100, 2), kept, french(fmean(errors)),
+                     ours.text(2), french(fmean(threes))))  # fmt: skip
+    header = ("Erreurs de test", f"article, sur {thousands(10_000)}", "en %", f"dont sur {thousands(1010)} trois",
+              f"mesurées, sur {thousands(sizes['test'])}", "en %",
               f"dont sur {result['trois_du_test']} trois")  # fmt: skip
     gain, first = Interval(**result["gain"]), Interval(**result["premier_essai"]["gain"])
     day = "/".join(reversed(origin["date"].split("-")))
     choice = result["choix"]
     return "\n\n".join([
         markdown_table(header, rows),
-        f"Gain de la distillation, apparié : **{_percent(gain)} point**, intervalle à 95 % sur {len(runs)} graines. "
-        f"Partage des images de test de MNIST : {_count(sizes['train'])} d'apprentissage, "
-        f"{_count(sizes['validation'])} de validation, {_count(sizes['test'])} de test. La validation a choisi le pas "
-        f"d'Adam ({french(choice['learning_rate'], 3)}) et alpha ({french(choice['alpha'])}), sur d'autres graines. "
+        f"Gain de la distillation, apparié : **{gain.text(2)} point**, intervalle à 95 % sur {len(runs)} graines. "
+        f"Partage des images de test de MNIST : {thousands(sizes['train'])} d'apprentissage, "
+        f"{thousands(sizes['validation'])} de validation, {thousands(sizes['test'])} de test. La validation a choisi "
+        f"le pas d'Adam ({french(choice['learning_rate'], 3)}) et alpha ({french(choice['alpha'])}), sur d'autres "
+        "graines. "
         f"Mesuré le {day} : {origin['processeur']}, torch {origin['torch']}.",
         f"C'est le second essai. Le premier se réglait sur {result['premier_essai']['graines_reglage']} graines, et "
-        f"donnait un gain de {_percent(first)} point. Nous sommes passés à {len(result['graines_reglage'])} graines de "
+        f"donnait un gain de {first.text(2)} point. Nous sommes passés à {len(result['graines_reglage'])} graines de "
         "réglage après l'avoir vu.",
     ])  # fmt: skip
-
-
-def _mean(values: list[int]) -> float:
-    return sum(values) / len(values)
-
-
-def _count(number: int) -> str:
-    return f"{number:,}".replace(",", "\u00a0")
-
-
-def _percent(interval: Interval) -> str:
-    return f"{french(interval.mean, 2)} [{french(interval.low, 2)}\u00a0; {french(interval.high, 2)}]"

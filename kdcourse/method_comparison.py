@@ -75,6 +75,7 @@ TERMS = {
 }
 """Le terme propre à chaque méthode, dans l'échelle de son article ; ``Choice.weight`` le multiplie."""
 METHODS = ("seul", "KD", "DKD", *TERMS, "PS-KD", *(f"KD + {name}" for name in TERMS))
+WITHOUT_TEACHER = ("seul", "PS-KD")
 
 
 def distillation_of(method: str, choice: Choice, stage: int) -> Distillation:
@@ -93,8 +94,8 @@ def distillation_of(method: str, choice: Choice, stage: int) -> Distillation:
         term = TERMS.get(method.removeprefix("KD + "))
         return total if term is None else total + choice.weight * term(student, teacher, stage)
 
-    if method not in METHODS or method in ("seul", "PS-KD"):
-        known = ", ".join(name for name in METHODS if name not in ("seul", "PS-KD"))
+    if method not in METHODS or method in WITHOUT_TEACHER:
+        known = ", ".join(name for name in METHODS if name not in WITHOUT_TEACHER)
         raise ValueError(f"method : {method!r} reçu, une méthode qui compare des features attendue : {known}.")
     return loss
 
@@ -154,7 +155,7 @@ def one_step(problem: Problem, method: str, choice: Choice) -> Callable[[], None
     optimizer = torch.optim.Adam(model.parameters(), lr=problem.learning_rate, fused=True)
     batch = torch.arange(min(problem.batch_size, len(problem.data.labels)), device=problem.data.labels.device)
     images, labels = (part[batch] for part in problem.data)
-    if method not in ("seul", "PS-KD"):
+    if method not in WITHOUT_TEACHER:
         distillation, teacher = distillation_of(method, choice, problem.stage), take(problem.teacher_features, batch)
     else:
         memory = problem.teacher_features.logits.softmax(dim=-1)

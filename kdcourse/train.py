@@ -22,7 +22,7 @@ from kdcourse._engine_checks import check_choice, processes
 from kdcourse.comparison import french
 from kdcourse.data import DATASETS, Dataset, load_dataset
 from kdcourse.engine import distill, model_error
-from kdcourse.method_comparison import METHODS, Choice, load_choices
+from kdcourse.method_comparison import METHODS, WITHOUT_TEACHER, Choice, load_choices
 from kdcourse.models import AdaptedStudent
 
 ARCHITECTURES = (
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in Choice._fields if getattr(options, name) is not None}
     choice = load_choices().get(options.method, Choice(0.0))._replace(**given)
     output = Path(options.output or f"runs/{options.data}-{options.method.replace(' + ', '+')}")
-    alone = options.method in ("seul", "PS-KD")
+    alone = options.method in WITHOUT_TEACHER
     if alone and options.teacher:
         raise ValueError(f"--teacher : {options.teacher!r} reçu avec --method {options.method}, qui n'en a pas.")
     _builder(student_name, 10)  # une faute de frappe se dit avant des heures d'entraînement du teacher

@@ -608,25 +608,26 @@ _ = check("10.1 b", my_loss)
 #
 # Et un seul student, trop gros pour que l'on en empile des centaines ? La fonction `distill` l'entraîne par lots, en précision mixte
 # si l'on veut, sur un GPU ou sur plusieurs. Elle note chaque époque, et reprend où elle s'est arrêtée : une session Colab
-# peut mourir. Avec un GPU, la cellule prend MNIST et les réseaux de Hinton ; sans GPU, nos chiffres.
+# peut mourir. `distill_seeds` l'appelle une fois par graine. Avec un GPU, la cellule prend MNIST et les réseaux de Hinton ;
+# sans GPU, nos chiffres.
 
 # %%
-from kdcourse import Choice, best_device, distill, mnist_student, mnist_teacher, model_error
+from kdcourse import Choice, best_device, distill, distill_seeds
+from kdcourse import mnist_student, mnist_teacher, model_error
 
 on_gpu = best_device().type == "cuda"
 if on_gpu:
     data, small = load_dataset("mnist"), mnist_student
     big = distill(mnist_teacher, data.train, method="seul", epochs=20, jitter=2,
-                  output="runs/10_01-teacher", resume=True).model
+                  output="runs/mnist-teacher", resume=True).model
 else:
     data, small, big = digits._replace(train=hundred), digits_student, teacher
 for method in ("seul", "KD"):
-    found = [distill(small, data.train, None if method == "seul" else big, method=method,
-                     choice=Choice(0.9), seed=seed, epochs=20 if on_gpu else 200, batch_size=100,
-                     learning_rate=0.001 if on_gpu else 0.003,
-                     output=f"runs/10_01-{method}-{seed}" if on_gpu else None, resume=on_gpu)
-             for seed in range(3)]
-    errors_big = torch.tensor([model_error(run.model, data.test) for run in found])
+    found = distill_seeds(small, data.train, big, range(3), method=method,
+                          choice=Choice(0.9), epochs=20 if on_gpu else 200, batch_size=100,
+                          learning_rate=0.001 if on_gpu else 0.003,
+                          output="runs/10_01" if on_gpu else None)
+    errors_big = torch.tensor([model_error(model, data.test) for model in found])
     print(f"{method:4} : erreur de test {mean_interval(errors_big)} %, trois graines")
 
 # %% [markdown]

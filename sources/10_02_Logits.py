@@ -646,8 +646,8 @@ _ = check("10.2 c", nckd)
 # Sur de plus grandes données, voici la mesure qui a lancé le domaine (Hinton, Vinyals et Dean 2015, section 3) : sur MNIST, un
 # teacher de deux couches de 1 200 unités, avec *dropout* et translations, et un student de deux couches de 800. Nous l'avons
 # refaite par `python -m benchmarks hinton`, une demi-heure sur processeur. La seconde cellule montre les erreurs de l'article à
-# côté des nôtres. Puis, avec un GPU, elle refait les trois premières lignes sur MNIST entier, en quelques minutes, par la
-# fonction `distill` de 10.1 ; sans GPU, elle essaie les mêmes réglages, $T = 20$ et $\alpha = 0{,}7$, sur nos 100 images.
+# côté des nôtres. Puis, avec un GPU, elle refait les trois premières lignes sur MNIST entier, par la fonction `distill` de
+# 10.1 ; sans GPU, elle essaie les mêmes réglages, $T = 20$ et $\alpha = 0{,}7$, sur nos 100 images.
 
 # %%
 import time
@@ -668,7 +668,8 @@ for T, values in zip(fine, errors):
     print(f"T = {T:4g} : {mean_interval(values)} % d'erreur de validation")
 
 # %%
-from kdcourse import Choice, distill, hinton_table, mnist_student, mnist_teacher, model_error
+from kdcourse import Choice, distill, distill_seeds, hinton_table
+from kdcourse import mnist_student, mnist_teacher, model_error
 
 display(Markdown(hinton_table()))
 on_gpu = device.type == "cuda"
@@ -680,12 +681,11 @@ else:
     data, small, big = digits._replace(train=hundred), digits_student, teacher
 print(f"teacher : erreur de test {french(model_error(big, data.test), 2)} %")
 for method in ("seul", "KD"):
-    found = [distill(small, data.train, None if method == "seul" else big, method=method,
-                     choice=Choice(0.7, 1.0, 20.0), seed=seed, epochs=30 if on_gpu else 200,
-                     batch_size=100, learning_rate=0.001 if on_gpu else 0.003, resume=on_gpu,
-                     output=f"runs/10_02-{method}-{seed}" if on_gpu else None)
-             for seed in range(3)]
-    errors_big = torch.tensor([model_error(run.model, data.test) for run in found])
+    found = distill_seeds(small, data.train, big, range(3), method=method, batch_size=100,
+                          choice=Choice(0.7, 1.0, 20.0), epochs=30 if on_gpu else 200,
+                          learning_rate=0.001 if on_gpu else 0.003,
+                          output="runs/10_02" if on_gpu else None)
+    errors_big = torch.tensor([model_error(model, data.test) for model in found])
     print(f"{method:4} : erreur de test {mean_interval(errors_big)} %, trois graines")
 
 # %% [markdown]

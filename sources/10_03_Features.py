@@ -694,28 +694,27 @@ _ = check("10.3 c", adapter_step)
 #
 # ## Sur GPU
 #
-# Le moteur vectorisé tourne sur GPU sans un changement. Et sur de vraies photos ? La fonction `distill` de 10.1 entraîne un student à la fois, par lots : le hint y reçoit son
-# adaptateur, et l'optimiseur avec lui. Avec un GPU, la cellule prend CIFAR-10 et des réseaux de trois et quatre étages ; sans GPU,
+# Le moteur vectorisé tourne sur GPU sans un changement. Et sur de vraies photos ? La fonction `distill` de 10.1 entraîne un student
+# à la fois, par lots : le hint y reçoit son adaptateur, et l'optimiseur avec lui. Avec un GPU, la cellule prend CIFAR-10 et des réseaux de trois et quatre étages ; sans GPU,
 # nos chiffres et 25 images. Les poids des méthodes sont ceux que 10.6 a réglés sur les chiffres.
 
 # %%
-from kdcourse import best_device, color_student, color_teacher, distill, model_error
+from kdcourse import best_device, color_student, color_teacher
+from kdcourse import distill, distill_seeds, model_error
 
 gpu = best_device().type == "cuda"
 if gpu:
     data, small = load_dataset("cifar10"), color_student
     large = distill(color_teacher, data.train, method="seul", epochs=20, jitter=2,
-                    output="runs/10_03-teacher", resume=True).model
+                    output="runs/cifar10-teacher", resume=True).model
 else:
-    data, small, large = digits, small_student, teacher
-    data = digits._replace(train=digits.train.where(slice(0, 25)))
+    data, small, large = digits._replace(train=few), small_student, teacher
 for method in ("seul", "hint", "attention"):
-    found = [distill(small, data.train, None if method == "seul" else large, method=method,
-                     seed=seed, epochs=20 if gpu else 30, batch_size=128 if gpu else 10,
-                     learning_rate=0.001 if gpu else 0.02, resume=gpu,
-                     output=f"runs/10_03-{method}-{seed}" if gpu else None)
-             for seed in range(3)]
-    errors_big = torch.tensor([model_error(run.model, data.test) for run in found])
+    found = distill_seeds(small, data.train, large, range(3), method=method,
+                          epochs=20 if gpu else 30, batch_size=128 if gpu else 10,
+                          learning_rate=0.001 if gpu else 0.02,
+                          output="runs/cifar10" if gpu else None)
+    errors_big = torch.tensor([model_error(model, data.test) for model in found])
     print(f"{method:9} : erreur de test {mean_interval(errors_big)} %, trois graines")
 
 # %% [markdown]

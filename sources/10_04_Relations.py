@@ -674,22 +674,21 @@ for size in lots:
           f"gain de la relation {mean_interval(lonely - guided)} points")
 
 # %%
-from kdcourse import color_teacher, distill, model_error
+from kdcourse import color_teacher, distill, distill_seeds, model_error
 
 if on_gpu:
     data, small = load_dataset("cifar10"), color_student
     big = distill(color_teacher, data.train, method="seul", epochs=20, jitter=2,
-                  output="runs/10_04-teacher", resume=True).model
+                  output="runs/cifar10-teacher", resume=True).model
 else:
-    data, small, big = digits, digits_student, teacher
-    data = digits._replace(train=digits.train.where(slice(0, 100)))
+    few = digits.train.where(slice(0, 100))
+    data, small, big = digits._replace(train=few), digits_student, teacher
 for method in ("seul", "cosinus", "RKD"):
-    found = [distill(small, data.train, None if method == "seul" else big, method=method,
-                     seed=seed, epochs=20 if on_gpu else 60, batch_size=128, resume=on_gpu,
-                     learning_rate=0.001 if on_gpu else 0.01,
-                     output=f"runs/10_04-{method}-{seed}" if on_gpu else None)
-             for seed in range(3)]
-    errors_big = torch.tensor([model_error(run.model, data.test) for run in found])
+    found = distill_seeds(small, data.train, big, range(3), method=method,
+                          epochs=20 if on_gpu else 60, batch_size=128,
+                          learning_rate=0.001 if on_gpu else 0.01,
+                          output="runs/cifar10" if on_gpu else None)
+    errors_big = torch.tensor([model_error(model, data.test) for model in found])
     print(f"{method:7} : erreur de test {mean_interval(errors_big)} %, trois graines")
 
 # %% [markdown]

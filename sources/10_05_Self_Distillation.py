@@ -587,7 +587,7 @@ for level, z in zip(levels, logits):
 # sans teacher. Avec un GPU, la cellule prend CIFAR-10 ; sans GPU, nos chiffres et 100 images.
 
 # %%
-from kdcourse import color_student, distill
+from kdcourse import color_student, distill_seeds
 
 on_gpu = device.type == "cuda"
 if on_gpu:
@@ -595,14 +595,14 @@ if on_gpu:
 else:
     data, small = digits._replace(train=hundred), digits_student
 for method in ("seul", "PS-KD"):
-    found = [distill(small, data.train, method=method, seed=seed, epochs=20 if on_gpu else 300,
-                     learning_rate=0.001 if on_gpu else 0.003,
-                     output=f"runs/10_05-{method}-{seed}" if on_gpu else None, resume=on_gpu)
-             for seed in range(3)]
+    found = distill_seeds(small, data.train, None, range(3), method=method,
+                          epochs=20 if on_gpu else 300,
+                          learning_rate=0.001 if on_gpu else 0.003,
+                          output="runs/cifar10" if on_gpu else None)
     with torch.no_grad():
         answers = torch.stack([
-            torch.cat([run.model(part.to(device)).cpu() for part in data.test.images.split(500)])
-            for run in found])
+            torch.cat([model(part.to(device)).cpu() for part in data.test.images.split(500)])
+            for model in found])
     print(f"{method:5} : erreur {mean_interval(error_rate(answers, data.test.labels))} %, "
           f"ECE {mean_interval(expected_calibration_error(answers, data.test.labels))} %")
 

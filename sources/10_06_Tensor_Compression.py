@@ -672,7 +672,7 @@ from kdcourse import Choice, distill, mnist_teacher, model_error
 if on_gpu:
     data, rank = load_dataset("mnist"), 8
     big = distill(mnist_teacher, data.train, method="seul", epochs=20, jitter=2,
-                  output="runs/10_06-teacher", resume=True).model
+                  output="runs/mnist-teacher", resume=True).model
 else:
     data, rank, big = digits, 4, teacher
 

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 import kdcourse
-from kdcourse import Dataset, Split
+from kdcourse import Dataset, Split, engine
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -37,7 +38,7 @@ def gpu_cell(source: Path) -> tuple[str, str]:
     cells = build_notebooks.read_source(source, "").cells
     start = next(i for i, c in enumerate(cells) if "## Sur GPU" in c.source)
     code = [(i, c.source) for i, c in enumerate(cells) if c.cell_type == "code"]
-    ((place, cell),) = [(i, text) for i, text in code if i > start and " distill(" in text.replace("[", " ")]
+    ((place, cell),) = [(i, text) for i, text in code if i > start and re.search(r"\bdistill(_seeds)?\(", text)]
     nodes = [node for i, text in code if i < place for node in ast.parse(text).body]
     imports = [ast.unparse(node) for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
     return cell, "\n".join(imports)
@@ -45,14 +46,15 @@ def gpu_cell(source: Path) -> tuple[str, str]:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_la_branche_gpu_s_execute_et_une_session_morte_reprend(source, tmp_path, monkeypatch, capsys):
-    epochs, distill = [], kdcourse.distill
+    epochs, distill = [], engine.distill
 
     def one_epoch(*args, **options):
         epochs.append(options["epochs"])
         return distill(*args, **options | {"epochs": 1})
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kdcourse, "distill", one_epoch)
+    for module in (kdcourse, engine):  # distill_seeds appelle celle de son module
+        monkeypatch.setattr(module, "distill", one_epoch)
     monkeypatch.setattr(kdcourse, "best_device", lambda: Cuda("cpu"))
     monkeypatch.setattr(kdcourse, "load_dataset", functools.cache(few_images))
     # Ce que le chapitre a déjà importé, et l'appareil qu'il a trouvé ; aucune de ses données.

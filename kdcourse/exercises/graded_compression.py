@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdcourse._common import shape_of
-from kdcourse.comparison import error_rate, french
+from kdcourse.comparison import error_rate, french, thousands
 from kdcourse.data import Split, load_dataset, shift_and_noise
 from kdcourse.exercises import compression
 from kdcourse.exercises.answer_code import alone, code_of, reachable, travels
@@ -149,19 +149,14 @@ def _accuracies(predict: Callable, artifact: bytes, data: Split) -> tuple[float,
 def _estimate(artifact: bytes, code: str | None, clean: float, seen: float) -> tuple[bool, str]:
     size = len(artifact) if code is None else compression.answer_size(artifact, code)
     right, small = compression.accuracy_share(seen), compression.size_share(size, seen)
-    written = f"dont {_spaced(size - len(artifact))} pour le code, environ"
+    written = f"dont {thousands(size - len(artifact))} pour le code, environ"
     detail = "code non lu, compté pour rien" if code is None else written
     message = (
-        f"contrat rempli. {french(seen)} % d'images reconnues (validation, vues par le capteur) ; {_spaced(size)} "
+        f"contrat rempli. {french(seen)} % d'images reconnues (validation, vues par le capteur) ; {thousands(size)} "
         f"octets, {detail}. Estimation : exactitude {french(_POINTS * right)} sur {_POINTS}, taille "
         f"{french(_POINTS * small)} sur {_POINTS}."
     )
     return right == small == 1, f"{message} {_hint(artifact, code, clean, seen)}".rstrip()
-
-
-def _spaced(count: int) -> str:
-    """Un entier dont les milliers sont séparés par une espace insécable."""
-    return f"{count:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def _hint(artifact: bytes, code: str | None, clean: float, seen: float) -> str:
@@ -177,7 +172,7 @@ def _hint(artifact: bytes, code: str | None, clean: float, seen: float) -> str:
             "ne retrouve aucune image décalée."
         )
     if len(artifact) >= _TEACHER_BYTES:
-        return f"L'artefact est plus gros que le teacher ({_spaced(_TEACHER_BYTES)} octets)."
+        return f"L'artefact est plus gros que le teacher ({thousands(_TEACHER_BYTES)} octets)."
     if artifact.startswith(_PICKLED):
         return (
             "L'artefact est un objet Python sérialisé (torch.save ou pickle) : noms et formes y pèsent. Rangez les "
