@@ -106,6 +106,12 @@ def test_hors_de_colab_la_cellule_n_installe_rien_et_n_imprime_que_les_versions(
     assert out == describe_environment() + "\n" and "Drive" not in out and err == ""
 
 
+def test_hors_de_colab_un_kdcourse_absent_ne_s_installe_pas_seul(colab, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
+    exec(cell(), {})
+    assert colab.commands == []
+
+
 def test_sur_colab_la_cellule_installe_le_cours_seul(colab):
     exec(cell(), {})
     (command,) = colab.commands
