@@ -1,7 +1,9 @@
-"""Ce que le grand moteur refuse avant d'entraîner, et l'appareil qu'il demande à ``accelerate``."""
+"""Ce que le grand moteur refuse avant d'entraîner, l'appareil qu'il demande à ``accelerate``, et comment en sortir."""
 
 import os
+import sys
 
+import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env
@@ -88,3 +90,18 @@ def make_accelerator(mixed_precision: str | None) -> Accelerator:
     # accelerate garde la précision du premier Accelerator du processus ; un notebook en essaie plusieurs.
     AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision)
+
+
+def leave(status: int) -> None:
+    """Quitte le programme, avec ce code ; l'un de plusieurs processus le fait sans démonter l'interpréteur.
+
+    Sur processeur, le fil de gloo rend les tenseurs du dernier échange un instant après lui. Si Python se démonte à cet
+    instant, le processus avorte, son entraînement pourtant fini et rangé, et le lancement entier passe pour un échec
+    (pytorch/pytorch#190489). ``destroy_process_group`` n'attend pas ce fil.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        sys.exit(status)
+    torch.distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -18,7 +18,7 @@ from torch import nn
 
 from kdcourse import models
 from kdcourse._checkpoints import add_results, torch_bytes, write_whole
-from kdcourse._engine_checks import check_choice, processes
+from kdcourse._engine_checks import check_choice, leave, processes
 from kdcourse.comparison import french
 from kdcourse.data import DATASETS, Dataset, load_dataset
 from kdcourse.engine import distill, model_error
@@ -42,9 +42,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrompu. La même commande avec --resume continue du dernier point de reprise.", file=sys.stderr)
         return 130
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
     return 0
 
 
@@ -183,4 +180,4 @@ def _integer(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

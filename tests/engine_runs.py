@@ -7,6 +7,7 @@ import torch
 from accelerate import PartialState
 
 from kdcourse import CNN, load_dataset
+from kdcourse._engine_checks import leave
 from kdcourse.engine import distill
 from kdcourse.method_comparison import METHODS, Choice
 
@@ -87,4 +88,4 @@ if __name__ == "__main__":
     found["processus"] = PartialState().num_processes
     if PartialState().is_main_process:
         torch.save(found, sys.argv[1])
-    torch.distributed.destroy_process_group()
+    leave(0)

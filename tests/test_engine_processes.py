@@ -39,3 +39,26 @@ def test_deux_processus_arretes_puis_repris_egalent_un_seul_jamais_arrete(two_pr
     """PS-KD range ce que chaque processus a prédit : la reprise ne doit ni l'oublier, ni le compter deux fois."""
     expected = engine_runs.parameters("PS-KD", **engine_runs.RESUMED)
     torch.testing.assert_close(two_processes["reprise"], expected, rtol=1e-4, atol=2e-6)
+
+
+BUSY = """
+import sys, threading
+import torch
+from kdcourse._engine_checks import leave
+
+def hold_tensors():
+    tensor = torch.randn(100)
+    while True:
+        tensor + tensor
+
+torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+threading.Thread(target=hold_tensors, daemon=True).start()
+print("fini")
+leave(3)
+"""
+
+
+def test_un_fil_qui_tient_encore_des_tenseurs_ne_fait_pas_avorter_la_sortie(tmp_path):
+    """Le fil de gloo en tient un instant ; celui-ci en tient toujours, et sans ``leave`` le processus avorte."""
+    done = subprocess.run([sys.executable, "-c", BUSY, str(tmp_path / "rendez-vous")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "fini\n"), done.stderr[-3000:]
