@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> None:
         "appareil": options.appareil, "forme": list(shape), "dtype": options.dtype, "definition": DEFINITION,
         "notes": notes, "tours": ROUNDS, "mesures": rows, "absents": skipped, "cibles": {TARGET: target(rows)},
     }  # fmt: skip
-    publish("bandwidth" if options.appareil == "cuda" else "bandwidth-cpu", result)
+    # Un fichier par appareil et par type : une mesure ne remplace que la même.
+    name = "bandwidth" + "-cpu" * (options.appareil == "cpu") + "-bfloat16" * (options.dtype == "bfloat16")
+    publish(name, result)
 
 
 def measure(logits: list[Tensor], device: str) -> tuple[dict[str, dict], list[str]]:

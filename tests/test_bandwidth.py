@@ -91,3 +91,11 @@ def test_le_resultat_est_range_avec_la_definition_du_debit(monkeypatch, tmp_path
     assert result["definition"] in printed and "3·B·C" in result["definition"]
     assert result["forme"] == [8, 50] and result["mesures"]["kd_loss"]["ms"] > 0
     assert json.loads(printed.splitlines()[-1])["mesures"] == result["mesures"]
+
+
+def test_chaque_type_de_logits_garde_sa_propre_mesure(monkeypatch, tmp_path):
+    monkeypatch.setattr(_report, "RESULTS", tmp_path)
+    monkeypatch.setattr(bandwidth, "measure", lambda *_: ({}, []))
+    for dtype in ("float32", "bfloat16"):
+        bandwidth.main(["--appareil", "cpu", "--forme", "8", "50", "--dtype", dtype])
+    assert {path.name for path in tmp_path.iterdir()} == {"bandwidth-cpu.json", "bandwidth-cpu-bfloat16.json"}
