@@ -130,6 +130,7 @@ def tune_bias(validation: BiasSweep) -> Tensor:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Un tableau Markdown ; chaque case est écrite par ``str``."""
-    lines = [list(header), ["---"] * len(header), *([str(cell) for cell in row] for row in rows)]
+    """Un tableau Markdown ; chaque case est écrite par ``str``, un entier avec ses milliers séparés."""
+    cells = ([thousands(cell) if isinstance(cell, int) else str(cell) for cell in row] for row in rows)
+    lines = [list(header), ["---"] * len(header), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

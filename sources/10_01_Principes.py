@@ -76,20 +76,20 @@ plot_scheme()
 # bibliothèque : aucune connexion n'est nécessaire. Le partage est fixé une fois pour toutes. On règle sur la validation ; le
 # test ne sert qu'à mesurer.
 #
-# Le teacher est un réseau convolutif à trois étages. Le student est un perceptron à deux couches
+# Le teacher est un réseau convolutif à trois étages, c'est-à-dire trois convolutions à la suite. Le student est un perceptron à deux couches
 # cachées de 32 unités.
 
 # %%
 import torch
 from kdcourse import digits_student, digits_teacher, error_rate, french, load_dataset
-from kdcourse import parameter_count, train_one
+from kdcourse import parameter_count, thousands, train_one
 
 digits = load_dataset("digits")
 for name, part in zip(digits._fields, digits):
-    print(f"{name:10} {len(part.labels):4} images {tuple(part.images.shape[1:])}")
+    print(f"{name:10} {thousands(len(part.labels)):>5} images {tuple(part.images.shape[1:])}")
 
-print("teacher :", parameter_count(digits_teacher()), "paramètres")
-print("student :", parameter_count(digits_student()), "paramètres")
+print("teacher :", thousands(parameter_count(digits_teacher())), "paramètres")
+print("student :", thousands(parameter_count(digits_student())), "paramètres")
 torch.set_num_threads(1)  # de si petits réseaux ne gagnent rien à deux fils
 teacher = train_one(digits_teacher, digits.train, epochs=30)
 with torch.no_grad():
@@ -152,8 +152,8 @@ TemperatureExplorer(teacher, digits.validation)
 
 # %% [markdown]
 # Amenez $T$ à 1, puis à 20, sur la première image : la courbe de droite donne l'entropie, donc l'incertitude affichée.
-# Trop basse, elle ne montre que la première classe ; à son maximum, toutes les classes se valent et il n'y a plus rien à
-# lire. Passez aux images suivantes, jusqu'à la douzième : plus le teacher est sûr de lui, plus il faut chauffer pour voir
+# Quand elle est presque nulle, seule la première classe se voit ; à son maximum, toutes les classes se valent, et il n'y a
+# plus rien à lire. Passez aux images suivantes, jusqu'à la douzième : plus le teacher est sûr de lui, plus il faut chauffer pour voir
 # ses voisines. Quelle température choisir pour apprendre ? 10.2 le mesurera.
 #
 # ## La perte, à la main
@@ -192,8 +192,7 @@ print(f"0,9 × {french(loss.distillation, 2)} (teacher, facteur T² compris) et 
 # %% [markdown]
 # ## Un student, dans la boucle nue
 #
-# Supposons que la collecte ait coûté cher : il ne reste que 100 images pour entraîner le student. Le teacher, lui, en
-# avait vu 1 000. Voici toute la boucle ; il n'y a rien d'autre à savoir pour distiller.
+# Supposons les images rares : nous n'en avons que 100 pour entraîner le student. Le teacher, lui, en avait vu 1 000. Voici toute la boucle ; il n'y a rien d'autre à savoir pour distiller.
 
 # %%
 def train_by_hand(loss_function, data, teacher_logits, seed, epochs):
@@ -260,11 +259,11 @@ for size in sizes:
         errors[name].append(students.errors(getattr(digits, name)).reshape(2, 10))
 gains = [mean_interval(alone - distilled) for alone, distilled in errors["validation"]]
 for size, gain in zip(sizes, gains):
-    print(f"{size:5} images : gain en validation {gain} points")
+    print(f"{thousands(size):>5} images : gain en validation {gain} points")
 
 # %% [markdown]
-# Le gain est la différence appariée des erreurs, en points de pourcentage, avec l'intervalle de confiance de Student à
-# 95 % sur les graines. Il ignore l'échantillonnage des images (sur 500 images de test, une seule compte pour 0,2 point),
+# Le gain est la différence appariée des erreurs, en points de pourcentage, avec son intervalle de confiance à 95 % sur les
+# graines (par la loi *t* d'un statisticien qui signait « Student » ; rien à voir avec les nôtres). Il ignore l'échantillonnage des images (sur 500 images de test, une seule compte pour 0,2 point),
 # et il n'y a ici qu'un seul teacher et un seul choix des images du student.
 #
 # Gardons le régime où l'intervalle de validation est le plus loin de zéro, et ouvrons le test.
@@ -291,7 +290,7 @@ display(plot_paired(alone, distilled), Markdown(
 # Regardons maintenant tous les régimes.
 
 # %%
-from kdcourse import plot_curves
+from kdcourse import plot_curves, points
 
 alone_all, distilled_all = torch.stack(errors["test"], dim=1)  # (régime, graine)
 last = mean_interval(alone_all[-1] - distilled_all[-1])
@@ -299,43 +298,43 @@ plot_curves(
     sizes,
     {"seul": (alone_all, "student"), "distillé": (distilled_all, "distilled")},
     xlabel="images d'entraînement du student (échelle log)", ylabel="erreur de test (%)",
-    title=f"Le gain fond avec les données : {french(gain.mean)} points à {sizes[chosen]} images, "
-    f"{french(last.mean)} à {sizes[-1]}", log=True,
+    title=f"Le gain fond avec les données : {points(gain.mean)} à {sizes[chosen]} images, "
+    f"{french(last.mean)} à {thousands(sizes[-1])}", log=True,
 )
 
 # %% [markdown]
 # Plus le student a d'images, moins le teacher lui apprend. Les deux courbes se rejoignent presque. Comparez, à 1 000
 # images, le gain du test et celui de la validation : ce qui les sépare est l'échantillonnage des images, que l'intervalle
-# ignore. Et le student seul n'a ici aucune régularisation : 10.5 le comparera au lissage d'étiquettes.
+# ignore. Et rien ne retient ici le student seul d'apprendre par cœur : 10.5 lui donnera une étiquette adoucie sans teacher.
 #
 # Deux autres façons de ne rien gagner, avec 1 000 images cette fois : une température de 1, où un teacher sûr de lui ne
 # dit guère plus que l'étiquette ; et un student **trop petit** pour imiter le teacher. Mesurons-les ensemble, sur deux
-# largeurs et vingt graines.
+# largeurs et vingt graines, à $\alpha = 0{,}9$ ; le plus petit, aussi avec quatre fois plus d'époques.
 
 # %%
 from kdcourse import MLP
 
-twenty, temperatures = list(range(20)), [1.0, 4.0, 20.0]
-losers = {}
-for width in (4, 32):
+twenty, losers = list(range(20)), {}
+for width, epochs, hot in ((4, 60, (1, 4, 20)), (4, 240, (4, 20)), (32, 60, (1, 4, 20))):
     students = train_many(
         lambda: MLP(hidden=(width, width)), digits.train, teacher_logits,
-        seeds=twenty * 4, alphas=[0.0] * 20 + [0.9] * 60,
-        temperatures=[4.0] * 20 + [t for t in temperatures for _ in twenty],
+        seeds=twenty * (1 + len(hot)), alphas=[0.0] * 20 + [0.9] * 20 * len(hot),
+        temperatures=[1.0] * 20 + [t for t in hot for _ in twenty], epochs=epochs,
     )
-    alone_w, *distilled_w = students.errors(digits.test).reshape(4, 20)
-    print(f"deux couches cachées de {width} unités, seul : {mean_interval(alone_w)} %")
-    for temperature, values in zip(temperatures, distilled_w):
-        losers[width, temperature] = mean_interval(alone_w - values)
-        print(f"    T = {temperature:2.0f}   gain {losers[width, temperature]} points")
+    alone_w, *distilled_w = students.errors(digits.test).reshape(-1, 20)
+    print(f"deux couches de {width} unités, {epochs} époques, seul : {mean_interval(alone_w)} %")
+    for temperature, values in zip(hot, distilled_w):
+        losers[width, epochs, temperature] = mean_interval(alone_w - values)
+        print(f"    T = {temperature:2}   gain {losers[width, epochs, temperature]} points")
 
 # %% [markdown]
 # Lisez les signes et les intervalles.
 #
 # - À $T = 1$, le gain est nul ou presque, quelle que soit la largeur : l'information était au-delà de la première classe.
-# - Le student de 4 unités **perd** à être distillé à $T = 4$ et à $T = 20$. On l'explique par son manque de capacité
-#   (Mirzadeh et al., 2020) : il n'a pas de quoi imiter les nuances. Une part vient peut-être des 60 époques : même seul,
-#   il se trompe encore beaucoup. Ses intervalles sont larges : une graine le change beaucoup.
+# - En 60 époques, le student de 4 unités **perd** à être distillé, à $T = 4$ comme à $T = 20$. Lui manque-t-il de la place, ou
+#   du temps ? Avec quatre fois plus d'époques, la perte n'est plus établie à $T = 4$ : c'était surtout du temps. À
+#   $T = 20$, elle demeure. On parle alors d'écart de capacité (*capacity gap*, Mirzadeh et al., 2020) : il n'aurait pas de quoi imiter
+#   toutes les nuances. Ses intervalles sont larges : d'une graine à l'autre, il change beaucoup.
 # - Le student de 32 unités gagne peu : avec 1 000 images, les étiquettes lui suffisaient presque.
 #
 # La distillation n'est ni gratuite ni toujours utile. Elle sert quand le student peut suivre et que les étiquettes seules
@@ -397,9 +396,29 @@ display(Markdown(markdown_table(header, rows)), Markdown(
     f"points avec $T = 1$, {gap_none} points avec le student seul (20 graines)."
 ))
 
+# %%
+from kdcourse import plot_bias_sweep
+
+sweeps = {
+    name: (test.rows(slice(20 * i, 20 * i + 20)), tuned[20 * i : 20 * i + 20], role)
+    for i, (name, role) in enumerate(zip(names, ["distilled", "neutral", "student"]))
+}
+plot_bias_sweep(biases, sweeps, label=3)
+
 # %% [markdown]
-# Est-ce la température, ou le budget ? À $T = 1$, les petites probabilités ne pèsent presque rien dans le gradient : il se
-# peut qu'il faille plus de temps pour les apprendre. Donnons quatre fois plus d'époques aux deux, dix graines, même réglage.
+# Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine.
+# À gauche, l'erreur **descend** pendant que le rappel monte : les 3 gagnés sont de vrais 3. Au milieu, le rappel monte
+# aussi, mais l'erreur ne baisse presque pas avant de remonter. À droite, le rappel reste nul très longtemps, et ne vient
+# qu'avec l'erreur : avant cela, l'erreur ne dépend presque pas du biais, et le biais réglé n'est que le milieu de ce
+# plateau.
+#
+# D'où vient ce savoir ? Des images qui ne sont pas des 3, mais où le teacher voit un 3 en second : la première cellule les a
+# comptées. À $T = 20$, les écarts entre classes sont petits, mais le facteur $T^2$ leur rend leur poids ; à $T = 1$, la
+# probabilité du 3 est écrasée par celle de la première classe, et s'apprend lentement. Le student seul n'a rien à exploiter : il a appris à mettre
+# son logit du 3 bas partout.
+#
+# Est-ce la température, ou le budget ? Donnons quatre fois plus d'époques aux deux students distillés, dix graines, même
+# réglage.
 
 # %%
 longer = train_many(
@@ -417,32 +436,11 @@ for i, name in enumerate(names[:2]):
           f"erreur {mean_interval(long_error[i])} %")
 print(f"écart apparié de rappel : {gap_long} points")
 
-# %%
-from kdcourse import plot_bias_sweep
-
-sweeps = {
-    name: (test.rows(slice(20 * i, 20 * i + 20)), tuned[20 * i : 20 * i + 20], role)
-    for i, (name, role) in enumerate(zip(names, ["distilled", "neutral", "student"]))
-}
-plot_bias_sweep(biases, sweeps, label=3)
-
 # %% [markdown]
-# D'abord le second budget, au-dessus de la figure : l'écart fond, une grande part venait du nombre de pas. À $T = 1$, le
-# student finit par apprendre ces nuances, mais il lui en faut bien plus ; une température élevée les lui donne tout de
-# suite.
+# L'écart fond : une grande part venait du nombre de pas. À $T = 1$, le student finit par apprendre ces nuances, mais il lui
+# en faut bien plus ; une température élevée les lui donne tout de suite.
 #
-# Puis la figure, au premier budget. Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine.
-# À gauche, l'erreur **descend** pendant que le rappel monte : les 3 gagnés sont de vrais 3. Au milieu, le rappel monte
-# aussi, mais l'erreur ne baisse presque pas avant de remonter. À droite, le rappel reste nul très longtemps, et ne vient
-# qu'avec l'erreur : avant cela, l'erreur ne dépend presque pas du biais, et le biais réglé n'est que le milieu de ce
-# plateau.
-#
-# D'où vient ce savoir ? Des images qui ne sont pas des 3, mais où le teacher voit un 3 en second : la cellule les a
-# comptées. À $T = 20$, les écarts entre classes sont petits, mais le facteur $T^2$ leur rend leur poids ; à $T = 1$, la
-# probabilité du 3 est écrasée par celle de la première classe, et s'apprend lentement. Le student seul n'a rien à exploiter : il a appris à mettre
-# son logit du 3 bas partout.
-#
-# Le curseur montre la même chose, chiffres à l'appui.
+# Le curseur reprend le premier budget, chiffres à l'appui.
 
 # %%
 from kdcourse import BiasExplorer
@@ -540,7 +538,7 @@ _ = check("10.1 a", soften)
 # </details>
 #
 # **Exercice 10.1 b.** Sans regarder plus haut, écrivez la perte complète : distillation pondérée par `alpha`,
-# étiquettes par `1 - alpha`.
+# étiquettes par `1 - alpha`, chacune moyennée sur le lot.
 
 # %% tags=["nbval-check-output"]
 def my_loss(student, teacher, labels, temperature, alpha):
@@ -582,7 +580,8 @@ _ = check("10.1 b", my_loss)
 # secondaires deviennent visibles.</details>
 # <details><summary>Elle devient plus juste</summary>Non : l'erreur du teacher est la même à toute température.</details>
 #
-# **3. Relevez assez le biais : le student distillé à T = 1 reconnaît presque tous les 3. Est-ce une preuve ?**
+# **3. Relevez assez le biais : le student distillé à T = 1 reconnaît presque tous les 3. Est-ce la preuve qu'il a
+# appris le 3 ?**
 #
 # <details><summary>Oui, il reconnaît les 3</summary>Non : regardez son erreur globale au même biais. Il répond « 3 » à
 # beaucoup d'images qui n'en sont pas.</details>
@@ -596,11 +595,11 @@ _ = check("10.1 b", my_loss)
 # s'annule dans la différence, et l'intervalle se resserre.</details>
 # <details><summary>Pour aller plus vite</summary>Non : le temps de calcul est le même.</details>
 #
-# **5. Un student de deux couches de 4 unités, 1 000 images, 60 époques, T = 20. Que prévoyez-vous ?**
+# **5. Un student de deux couches de 4 unités, 1 000 images, 60 époques, T = 20, α = 0,9. Que prévoyez-vous ?**
 #
-# <details><summary>Un grand gain : c'est le plus petit qui a le plus à apprendre</summary>Non : mesuré plus haut, il perd.
-# Il ne peut pas suivre.</details>
-# <details><summary>Aucun gain, ou une perte</summary>Oui : c'est l'écart de capacité (*capacity gap*).</details>
+# <details><summary>Un grand gain : c'est le plus petit qui a le plus à apprendre</summary>Non : mesuré plus haut, il perd.</details>
+# <details><summary>Aucun gain, ou une perte</summary>Oui : il perd, et quatre fois plus d'époques n'y suffisent
+# pas. C'est l'écart de capacité (*capacity gap*).</details>
 #
 # ## Sur GPU
 #
@@ -624,7 +623,7 @@ else:
     data, small, big = digits._replace(train=hundred), digits_student, teacher
 for method in ("seul", "KD"):
     found = distill_seeds(small, data.train, big, range(3), method=method,
-                          choice=Choice(0.9), epochs=20 if on_gpu else 200, batch_size=100,
+                          choice=Choice(alpha=0.9), epochs=20 if on_gpu else 200, batch_size=100,
                           learning_rate=0.001 if on_gpu else 0.003,
                           output="runs/10_01" if on_gpu else None)
     errors_big = torch.tensor([model_error(model, data.test) for model in found])
@@ -643,9 +642,9 @@ display(Markdown(f"""
   *toutes* les classes.
 - Avec {sizes[chosen]} images, le même student passe de {french(alone.mean())} % à
   {french(distilled.mean())} % d'erreur : gain apparié {gain} points (10 graines).
-- Ce gain fond quand les étiquettes abondent : {last} points à {sizes[-1]} images. À $T = 1$, il
-  vaut {losers[32, 1.0]} point ; pour un student de 4 unités, à $T = 20$, {losers[4, 20.0]} points
-  (20 graines).
+- Ce gain fond quand les étiquettes abondent : {last} point à {thousands(sizes[-1])} images. À
+  $T = 1$, il vaut {losers[32, 60, 1]} point ; pour un student de 4 unités, à $T = 20$,
+  {losers[4, 60, 20]} points en 60 époques, {losers[4, 240, 20]} en 240 (20 graines).
 - Distillé à $T = 20$, un student reconnaît {french(best[0][0].mean())} % des 3 qu'il n'a jamais
   vus ; à $T = 1$, {french(best[0][1].mean())} % ; seul, {french(best[0][2].mean())} %. Avec quatre fois plus
   d'époques, l'écart entre $T = 20$ et $T = 1$ n'est plus que de {gap_long} points.

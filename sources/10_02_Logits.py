@@ -38,7 +38,7 @@ print(describe_environment())
 #
 # ## Un exemple pour commencer
 #
-# Que pousse le gradient de la distillation ? Prenons le teacher de 10.1, un student neuf, et l'image de validation où le
+# Où pousse le gradient de la distillation ? Prenons le teacher de 10.1, un student neuf, et l'image de validation où le
 # teacher hésite le plus.
 
 # %%
@@ -90,7 +90,7 @@ GradientExplorer(*pair)
 #
 # $$\frac{\partial \mathcal{L}_{KD}}{\partial z^s_b} = \frac{T}{B} \big(p^s_b(T) - p^t_b(T)\big).$$
 #
-# Écrivons la perte en cinq lignes, comparons-la à celle de `kdcourse`, et son gradient à celui d'*autograd*.
+# Écrivons la perte en quatre lignes, comparons-la à celle de `kdcourse`, et son gradient à celui d'*autograd*.
 
 # %%
 import torch.nn.functional as F
@@ -113,7 +113,7 @@ for T in (0.5, 4.0, 20.0):
 print("perte et gradient : égaux à l'arrondi près, à T = 0,5, 4 et 20")
 
 # %% [markdown]
-# Trois détails de ces cinq lignes comptent, et la *chasse au bug* y reviendra : les deux côtés restent en **logarithmes**
+# Trois détails de ces lignes comptent, et la *chasse au bug* y reviendra : les deux côtés restent en **logarithmes**
 # jusqu'au bout ; la somme porte sur les **classes** ; la moyenne porte sur les **exemples**.
 #
 # ## Pourquoi $T^2$
@@ -144,8 +144,8 @@ plot_temperature_gradients(swept, *map(torch.stack, (with_factor, without_factor
 
 # %% [markdown]
 # À gauche : sans $T^2$, le gradient s'éteint. La pente du titre est mesurée sur la seconde moitié des températures :
-# presque $-2$. Une descente de gradient ordinaire demanderait alors un pas des centaines de fois plus grand ; surtout, l'entropie
-# croisée, elle, n'aurait pas rétréci : $\alpha$ ne voudrait plus dire la même chose à chaque température.
+# presque $-2$. Une descente de gradient ordinaire demanderait alors un pas $T^2$ fois plus grand, soit 400 fois à $T = 20$ ;
+# surtout, l'entropie croisée, elle, n'aurait pas rétréci : $\alpha$ ne voudrait plus dire la même chose à chaque température.
 #
 # Avec $T^2$, la norme n'est **pas constante** : elle croît, dépasse sa limite, puis y redescend et **converge**. C'est
 # pourquoi on dit que $T^2$ « garde l'ordre de grandeur ».
@@ -191,10 +191,10 @@ plot_curves(hot, {"distillé à T, contre logits égalés": (apart, "distilled")
 
 # %% [markdown]
 # Même graine, mêmes lots : à $T = 1$ les deux students répondent autrement sur une image sur dix environ ; à $T = 256$, ils
-# sont presque le même. La limite n'est pas un artifice de papier.
+# sont presque le même. La limite se voit donc sur de vrais students.
 #
-# Alors pourquoi garder la KL ? L'écart imprimé répond pour ce student, à ce budget ; la carte dira si la bonne température
-# dépend du student.
+# Alors pourquoi garder la KL ? Parce qu'à $T = 16$, le student distillé se trompe moins que celui dont on égale les logits :
+# c'est l'écart imprimé, apparié, pour ce student et ce budget. La carte dira si la bonne température dépend du student.
 #
 # ## La carte $T \times \alpha$ : choisir les régimes
 #
@@ -202,7 +202,7 @@ plot_curves(hot, {"distillé à T, contre logits égalés": (apart, "distilled")
 # ($T = 8$, $\alpha = 0{,}9$), dix graines, et lisons le gain **en validation**.
 
 # %%
-from kdcourse import MLP, error_rate
+from kdcourse import MLP, error_rate, thousands
 
 def few(count):  # les premières images, les logits du teacher, un budget
     options = {100: dict(epochs=120, batch_size=50),
@@ -219,7 +219,7 @@ for count in (100, 1000):
             make_student(width), part, logits, seeds=seeds * 2,
             temperatures=8.0, alphas=[0.0] * 10 + [0.9] * 10, **options)
         alone, distilled = probe.errors(digits.validation).view(2, 10)
-        print(f"{count:4} images, {width:2} unités : seul "
+        print(f"{thousands(count):>5} images, {width:2} unités : seul "
               f"{french(alone.mean()):>4} %, gain {mean_interval(alone - distilled)}")
 
 # %% [markdown]
@@ -277,7 +277,7 @@ print(f"{len(students)} students ; écart avec la boucle à la main : {gap:.0e}"
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import plot_temperature_maps
+from kdcourse import plot_temperature_maps, points
 
 _, narrow = draw(6, 1000, [0.2, 0.5, 0.8, 1.0])
 maps = {"32 unités, 100 images": wide, "6 unités, 1 000 images": narrow}
@@ -292,44 +292,45 @@ for name, measured in maps.items():
         f"{mean_interval(measured.errors[i, j])} %, gain apparié "
         f"{measured.gain(i, j)} points. Cases que la validation n'en distingue "
         f"pas : {measured.as_good_as_best()} sur {measured.gains().size}. "
-        f"Le gain moyen varie de {french(by_t.max() - by_t.min())} points d'un $T$ à "
+        f"Le gain moyen varie de {points(by_t.max() - by_t.min())} d'un $T$ à "
         f"l'autre, de {french(by_alpha.max() - by_alpha.min())} d'un $\\alpha$ à l'autre."
     ))
 
 # %% [markdown]
 # Lisez d'abord la carte de gauche. Sous $T = 2$, presque rien : le teacher ne dit que l'étiquette, déjà connue. Au-dessus,
-# un plateau. (À $T = 0{,}5$, un petit gain : les courbes plus bas montrent un student qui descend plus vite.) La ligne compte, la colonne presque pas : ce teacher ne se trompe sur aucune image d'entraînement, donc
-# étiquettes et teacher ne se contredisent jamais, et ce student a la place de suivre les deux.
+# un plateau. (À $T = 0{,}5$, un petit gain : les courbes plus bas montrent un student qui descend plus vite.) La ligne compte, la colonne bien moins. Sans
+# doute parce que ce teacher ne se trompe sur aucune image d'entraînement : étiquettes et teacher ne se contredisent jamais.
 #
 # Ne retenez pas « la meilleure case ». Beaucoup d'autres n'en sont pas distinguables : le nombre est imprimé. Un autre jeu de
 # graines pourrait en élire une autre. Retenez le plateau.
 #
 # À droite, le même teacher, un student cinq fois plus étroit, et **la carte se renverse**. Le coin en haut à droite, $T$ et
 # $\alpha$ élevés, coûte très cher. La colonne compte : avec $\alpha = 0{,}2$, les étiquettes protègent ; avec $\alpha = 1$, rien
-# ne retient le student de poursuivre toute la hiérarchie du teacher, qu'il n'a sans doute pas la place de représenter. C'est l'écart
-# de capacité annoncé en 10.1. En bas à droite, $\alpha = 1$ ne coûte rien : à basse température, imiter le teacher revient à lire
-# l'étiquette.
+# ne retient le student de poursuivre toute la hiérarchie du teacher. En bas à droite, $\alpha = 1$ ne coûte rien : à basse
+# température, imiter le teacher revient à lire l'étiquette.
 #
-# Serait-ce seulement trop peu d'époques ? Donnons-en trois fois plus, $\alpha = 1$.
+# Est-ce l'écart de capacité annoncé en 10.1, donc un manque de place, ou seulement trop peu d'époques ? **À vous de parier.**
+# Donnons-en dix fois plus, à $\alpha = 1$.
 
 # %%
 part, logits, options = few(1000)
 longer = train_many(
-    make_student(6), part, logits, seeds=seeds * 3, epochs=180, batch_size=100,
+    make_student(6), part, logits, seeds=seeds * 3, epochs=600, batch_size=100,
     temperatures=[1.0] * 10 + [4.0] * 10 + [16.0] * 10,
     alphas=[0.0] * 10 + [1.0] * 20)
 alone, *distilled = longer.errors(digits.test).view(3, 10)
 for T, errors in zip((4, 16), distilled):
     before = narrow.gain(temperatures.index(T), -1)
-    after = mean_interval(alone - errors)
-    print(f"T = {T:2} : gain {before} à 60 époques, {after} à 180")
+    patient = mean_interval(alone - errors)
+    print(f"T = {T:2} : gain {before} à 60 époques, {patient} à 600")
 
 # %% [markdown]
-# Une part de la perte venait du budget : à $T = 16$, elle diminue. Lisez si son intervalle exclut encore 0 ; à $T = 4$, plus
-# rien n'indique une perte. Une température modérée demande du temps au petit student ; une température élevée lui demande,
-# en plus, une place qu'il n'a pas.
+# C'était surtout du temps. Avec dix fois plus d'époques, plus rien n'établit une perte, même à $T = 16$ : ce que l'on prenait
+# pour un manque de place était en grande partie un manque de pas. Un student étroit apprend la hiérarchie, mais lentement, et
+# d'autant plus que $T$ est élevée. (À 4 unités, en 10.1, la perte demeurait à $T = 20$ après quatre fois plus d'époques.)
+# Avant d'invoquer la capacité, changez donc le budget.
 #
-# Les courbes d'apprentissage racontent la même histoire, un panneau par température : d'abord 32 unités, puis 6.
+# Les courbes d'apprentissage, à 60 époques, racontent la même histoire, un panneau par température : d'abord 32 unités, puis 6.
 
 # %%
 from kdcourse import plot_map_curves
@@ -340,7 +341,7 @@ for measured in maps.values():
 # %% [markdown]
 # En haut, 32 unités : à température élevée, le student distillé descend d'abord **moins vite**, puis croise l'autre et
 # continue de descendre quand celui-ci s'est arrêté. Distiller demande de la patience. En bas, 6 unités : plus $T$ monte,
-# plus la courbe distillée traîne, et elle ne croise plus l'autre.
+# plus la courbe distillée traîne : elle n'a pas encore rejoint l'autre.
 #
 # Les curseurs choisissent une case : sa courbe, son intervalle, et les chiffres qu'elle confond.
 
@@ -373,7 +374,7 @@ for size in sizes:
     measured.append(both.errors(digits.test).view(2, 10))
 labelled, unlabelled = torch.stack(measured, dim=1)
 for size, gap in zip(sizes, labelled - unlabelled):
-    print(f"{size:4} images : {mean_interval(gap)} points en faveur du teacher")
+    print(f"{thousands(size):>5} images : {mean_interval(gap)} points en faveur du teacher")
 curves = {"étiquettes, sans teacher": (labelled, "student"),
           "teacher, sans étiquette": (unlabelled, "distilled")}
 first = mean_interval(labelled[0] - unlabelled[0])
@@ -414,7 +415,11 @@ for name, images in made.items():
     measures[name] = taught.errors(digits.test), "neutral"
 
 # %%
-from kdcourse import plot_intervals
+from kdcourse import plot_image_rows, plot_intervals
+
+display(plot_image_rows({"100 vraies images": hundred.images[:8]}
+                        | {name: images[:8] for name, images in made.items()},
+                        "Quatre façons d'interroger le teacher : de moins en moins un chiffre"))
 
 noise = mean_interval(measures["1 000 images de bruit"][0])
 mixed = mean_interval(unlabelled[0] - measures["1 000 mélanges des 100"][0])
@@ -426,10 +431,10 @@ plot_intervals(measures, "erreur de test (%)",
                f"Sans avoir vu un chiffre, le student en reconnaît {known} %")
 
 # %% [markdown]
-# Les mélanges font mieux que les 100 images dont ils viennent : le teacher sait dire « un peu 3, un peu 8 », l'étiquette
-# non. Les pixels mêlés, qui ne ressemblent à rien, enseignent encore beaucoup : comparez-les aux 100 étiquettes, l'écart apparié
-# est imprimé. Et le bruit pur transmet l'essentiel : le student imite une **fonction**, et une fonction s'apprend partout où on l'interroge. Mais pas également
-# bien : mieux vaut l'interroger près des images à reconnaître.
+# Les mélanges valent les 100 images dont ils viennent : dix graines ne les séparent pas. Les pixels mêlés, qui ne ressemblent à
+# rien, valent 100 étiquettes, aux intervalles près. Et le bruit pur enseigne encore beaucoup : le student imite une **fonction**,
+# et une fonction se laisse interroger partout. Mais pas également bien : la figure préfère nettement les images proches de
+# celles à reconnaître.
 #
 # C'est aussi un avertissement : un modèle dont on lit librement les logits peut se copier.
 #
@@ -520,7 +525,7 @@ for T in (0.5, 2.0, 4.0):
     zero = "oui" if (p == 0).any() else "non"
     losses = textbook(other, half, T), kd_loss(other, half, T)
     book, ours = ("finie" if x.isfinite() else "NaN" for x in losses)
-    print(f"T = {T:g} : probabilités nulles : {zero} ; "
+    print(f"T = {french(T)} : probabilités nulles : {zero} ; "
           f"perte du livre : {book}, de kdcourse : {ours}")
 
 # %% [markdown]
@@ -607,22 +612,20 @@ _ = check("10.2 c", nckd)
 # <details><summary>Il est deux fois plus grand</summary>Non : les deux prédictions s'aplatissent, leur différence
 # rétrécit.</details>
 #
-# **2. Sur la première carte, pourquoi alpha compte-t-il si peu ?**
+# **2. Sur la première carte, quel réglage déplace le plus le gain moyen ?**
 #
-# <details><summary>Parce que le teacher et les étiquettes ne se contredisent pas</summary>Oui : le teacher ne fait aucune
-# faute sur ces images. Avec un teacher faillible, ou un student trop petit, alpha arbitre.</details>
-# <details><summary>Parce que la perte est mal équilibrée</summary>Non : le facteur T² garde au gradient son ordre de
-# grandeur.</details>
-# <details><summary>Parce que la température est trop basse</summary>Non : alpha ne compte guère, à aucune
-# température.</details>
+# <details><summary>La température</summary>Oui : les deux variations sont imprimées sous la carte. Sous T = 2, presque rien ;
+# au-dessus, un plateau.</details>
+# <details><summary>Le poids alpha</summary>Non : d'un alpha à l'autre, le gain moyen bouge bien moins. Sur la seconde carte, il
+# compte davantage.</details>
+# <details><summary>Les deux autant</summary>Non : comparez les deux variations imprimées sous la carte.</details>
 #
-# **3. Un student minuscule perd à être distillé à haute température. Quel réglage essayer d'abord, en validation ?**
+# **3. Un student minuscule perd à être distillé à haute température. Qu'essayer d'abord, en validation ?**
 #
-# <details><summary>Une température plus basse, ou un alpha plus petit</summary>Oui : c'est le bas et la gauche de la
-# seconde carte.</details>
-# <details><summary>Une température plus haute</summary>Non : on lui demande déjà trop.</details>
-# <details><summary>Un pas d'apprentissage dix fois plus grand</summary>Cela ne change pas ce qu'on lui demande
-# d'apprendre.</details>
+# <details><summary>Une température plus basse, un alpha plus petit, ou bien plus d'époques</summary>Oui : le bas et la gauche de
+# la seconde carte, ou le budget : avec dix fois plus d'époques, le nôtre ne perdait plus.</details>
+# <details><summary>Une température plus haute</summary>Non : c'est là que la carte perd le plus.</details>
+# <details><summary>Rien : il n'a pas la place d'imiter</summary>Pas si vite : mesurez d'abord ce que change le budget.</details>
 #
 # **4. Dans `F.kl_div`, la réduction « mean » au lieu de « batchmean » divise la perte…**
 #
@@ -665,7 +668,8 @@ seconds = time.perf_counter() - start
 where = "GPU" if device.type == "cuda" else "processeur"
 print(f"{len(students)} students en {french(seconds)} s sur {where}")
 for T, values in zip(fine, errors):
-    print(f"T = {T:4g} : {mean_interval(values)} % d'erreur de validation")
+    print(f"T = {T:2.0f} : {mean_interval(values)} % d'erreur de validation, "
+          f"{mean_interval(values - errors[2])} de plus qu'à T = 8")
 
 # %%
 from kdcourse import Choice, distill, distill_seeds, hinton_table
@@ -682,14 +686,15 @@ else:
 print(f"teacher : erreur de test {french(model_error(big, data.test), 2)} %")
 for method in ("seul", "KD"):
     found = distill_seeds(small, data.train, big, range(3), method=method, batch_size=100,
-                          choice=Choice(0.7, 1.0, 20.0), epochs=30 if on_gpu else 200,
+                          choice=Choice(alpha=0.7, temperature=20.0), epochs=30 if on_gpu else 200,
                           learning_rate=0.001 if on_gpu else 0.003,
                           output="runs/10_02" if on_gpu else None)
     errors_big = torch.tensor([model_error(model, data.test) for model in found])
     print(f"{method:4} : erreur de test {mean_interval(errors_big)} %, trois graines")
 
 # %% [markdown]
-# La carte d'abord : avec peu de graines, les intervalles se recouvrent, et ce plateau n'a pas de sommet que l'on puisse nommer.
+# Les cinq températures d'abord, à $\alpha = 0{,}9$ : avec dix graines, aucun écart apparié avec $T = 8$ n'exclut 0. Ce plateau
+# n'a pas de sommet que l'on puisse nommer.
 #
 # La table ensuite, avec deux différences à garder en tête. L'article apprend sur les 60 000 images de MNIST ; nous n'avions que ses
 # 10 000 images de test, partagées entre apprentissage, validation et test : comparez les rapports, pas les colonnes. Et
@@ -717,12 +722,13 @@ display(Markdown(f"""
   {french(wide.alone.mean())} % à {french(wide.errors[i, j].mean())} % d'erreur (gain
   {wide.gain(i, j)} points) ; la température compte, $\\alpha$ presque pas.
 - Un student de 6 unités, lui, **perd** dans le coin $T = 32$, $\\alpha = 1$ :
-  {narrow.gain(-1, -1)} points.
+  {narrow.gain(-1, -1)} points en 60 époques. Question de temps surtout : à $T = 16$,
+  le gain passe de {before} à {patient} quand il en a 600.
 - Sans une étiquette, 100 images annotées par le teacher valent mieux que 100 étiquettes
   ({mean_interval(labelled[0] - unlabelled[0])} points) ; sur du bruit pur, le student
   reconnaît encore {known} % des chiffres.
 - La KL est une somme sur les classes et une moyenne sur les exemples, en logarithmes
-  jusqu'au bout : le collègue y a perdu {french(repair.mean)} points, puis toute sa perte.
+  jusqu'au bout : le collègue y a perdu {points(repair.mean)}, puis toute sa perte.
 """))
 
 # %% [markdown]

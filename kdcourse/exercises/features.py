@@ -169,6 +169,9 @@ EXERCISES = {
             ),
             "Le pas d'apprentissage n'apparaît pas.": lambda s, t, w, rate: _step(s, t, w, 1.0),
             "Il manque le facteur 2 de la dérivée du carré.": lambda s, t, w, rate: _step(s, t, w, rate, scale=0.5),
+            "Le facteur 10 du chapitre n'est pas demandé : ici, le poids du hint est 1.": lambda s, t, w, rate: _step(
+                s, t, w, rate, scale=10.0
+            ),
             "La perte est une somme : celle du hint est une moyenne sur tous les éléments.": (
                 lambda s, t, w, rate: _step(s, t, w, rate, scale=t.numel())
             ),

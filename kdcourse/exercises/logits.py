@@ -74,6 +74,9 @@ EXERCISES = {
             'Vous divisez aussi par le nombre de classes : c\'est la moyenne de reduction="mean".': (
                 lambda s, t, T: T * _gap(s, t, T) / s.numel()
             ),
+            "C'est l'écart des prédictions, sans facteur : il manque T, et 1/B.": _gap,
+            "Deux oublis : 1/B, et le 1/T de la dérivée de z / T.": lambda s, t, T: T**2 * _gap(s, t, T),
+            "Deux oublis : le facteur T² de la perte, et 1/B.": lambda s, t, T: _gap(s, t, T) / T,
             "Les prédictions ne sont pas adoucies : elles se prennent à T.": (
                 lambda s, t, T: T * _gap(s, t, 1.0) / len(s)
             ),

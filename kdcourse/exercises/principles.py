@@ -50,6 +50,7 @@ EXERCISES = {
             "La somme fait 1 sur tout le lot : chaque ligne doit avoir la sienne.": (
                 lambda z, T: F.softmax((z / T).flatten(), dim=0).view_as(z)
             ),
+            "Ce sont encore des logits : il manque le softmax.": lambda z, T: z / T,
             "Ce sont des logarithmes : on attend les probabilités.": lambda z, T: F.log_softmax(z / T, dim=-1),
         },
     ),
@@ -75,6 +76,15 @@ EXERCISES = {
             ),
             "Il manque le poids 1 - alpha devant les étiquettes.": (
                 lambda s, t, y, T, a: a * kd_loss(s, t, T) + F.cross_entropy(s, y)
+            ),
+            "Les deux poids manquent : alpha devant la distillation, 1 - alpha devant les étiquettes.": (
+                lambda s, t, y, T, a: kd_loss(s, t, T) + F.cross_entropy(s, y)
+            ),
+            "Aucune des deux prédictions n'est adoucie : divisez les logits par T, chacun de son côté.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=T**2 * kd_loss(s, t, 1.0))
+            ),
+            "La température n'apparaît nulle part : elle adoucit les deux prédictions, et T² multiplie leur KL.": (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, 1.0))
             ),
             "La prédiction du teacher n'est pas adoucie : divisez aussi ses logits par T.": (
                 lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t * T, T))
@@ -103,12 +113,17 @@ EXERCISES = {
             'La KL est divisée par le nombre de classes aussi : reduction="mean" au lieu de "batchmean".': (
                 lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) / s.shape[-1])
             ),
+            'Deux oublis : le facteur T², et reduction="batchmean" (kl_div divise aussi par le nombre de classes).': (
+                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) / T**2 / s.shape[-1])
+            ),
             "La KL est une somme sur le lot : il en faut la moyenne par exemple.": (
                 lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) * len(s))
             ),
             "La KL est à l'envers : c'est le teacher qui la pondère, KL(teacher ‖ student).": (
                 lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(t, s, T))
             ),
+            "Le résultat est NaN. kl_div attend d'abord le logarithme du student, puis la probabilité du teacher (son "
+            "logarithme, avec log_target=True).": lambda s, t, y, T, a: torch.tensor(float("nan")),
         },
     ),
 }

@@ -22,15 +22,19 @@ def _ece(probabilities: Tensor, labels: Tensor, bins: int) -> Tensor:
     return expected_calibration_error(probabilities.log(), labels, bins) / 100
 
 
-def _ece_by(probabilities, labels, bins, weight="share", gap=torch.abs, confidence=None):
-    """L'ECE dont un détail change : le poids des tranches, la forme de l'écart, ou la confiance retenue."""
+def _ece_by(probabilities, labels, bins, weight=None, gap=torch.abs, confidence=None, ranked=None):
+    """L'ECE dont un détail change : le poids des tranches, l'écart, la confiance, ou ce qui range les images."""
     best, answer = probabilities.max(-1)
-    confidence = best if confidence is None else confidence(probabilities, labels)
-    right, which = (answer == labels).float(), (best * bins).ceil().long()
+    confidence, ranked = (best if f is None else f(probabilities, labels) for f in (confidence, ranked))
+    right, which = (answer == labels).float(), (ranked * bins).ceil().long()
     groups = [which == k for k in which.unique()]
-    weights = [g.float().mean() if weight == "share" else 1 / len(groups) for g in groups]
+    weights = [g.float().mean() if weight is None else weight(len(groups), bins) for g in groups]
     gaps = [gap(right[g].mean() - confidence[g].mean()) for g in groups]
     return sum(w * g for w, g in zip(weights, gaps, strict=True))
+
+
+def _of_label(probabilities, labels):
+    return probabilities.gather(1, labels[:, None])[:, 0]
 
 
 def _targets(labels, previous, epoch, epochs, largest):
@@ -46,6 +50,12 @@ EXERCISES = {
             "Les epsilon sont répartis sur les C - 1 autres classes ; dans la définition, la bonne en reçoit aussi sa "
             "part : epsilon / C partout.": (
                 lambda y, c, e: torch.where(F.one_hot(y, c) == 1, torch.tensor(1 - e), torch.tensor(e / (c - 1)))
+            ),
+            "La bonne classe reçoit aussi sa part, epsilon / C : ici la somme n'atteint pas 1.": (
+                lambda y, c, e: torch.where(F.one_hot(y, c) == 1, torch.tensor(1 - e), torch.tensor(e / c))
+            ),
+            "L'uniforme partage epsilon entre les C classes, la bonne comprise : epsilon / C, non epsilon / (C - 1).": (
+                lambda y, c, e: (1 - e) * F.one_hot(y, c) + e / (c - 1)
             ),
             "La somme dépasse 1 : la bonne classe doit perdre ce que les autres reçoivent.": (
                 lambda y, c, e: F.one_hot(y, c) + e / c
@@ -64,8 +74,12 @@ EXERCISES = {
         reference=_ece,
         mistakes={
             "Chaque tranche compte autant : elle doit compter pour sa part des images.": (
-                lambda p, y, b: _ece_by(p, y, b, weight="equal")
+                lambda p, y, b: _ece_by(p, y, b, weight=lambda filled, bins: 1 / filled)
             ),
+            "Vous divisez par le nombre de tranches : chacune compte pour sa part des images, une vide pour rien.": (
+                lambda p, y, b: _ece_by(p, y, b, weight=lambda filled, bins: 1 / bins)
+            ),
+            "Le nombre de tranches est l'argument bins, non les 15 du chapitre.": lambda p, y, b: _ece(p, y, 15),
             "Il manque la valeur absolue : les tranches trop sûres et les trop prudentes se compensent.": (
                 lambda p, y, b: _ece_by(p, y, b, gap=lambda x: x)
             ),
@@ -73,7 +87,10 @@ EXERCISES = {
                 lambda p, y, b: _ece_by(p, y, b, gap=torch.square)
             ),
             "La confiance est la plus grande probabilité, non celle de la bonne classe.": (
-                lambda p, y, b: _ece_by(p, y, b, confidence=lambda p, y: p.gather(1, y[:, None])[:, 0])
+                lambda p, y, b: _ece_by(p, y, b, confidence=_of_label)
+            ),
+            "La confiance, et donc la tranche, vient de la plus grande probabilité, non de celle de la bonne classe.": (
+                lambda p, y, b: _ece_by(p, y, b, confidence=_of_label, ranked=_of_label)
             ),
             "La confiance d'une tranche est la moyenne de celles de ses images, non le milieu de la tranche.": (
                 lambda p, y, b: _ece_by(p, y, b, confidence=lambda p, y: ((p.max(-1).values * b).ceil() - 0.5) / b)
@@ -111,6 +128,12 @@ EXERCISES = {
             ),
             "L'époque va de 1 à epochs : à la dernière, le poids vaut exactement la plus grande valeur.": (
                 lambda y, p, e, n, a: _targets(y, p, e - 1, n, a)
+            ),
+            "Le poids part de zéro : il vaut déjà largest / epochs à la première époque, car il suit epoch / epochs.": (
+                lambda y, p, e, n, a: _targets(y, p, e - 1, n - 1, a)
+            ),
+            "La plus grande valeur de alpha est l'argument largest, non le 0,8 du chapitre.": (
+                lambda y, p, e, n, a: _targets(y, p, e, n, 0.8)
             ),
             "La plus grande valeur de alpha manque : le poids monte jusqu'à 1.": (
                 lambda y, p, e, n, a: _targets(y, p, e, n, 1.0)

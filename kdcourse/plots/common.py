@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
-from kdcourse.comparison import Interval, french, mean_interval, points
+from kdcourse.comparison import Interval, french, mean_interval, points, thousands
 
 COLORS = {
     "teacher": "#0072B2",
@@ -134,7 +134,7 @@ def plot_curves(
         mean_curve(ax, x, values, role, name)
     if log:
         ax.set_xscale("log")
-        ax.set_xticks(x, [f"{value:g}" for value in x])
+        ax.set_xticks(x, [thousands(value) if isinstance(value, int) else f"{value:g}" for value in x])
         ax.minorticks_off()
     else:
         comma_axis(ax.xaxis)

@@ -154,7 +154,7 @@ def plot_alpha_maps(image: Tensor, teacher: Tensor, alphas: Sequence[float], map
         maps: cartes d'un student par alpha, ``(A, 1, H, W)``.
         errors: erreurs en %, ``(A, graines)``.
     """
-    figure, axes = subplots(1, len(alphas) + 2, figsize=(1.45 * (len(alphas) + 2), 2.5))
+    figure, axes = subplots(1, len(alphas) + 2, figsize=(1.6 * (len(alphas) + 2), 2.7))
     top = max(teacher.max().item(), maps.max().item())
     axes[0].imshow(as_picture(image), cmap="gray_r")
     for ax, values in zip(axes[1:], [teacher, *maps], strict=True):
@@ -167,11 +167,10 @@ def plot_alpha_maps(image: Tensor, teacher: Tensor, alphas: Sequence[float], map
     for ax, name, note in zip(axes, names, ["", "", *notes], strict=True):
         ax.set(xticks=[], yticks=[])
         ax.set_title(name, fontsize=9.5)
-        ax.set_xlabel(note, fontsize=7.5)
-    best = int(errors.mean(dim=1).argmin())
+        ax.set_xlabel(note, fontsize=8.5)
     figure.suptitle(
-        f"Ressemblance avec la carte du teacher : {likeness[0]} à {names[2]}, {likeness[-1]} à {names[-1]} ; "
-        f"la plus petite erreur est à {names[best + 2]}",
+        f"Cette carte ressemble à celle du teacher à {likeness[0]} ({names[2]}), puis {likeness[-1]} ({names[-1]}) ; "
+        f"l'erreur passe de {french(errors[0].mean())} à {french(errors[-1].mean())} %",
         fontsize=10.5,
     )
     return finished(figure)

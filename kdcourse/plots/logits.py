@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdcourse._common import check_number
 from kdcourse.comparison import french, mean_interval
-from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, log_slope, mean_curve, subplots
+from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, finished, log_slope, mean_curve, subplots
 from kdcourse.plots.principles import softened
 from kdcourse.temperature_map import TemperatureMap
 
@@ -92,10 +92,9 @@ def plot_temperature_maps(maps: Mapping[str, TemperatureMap]) -> Figure:
         for row in range(len(measured.temperatures)):
             for column in range(len(measured.alphas)):
                 gain = measured.gain(row, column)
-                mark = "" if gain.excludes_zero else "·"
                 red, green, blue, _ = image.cmap(image.norm(gain.mean))
                 dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
-                text = f"{french(gain.mean)}{mark}"
+                text = french(gain.mean) if gain.excludes_zero else f"({french(gain.mean)})"
                 ax.text(column, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
         row, column = measured.best()
         ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="black", lw=2.5))
@@ -103,7 +102,8 @@ def plot_temperature_maps(maps: Mapping[str, TemperatureMap]) -> Figure:
         gains = measured.gains()
         ax.set_title(f"{name}\nde {french(gains.min())} à {french(gains.max())} points", fontsize=10)
     figure.supxlabel(
-        "un point à droite d'un nombre : l'intervalle à 95 % contient 0 ; encadrée : la meilleure en validation",
+        "entre parenthèses : l'intervalle à 95 % contient 0 ; encadrée : la meilleure en validation ; "
+        "chaque carte a son échelle",
         fontsize=9,
     )
     return finished(figure)
@@ -143,4 +143,17 @@ def plot_map_curves(measured: TemperatureMap, column: int) -> Figure:
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     alpha = french(measured.alphas[column])
     figure.suptitle(f"alpha = {alpha} ; bandes : intervalle à 95 % ; gains de validation, en points", fontsize=10)
+    return finished(figure)
+
+
+def plot_image_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
+    """Quelques images de chaque sorte, une sorte par ligne, ``(n, 1, H, W)`` chacune, à la même échelle de gris."""
+    count = max(len(images) for images in rows.values())
+    figure, axes = subplots(len(rows), count, figsize=(count + 2, 0.9 * len(rows) + 0.4), squeeze=False)
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        for ax, image in zip(line, images, strict=False):
+            ax.imshow(as_picture(image), cmap="gray_r", vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+    figure.suptitle(title, fontsize=11)
     return finished(figure)

@@ -108,8 +108,8 @@ def plot_generations(errors: Mapping[str, Tensor]) -> Figure:
         gain = mean_interval(values[:, 0] - values[:, -1])
         ax.set(xticks=generations, xlabel="génération")
         ax.set_title(f"{name}\ngain de la dernière : {gain} points", fontsize=10)
-        ax.set_ylim(bottom=0)
         comma_axis(ax.yaxis)
+    np.atleast_1d(axes)[0].set_ylim(bottom=0)  # une fois toutes les lignées tracées : l'axe commun les contient
     np.atleast_1d(axes)[0].set_ylabel("erreur de test (%)")
     figure.supxlabel("traits gris : graines ; bande : intervalle à 95 %", fontsize=9)
     return finished(figure)
