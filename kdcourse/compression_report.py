@@ -46,9 +46,9 @@ class CompressionReport:
         for layer in self.layers:
             shape, ranks = "×".join(map(str, layer.shape)), "·".join(map(str, layer.ranks)) or "—"
             error = "—" if layer.reason else f"{_decimal(100 * layer.error)} %"
-            counts = thousands(layer.before), thousands(layer.after)
+            counts = _thousands(layer.before), _thousands(layer.after)
             rows.append((layer.name or "(le modèle)", shape, ranks, *counts, error, layer.reason))
-        counts = thousands(self.parameters_before), thousands(self.parameters_after)
+        counts = _thousands(self.parameters_before), _thousands(self.parameters_after)
         rows.append(("Modèle entier", "", "", *counts, "", f"{_decimal(self.ratio)} fois moins de paramètres"))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         aligned = [
@@ -65,6 +65,6 @@ def _decimal(value: float) -> str:
     return f"{value:.1f}".replace(".", ",")
 
 
-def thousands(count: int) -> str:
-    """Un entier à la française : « 262 144 »."""
-    return f"{count:,}".replace(",", "\u202f")  # espace fine insécable
+def _thousands(count: int) -> str:
+    """Celui de ``comparison`` ; une perte n'importe que torch, et ce bilan vient avec l'une d'elles."""
+    return f"{count:,}".replace(",", "\N{NO-BREAK SPACE}")

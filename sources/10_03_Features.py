@@ -346,9 +346,10 @@ for name, models in groups.items():
 rows = [[k, *map(mean_interval, 100 * s)] for k, s in similarity.items()]
 for name, guess in (("repère : carte uniforme", torch.ones_like),
                     ("repère : carte moyenne", lambda t: t.mean(0).expand_as(t))):
-    rows.append([name, *(french(100 * map_similarity(guess(t)[None], t)[0]) for t in targets)])
-header = ["ressemblance (%)", "étage 0", "étage 1", "étage 2"]
-table = markdown_table(header, rows)
+    flat = [guess(t) / guess(t)[0].norm() for t in targets]
+    close = [map_similarity(f[None], t)[0] for f, t in zip(flat, targets)]
+    rows.append([name, *(french(100 * value) for value in close)])
+table = markdown_table(["ressemblance (%)", "étage 0", "étage 1", "étage 2"], rows)
 
 # %%
 chosen = [int((digits.test.labels == c).nonzero()[0]) for c in (0, 4, 7)]
@@ -416,10 +417,9 @@ validation = grid.errors(digits.validation).reshape(len(alphas), count)
 for name, run in runs.items():
     layers[name] = validation[0] - run.errors(digits.validation)
 layers["attention, tous"] = validation[0] - validation[2]
-best = {}
-for family in ("hint", "attention"):
-    members = [name for name in layers if name.startswith(family)]
-    best[family] = max(members, key=lambda name: layers[name].mean())
+best = {family: max((name for name in layers if name.startswith(family)),
+                    key=lambda name: layers[name].mean())
+        for family in ("hint", "attention")}
 panel = {"25 images, validation": layers}
 display(plot_gains(panel, f"Gain par couche imitée : {gain_summary(panel)}"))
 for name in best.values():

@@ -87,7 +87,7 @@ def test_une_matrice_qui_ne_se_replie_pas_est_refusee(wrong, message):
 def test_les_petits_multiples_montrent_les_rangs_demandes(sweep):
     figure = plot_reconstructions({"essai": sweep}, ranks=[1, FULL], corner=8)
     original, first, last = figure.axes
-    assert original.get_title() == "essai\n1\u202f728 paramètres"
+    assert original.get_title() == "essai\n1\N{NO-BREAK SPACE}728 paramètres"
     assert first.get_title().startswith("rang 1\n36 paramètres\nerreur 9")
     assert last.get_title().endswith("moins de 0,1 %")
     np.testing.assert_allclose(first.images[0].get_array(), sweep.at(1).matrix[:8, :8].abs(), rtol=1e-6)
@@ -99,6 +99,7 @@ def test_les_courbes_de_rang_sont_les_erreurs_du_balayage(sweep):
     train, svd, dense = ax.lines
     assert list(train.get_ydata()) == [state.error for state in sweep.states]
     assert list(svd.get_ydata()) == [state.svd_error for state in sweep.states]
+    assert list(svd.get_xdata()) == [state.svd_rank * (64 + 27) for state in sweep.states]
     assert dense.get_xdata()[0] == 64 * 27
     assert "180 paramètres" in ax.get_title()
 

@@ -252,7 +252,7 @@ def test_le_bilan_s_affiche_en_tableau_francais():
     model = MLP(64, (512, 512))
     with torch.no_grad():
         model.stages[0][0].weight.zero_()
-    lines = str(convert_to_tensor_train(model, 4).compression_report).replace("\u202f", " ").splitlines()
+    lines = str(convert_to_tensor_train(model, 4).compression_report).replace("\N{NO-BREAK SPACE}", " ").splitlines()
     assert re.split(r" {2,}", lines[0]) == ["Couche", "Forme", "Rangs", "Avant", "Après", "Erreur", "Gardée parce que"]
     assert re.split(r" {2,}", lines[2]) == ["stages.0.0", "512×64", "4·4", "33 280", "1 280", "0,0 %"]
     assert re.split(r" {2,}", lines[4]) == ["head", "10×512", "—", "5 130", "5 130", "—", "10 n'a pas 3 facteurs ≥ 2"]

@@ -16,6 +16,7 @@ from kdcourse import (
     kd_loss,
     load_choices,
     load_dataset,
+    mean_interval,
     plot_methods,
     predict_features,
     rkd_angle_loss,
@@ -23,7 +24,16 @@ from kdcourse import (
     train_many,
 )
 from kdcourse.cost import peak_bytes, step_ratios
-from kdcourse.method_comparison import METHODS, Choice, Problem, distillation_of, method_table, one_step, train_method
+from kdcourse.method_comparison import (
+    METHODS,
+    Choice,
+    MethodRow,
+    Problem,
+    distillation_of,
+    method_table,
+    one_step,
+    train_method,
+)
 
 STUDENT, TEACHER = (lambda: CNN(channels=(4, 8))), (lambda: CNN(channels=(8, 12)))
 CHOICES = {method: Choice(0.5, 1.0, 2.0) for method in METHODS if method != "seul"}
@@ -79,6 +89,17 @@ def test_la_figure_classe_les_methodes_par_gain(rows):
     by_gain = sorted(rows[1:], key=lambda row: row.gain.mean, reverse=True)
     assert names == [row.method for row in by_gain]
     assert [bar.get_width() for bar in times.patches] == [row.step_ratio for row in by_gain]
+
+
+def test_le_titre_ne_nomme_qu_un_ajout_que_les_graines_etablissent():
+    def row(method, errors):
+        errors = torch.tensor(errors)
+        return MethodRow(method, errors, mean_interval(errors), mean_interval(10 - errors), 1.0, 0, 0)
+
+    rows = [row("seul", [10.0, 10.1, 9.9]), row("KD", [8.0, 8.1, 7.9]), row("KD + SP", [7.0, 7.1, 6.9])]
+    assert "ajouts qui battent KD : KD + SP" in plot_methods(rows).get_suptitle()
+    rows[-1] = row("KD + SP", [7.0, 9.1, 7.9])
+    assert "ajouts qui battent KD : aucun" in plot_methods(rows).get_suptitle()
 
 
 @pytest.mark.parametrize(

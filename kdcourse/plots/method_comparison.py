@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from kdcourse.comparison import french
+from kdcourse.comparison import french, mean_interval
 from kdcourse.method_comparison import MethodRow
 from kdcourse.plots.common import COLORS, comma_axis, finished, gain_bar, subplots
 
@@ -28,10 +28,12 @@ def plot_methods(rows: Sequence[MethodRow]) -> Figure:
     gains.set(xlabel="gain apparié (points), barre : intervalle à 95 %")
     times.set(xlabel="temps d'un pas / student seul", xlim=(0, 1.25 * max(row.step_ratio for row in rows)))
     comma_axis(gains.xaxis, times.xaxis)
-    best = methods[0]
+    added = {row.method: row.errors for row in methods if row.method.startswith("KD + ")}
+    kd = next((row.errors for row in methods if row.method == "KD"), None)
+    better = [] if kd is None else [name for name, errors in added.items() if mean_interval(kd - errors).low > 0]
     figure.suptitle(
         f"{sum(row.gain.low > 0 for row in methods)} méthodes sur {len(methods)} battent le student seul "
-        f"({french(alone.error.mean)} %) ; la première : {best.method}, {french(best.error.mean)} %",
+        f"({french(alone.error.mean)} %) ; ajouts qui battent KD : {', '.join(better) or 'aucun'}",
         fontsize=10,
     )
     return finished(figure)

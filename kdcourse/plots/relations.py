@@ -131,9 +131,10 @@ def plot_cost(
         steps: student → temps d'un aller-retour sans distillation, en ms.
     """
     figure, ax = subplots(figsize=(8, 4))
-    for marker, (name, times) in zip("^vD*", losses.items(), strict=False):
+    colors = (COLORS[role] for role in ("distilled", "other", "neutral", "teacher"))
+    for marker, color, (name, times) in zip("^vD*", colors, losses.items(), strict=False):
         label = f"{name} : pente {french(slope(batches, times))}"
-        ax.plot(batches[: len(times)], times, marker + "-", label=label, color=COLORS["distilled"])
+        ax.plot(batches[: len(times)], times, marker + "-", label=label, color=color)
     for marker, (name, times) in zip("os", steps.items(), strict=False):
         ax.plot(batches[: len(times)], times, marker + "--", label=name, color=COLORS["student"], mfc="white")
     ax.set(xscale="log", yscale="log", xlabel="taille du lot B (échelle log)", ylabel="temps (ms, échelle log)")
@@ -142,6 +143,7 @@ def plot_cost(
     comma_axis(ax.yaxis)
     slopes = {name: slope(batches, times) for name, times in losses.items()}
     steepest = max(slopes, key=slopes.get)
-    ax.set_title(f"La plus raide quand le lot grandit : {steepest}, temps ∝ B^{french(slopes[steepest])}")
+    power = french(slopes[steepest]).replace(",", "{,}")
+    ax.set_title(f"La plus raide quand le lot grandit : {steepest}, temps en $B^{{{power}}}$")
     ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return finished(figure)

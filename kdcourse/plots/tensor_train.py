@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from kdcourse._common import check_finite, check_floating
-from kdcourse.comparison import french, mean_interval
-from kdcourse.compression_report import thousands
+from kdcourse.comparison import french, mean_interval, thousands
 from kdcourse.plots.common import COLORS, MARKERS, finished, subplots
 from kdcourse.tensor_train import TTLinear
 
@@ -28,7 +27,7 @@ _ERROR_TICKS = (2, 3, 5, 10, 20, 40, 90)  # %
 
 
 class RankState(NamedTuple):
-    """Une matrice en train de tenseurs, à un rang, et la SVD tronquée qui tient dans autant de paramètres."""
+    """Une matrice en train de tenseurs, à un rang, et la plus grosse SVD tronquée qui ne le dépasse pas."""
 
     rank: int
     """Plafond des rangs du train."""
@@ -40,6 +39,11 @@ class RankState(NamedTuple):
     svd_rank: int
     """Le plus grand rang dont la SVD n'a pas plus de paramètres que le train ; au moins 1."""
     svd_error: float
+
+    @property
+    def svd_parameters(self) -> int:
+        """Taille de cette SVD : deux facteurs, de ``n`` et de ``m`` lignes."""
+        return self.svd_rank * sum(self.matrix.shape)
 
 
 @dataclass(frozen=True)
@@ -109,13 +113,12 @@ def plot_reconstructions(sweeps: Mapping[str, RankSweep], ranks: Sequence[int], 
 
 
 def draw_rank_curves(ax, sweep: RankSweep) -> None:
-    """Erreur du train et de la SVD de même taille, selon le nombre de paramètres du train."""
-    sizes = [state.parameters for state in sweep.states]
-    for name, role, values in (
-        ("train de tenseurs", TT_ROLE, [state.error for state in sweep.states]),
-        ("SVD de même taille", SVD_ROLE, [state.svd_error for state in sweep.states]),
+    """Erreur du train et de la SVD tronquée, chacun à son nombre de paramètres."""
+    for name, role, points in (
+        ("train de tenseurs", TT_ROLE, [(state.parameters, state.error) for state in sweep.states]),
+        ("SVD tronquée", SVD_ROLE, [(state.svd_parameters, state.svd_error) for state in sweep.states]),
     ):
-        ax.plot(sizes, values, MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
+        ax.plot(*zip(*points, strict=True), MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
     ax.axvline(sweep.weight.numel(), color="0.4", ls="--", lw=1, label="matrice dense")
     ax.set(xscale="log", xlabel="paramètres", ylabel="erreur relative (%)", ylim=(0, 105))
 

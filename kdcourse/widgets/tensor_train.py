@@ -2,8 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from kdcourse.comparison import french
-from kdcourse.compression_report import thousands
+from kdcourse.comparison import french, thousands
 from kdcourse.plots.common import COLORS, MARKERS
 from kdcourse.plots.tensor_train import (
     SVD_ROLE,
@@ -39,7 +38,7 @@ class RankExplorer(SliderFigure):
         image = draw_matrix(rebuilt, sweep.weight[:corner, :corner], scale)
         rebuilt.set_title("sa reconstruction", fontsize=10)
         draw_rank_curves(chart, sweep)
-        chart.legend(frameon=False, fontsize=8, loc="upper right" if sweep.states[0].error < 50 else "lower left")
+        chart.legend(frameon=False, fontsize=8, loc="center left" if sweep.states[0].error < 50 else "lower left")
         points = [
             chart.plot([], [], MARKERS[role], color=COLORS[role], ms=12, mec="black")[0] for role in (TT_ROLE, SVD_ROLE)
         ]
@@ -48,8 +47,8 @@ class RankExplorer(SliderFigure):
         def update(rank: float) -> None:
             state = sweep.at(int(rank))
             image.set_data(state.matrix[:corner, :corner].abs().numpy())
-            for point, error in zip(points, (state.error, state.svd_error), strict=True):
-                point.set_data([state.parameters], [error])
+            points[0].set_data([state.parameters], [state.error])
+            points[1].set_data([state.svd_parameters], [state.svd_error])
             heading.set_text(rank_heading(sweep, state))
 
         ranks = [state.rank for state in sweep.states]
