@@ -222,11 +222,11 @@ def test_une_ligne_de_cartes_de_meme_taille_a_une_seule_echelle():
     np.testing.assert_allclose(axes[5].images[0].get_array(), maps["student"][1, 0])
 
 
-def test_le_titre_des_alphas_dit_ou_est_la_plus_petite_erreur():
+def test_le_titre_des_alphas_dit_la_ressemblance_et_l_erreur_aux_deux_bouts():
     maps = unit(3, 4, 5, 5)
     errors = torch.tensor([[30.0, 32.0], [20.0, 24.0], [88.0, 92.0]])
     figure = plot_alpha_maps(torch.rand(1, 10, 10), maps[2], [0.0, 0.5, 1.0], maps, errors)
-    assert "1,00 à α = 1 ; la plus petite erreur est à α = 0,5" in figure.get_suptitle()
+    assert "1,00 (α = 1) ; l'erreur passe de 31,0 à 90,0 %" in figure.get_suptitle()
     assert "22,0" in figure.get_axes()[3].get_xlabel()
 
 

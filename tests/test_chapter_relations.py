@@ -101,7 +101,7 @@ def test_la_pente_est_l_exposant_des_trois_derniers_lots_mesures():
 
 def test_le_cout_nomme_la_perte_la_plus_raide():
     figure = plot_cost([32, 64, 128], {"cosinus": [1, 1, 2], "angle": [1, 8]}, {"student": [2, 3, 4]})
-    assert "angle, temps ∝ B^3,0" in figure.get_axes()[0].get_title()
+    assert "angle, temps en $B^{3{,}0}$" in figure.get_axes()[0].get_title()
 
 
 # Le curseur
