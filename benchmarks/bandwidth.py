@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks._report import publish
 from benchmarks._torchdistill import Loss, kd
 from kdcourse import best_device, french, kd_loss
-from kdcourse.cost import peak_bytes
+from kdcourse.cost import out_of_memory, peak_bytes
 
 TEMPERATURE, ROUNDS, WARMUP = 4.0, 20, 3  # la mise en route s'ajoute aux tours
 COPY, OURS, COMPILED = "copie", "kd_loss", ", torch.compile"
@@ -166,11 +166,6 @@ def timed(run: Callable[[], object], device: str) -> float:
     end.record()
     torch.cuda.synchronize()
     return start.elapsed_time(end) / 1000
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Sur CPU, PyTorch lève une ``RuntimeError`` ordinaire : son texte seul la distingue."""
-    return any(text in str(error) for text in ("out of memory", "allocate memory", "not enough memory"))
 
 
 def describe(name: str, row: dict) -> str:

@@ -12,8 +12,50 @@ from pathlib import Path
 
 import torch
 
+from kdcourse._folders import reason
+
 _MAGIC = b"kdcourse reprise 1\n"
 _NAMES = ("reprise.pt", "reprise-precedente.pt")
+_KEYS = {"settings", "epoch", "step", "history", "total", "today", "seconds", "random", "model", "optimizer"}
+
+
+def make_folder(folder: Path) -> int | None:
+    """Crée le dossier et le réserve : un seul entraînement y écrit à la fois. Rend ce que ``release`` fermera.
+
+    Le système libère lui-même le dossier d'un processus tué. Un disque qui ne sait pas réserver ne l'empêche pas
+    d'écrire.
+
+    Raises:
+        OSError: le dossier ne peut pas être créé.
+        ValueError: un autre entraînement y écrit en ce moment.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"output : {folder} ne s'écrit pas ({reason(error)}) ; donnez un autre dossier.") from None
+    try:
+        import fcntl
+
+        lock = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise ValueError(
+            f"output : un autre entraînement écrit en ce moment dans {folder} ; attendez sa fin, ou donnez un autre "
+            "dossier."
+        ) from None
+    except OSError:  # certains disques réseau
+        pass
+    return lock
+
+
+def release(lock: int | None) -> None:
+    """Rend le dossier que ``make_folder`` a réservé."""
+    if lock is not None:
+        os.close(lock)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -32,7 +74,7 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OSError(
-            f"output : {path} n'a pas pu s'écrire ({error.strerror}) ; libérez de la place, ou donnez un autre "
+            f"output : {path} n'a pas pu s'écrire ({reason(error)}) ; libérez de la place, ou donnez un autre "
             "dossier. Les fichiers d'avant sont intacts."
         ) from None
 
@@ -70,10 +112,12 @@ def load_checkpoint(folder: Path) -> tuple[dict | None, list[str]]:
     for path in (folder / name for name in _NAMES):
         if not path.exists():
             continue
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""
         head, payload = content[: len(_MAGIC)], content[len(_MAGIC) + 32 :]
         if head == _MAGIC and content[len(_MAGIC) :][:32] == hashlib.sha256(payload).digest():
-            return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True), refused
+            state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+            if isinstance(state, dict) and state.keys() >= _KEYS:
+                return state, refused
         refused.append(f"{path} : fichier tronqué ou abîmé, refusé")
     if refused:
         raise ValueError(
@@ -87,6 +131,14 @@ def promote_previous(folder: Path) -> None:
     current, previous = (folder / name for name in _NAMES)
     if previous.exists():
         os.replace(previous, current)
+
+
+def has_history(folder: Path) -> bool:
+    """Vrai si ``histoire.json`` se lit."""
+    try:
+        return isinstance(json.loads((folder / "histoire.json").read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def write_history(folder: Path, settings: dict, history: list[dict]) -> None:

@@ -4,7 +4,6 @@ torchvision télécharge, mais ses classes MNIST croient un fichier décompress�
 pleine décompression, il passe pour entier. On ne garde donc que l'archive, dont torchvision donne la somme.
 """
 
-import errno
 import os
 import socket
 import tempfile
@@ -16,16 +15,9 @@ from urllib.error import HTTPError, URLError
 
 from torchvision.datasets.utils import check_integrity, download_url
 
+from kdcourse._folders import REASONS
+
 _TIMEOUT = 30  # secondes sans rien recevoir : sans limite, un serveur muet bloquerait le notebook
-_FOLDER_ERRORS = {
-    errno.ENOSPC: "disque plein",
-    errno.EDQUOT: "quota atteint",
-    errno.EACCES: "accès interdit",
-    errno.EPERM: "accès interdit",
-    errno.EROFS: "lecture seule",
-    errno.ENOTDIR: "ce n'est pas un dossier",
-    errno.EEXIST: "ce n'est pas un dossier",
-}
 
 
 class FolderError(OSError):
@@ -86,10 +78,10 @@ def usable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, URLError) or error.errno not in _FOLDER_ERRORS:
+        if isinstance(error, URLError) or error.errno not in REASONS:
             raise
         raise FolderError(
-            f"folder : {folder} ne se lit ou ne s'écrit pas ({_FOLDER_ERRORS[error.errno]}) ; donnez un autre dossier "
+            f"folder : {folder} ne se lit ou ne s'écrit pas ({REASONS[error.errno]}) ; donnez un autre dossier "
             "par folder=…."
         ) from None
 

@@ -1,5 +1,6 @@
 """L'état d'un entraînement du grand moteur : tout ce qu'il faut pour l'arrêter n'importe où et le reprendre."""
 
+import hashlib
 import math
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 
 from kdcourse._checkpoints import (
     fingerprint,
-    has_checkpoint,
+    has_history,
     load_checkpoint,
+    make_folder,
     promote_previous,
+    release,
     save_checkpoint,
     write_history,
 )
@@ -32,7 +35,7 @@ class RunState:
         self.total = torch.zeros((), device=accelerator.device)
         self.shuffle = torch.Generator().manual_seed(seed)
         self.epoch_shuffle = self.shuffle.get_state()
-        self.previous = self.today = None
+        self.previous = self.today = self.lock = None
 
     @property
     def steps_done(self) -> int:
@@ -41,13 +44,19 @@ class RunState:
 
     @contextmanager
     def isolated(self):
-        """Le générateur global est emprunté le temps de l'entraînement ; chaque processus a le sien (*dropout*)."""
-        device = self.accelerator.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(self.seed + self.accelerator.process_index)
-            yield
+        """Le générateur global est emprunté le temps de l'entraînement ; chaque processus a le sien (*dropout*).
 
-    def start(self, settings: dict, teacher: nn.Module | None, resume: bool) -> None:
+        Le dossier que ``start`` a réservé est rendu à la sortie.
+        """
+        device = self.accelerator.device
+        try:
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                torch.manual_seed(self.seed + self.accelerator.process_index)
+                yield
+        finally:
+            release(self.lock)
+
+    def start(self, settings: dict, teacher: nn.Module | None, validation: Split | None, resume: bool) -> None:
         """Prépare la mémoire de PS-KD, puis reprend l'entraînement s'il est demandé et qu'il y en a un."""
         if settings["method"] == "PS-KD":  # avant la première époque, l'étiquette seule
             self.previous = label_smoothing_probabilities(self.data.labels, self.classes, smoothing=0)
@@ -57,24 +66,24 @@ class RunState:
         self.settings = settings | {
             "precision": self.accelerator.mixed_precision,
             "processus": self.accelerator.num_processes,
+            "modele": _architecture(self.model),
             "donnees": fingerprint(*self.data),
+            "validation": None if validation is None else fingerprint(*validation),
             "teacher": None if teacher is None else fingerprint(*teacher.state_dict().values()),
         }
-        if not resume and has_checkpoint(self.folder):
-            raise ValueError(
-                f"output : {self.folder} contient déjà un entraînement ; resume=True (--resume) le continue, et un "
-                "autre dossier laisse les deux."
-            )
+        self.accelerator.wait_for_everyone()  # chacun a vu le dossier avant que rien n'y bouge
+        if self.accelerator.is_main_process:
+            self.lock = make_folder(self.folder)
         state, refused = load_checkpoint(self.folder) if resume else (None, [])
-        self.accelerator.wait_for_everyone()  # chacun a lu avant que rien ne bouge
+        self.accelerator.wait_for_everyone()
         if refused and self.accelerator.is_main_process:
             promote_previous(self.folder)
-        if self.accelerator.is_main_process:
-            self.folder.mkdir(parents=True, exist_ok=True)
         if state is not None:
             self._restore(state)
             for refusal in refused:
                 self.accelerator.print(f"{refusal} ; reprise du précédent, {self.steps_done} pas faits.")
+            if self.history and self.accelerator.is_main_process and not has_history(self.folder):
+                write_history(self.folder, self.settings, self.history)
 
     def add(self, loss: Tensor, logits: Tensor, indices: Tensor) -> None:
         """Un pas de plus : sa perte, et pour PS-KD ce que le student a prédit de ses exemples."""
@@ -154,6 +163,12 @@ class RunState:
                 f"loss : {loss} reçue à l'époque {self.epoch}, un nombre fini attendu ; baissez learning_rate, ou "
                 "quittez la précision mixte. Le dernier point de reprise est intact."
             )
+
+
+def _architecture(model: nn.Module) -> str:
+    """Le nom du modèle, et l'empreinte de ses couches : reprendre avec un autre student se voit."""
+    shapes = {name: tuple(values.shape) for name, values in model.state_dict().items()}
+    return f"{type(model).__name__} {hashlib.sha256(f'{model} {shapes}'.encode()).hexdigest()[:8]}"
 
 
 _SAVED = ("settings", "epoch", "step", "history", "epoch_shuffle", "previous")

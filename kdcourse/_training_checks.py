@@ -1,5 +1,6 @@
 """Ce que le moteur refuse avant d'entraîner : des données, un modèle ou des réglages qu'il ne saurait pas suivre."""
 
+import inspect
 import operator
 from collections.abc import Sequence
 
@@ -87,6 +88,22 @@ def check_teacher(data: Split, teacher_logits, distillation, teacher_features, s
         if len(part) != len(labels):
             raise ValueError(f"teacher_features : {len(part)} exemples reçus, {len(labels)} attendus, ceux de data.")
         check_finite("teacher_features", part)
+
+
+def check_make_model(make_model) -> None:
+    """Une fonction sans argument, et non un modèle déjà construit : chaque graine construit le sien."""
+    example = "digits_student ou lambda: MLP(), par exemple"
+    if isinstance(make_model, nn.Module) or not callable(make_model):
+        raise TypeError(
+            f"make_model : {type(make_model).__name__} reçu, une fonction qui construit un modèle attendue, {example}."
+        )
+    try:
+        inspect.signature(make_model).bind()
+    except ValueError:  # une fonction écrite en C ne dit pas ses arguments
+        return
+    except TypeError:
+        name = getattr(make_model, "__name__", type(make_model).__name__)
+        raise TypeError(f"make_model : {name} reçu, une fonction sans argument attendue, {example}.") from None
 
 
 def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, distillation=None) -> int:

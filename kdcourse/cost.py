@@ -32,6 +32,11 @@ def step_ratios(steps: Sequence[Callable[[], None]], rounds: int = 15, device: s
     return [median(found) for found in ratios]
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Sur CPU, PyTorch lève une ``RuntimeError`` ordinaire : son texte seul la distingue."""
+    return any(text in str(error) for text in ("out of memory", "allocate memory", "not enough memory"))
+
+
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Le profileur dit sur stderr, sous Python, qu'il ne trouve pas de GPU : un notebook l'afficherait."""

@@ -18,8 +18,17 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdcourse._common import combine_terms
-from kdcourse._engine_checks import check_distillation, check_features, check_output, make_accelerator
+from kdcourse._engine_checks import (
+    check_choice,
+    check_distillation,
+    check_features,
+    check_method,
+    check_output,
+    check_seed,
+    make_accelerator,
+)
 from kdcourse._engine_state import RunState
+from kdcourse._training_checks import check_seeds
 from kdcourse.comparison import french
 from kdcourse.data import Split, shift_images
 from kdcourse.loop import evaluating, frozen_copy
@@ -61,7 +70,8 @@ def distill(
 
     ``batch_size`` est la taille du lot entier, que les processus se partagent : le résultat ne dépend pas de leur
     nombre, à l'arrondi près (sauf *dropout* et BatchNorm, que chaque processus calcule sur sa part). Une perte de
-    relations compare tous les exemples d'un lot : les embeddings des autres processus la rejoignent.
+    relations compare tous les exemples d'un lot : les embeddings des autres processus la rejoignent. À plusieurs, DDP
+    demande que chaque paramètre serve à chaque pas.
 
     Args:
         make_model: fonction sans argument qui construit le student.
@@ -76,19 +86,26 @@ def distill(
         jitter: décale chaque image d'au plus tant de pixels, autrement à chaque époque ; teacher et student voient la
             même.
         mixed_precision: ``"no"``, ``"fp16"`` (GPU, gradients mis à l'échelle) ou ``"bf16"`` ; ``None`` suit
-            ``accelerate launch``.
+            ``accelerate launch``. Un ``Accelerator`` que vous auriez déjà prend cette précision.
         output: dossier de ``histoire.csv``, ``histoire.json`` et ``reprise.pt`` ; sans lui, rien n'est écrit.
         checkpoint_every: pas entre deux points de reprise ; chaque fin d'époque en a un aussi.
         resume: repart du dernier point de reprise entier d'``output``, s'il y en a un.
 
     Raises:
-        TypeError, ValueError: argument hors de son domaine ; point de reprise abîmé ou d'un autre réglage ; perte NaN.
+        TypeError, ValueError: argument hors de son domaine ; point de reprise abîmé ou d'un autre réglage ; dossier où
+            un autre entraînement écrit ; perte NaN.
+        OSError: dossier qui ne s'écrit pas.
     """
-    choice = load_choices().get(method, Choice(0.0)) if choice is None else choice
-    check_distillation(data, teacher, method, choice, epochs, batch_size, learning_rate, jitter, checkpoint_every)
+    check_method(method)
+    choice = check_choice(load_choices().get(method, Choice(0.0)) if choice is None else choice)
+    check_distillation(
+        data, validation, teacher, method, stage, epochs, batch_size, learning_rate, jitter, checkpoint_every
+    )
     check_output(output, resume)
+    seed, learning_rate = check_seed(seed), float(learning_rate)  # un point de reprise ne garde que des nombres
     accelerator = make_accelerator(mixed_precision)
-    device, data = accelerator.device, data.to(accelerator.device)
+    device, data = accelerator.device, Split(*data).to(accelerator.device)
+    validation = None if validation is None else Split(*validation)
     guide = None
     if teacher is not None:
         teacher, guide = frozen_copy(teacher).to(device), distillation_of(method, choice, stage)
@@ -113,7 +130,7 @@ def distill(
         return hard if guide is None else combine_terms(guide(student, teacher, labels), hard, choice.alpha).total
 
     with state.isolated(), threads_for(model):
-        state.start(settings, teacher, resume)
+        state.start(settings, teacher, validation, resume)
         steps = -(-len(data.labels) // batch_size)
         bar = tqdm(
             total=epochs * steps, initial=state.steps_done, desc=method, unit="pas", leave=False, delay=1,
@@ -172,13 +189,15 @@ def distill_seeds(
     Raises:
         TypeError, ValueError: ceux de ``distill``.
     """
+    check_method(method)
+    check_output(output, resume=output is not None)
     guide = None if method in WITHOUT_TEACHER else teacher
     return [
         distill(
             make_model, data, guide, method=method, seed=seed, resume=output is not None,
             output=output and f"{output}-{method}-{seed}", **options,
         ).model
-        for seed in seeds
+        for seed in check_seeds(seeds)
     ]  # fmt: skip
 
 

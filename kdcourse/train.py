@@ -18,8 +18,10 @@ from torch import nn
 
 from kdcourse import models
 from kdcourse._checkpoints import add_results, torch_bytes, write_whole
-from kdcourse._engine_checks import check_choice, leave, processes
+from kdcourse._command_line import FrenchParser, integer, number
+from kdcourse._engine_checks import check_choice, check_output, leave, processes
 from kdcourse.comparison import french
+from kdcourse.cost import out_of_memory
 from kdcourse.data import DATASETS, Dataset, load_dataset
 from kdcourse.engine import distill, model_error
 from kdcourse.method_comparison import METHODS, WITHOUT_TEACHER, Choice, load_choices
@@ -39,10 +41,25 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, TypeError, OSError) as error:
         print(f"Erreur. {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        sentence = _known(error)
+        if sentence is None:
+            raise
+        print(f"Erreur. {sentence}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrompu. La même commande avec --resume continue du dernier point de reprise.", file=sys.stderr)
         return 130
     return 0
+
+
+def _known(error: RuntimeError) -> str | None:
+    """Ce que veut dire une erreur de torch que l'utilisateur peut rencontrer ; rien pour les autres."""
+    if out_of_memory(error):
+        return "La mémoire n'y suffit pas : réduisez --batch-size, --jitter, ou prenez un plus petit modèle."
+    if any(text in str(error) for text in ("closed by peer", "reset by peer", "Broken pipe")):
+        return "Un autre processus s'est arrêté : il en dit la raison."
+    return None
 
 
 def run(options: argparse.Namespace) -> None:
@@ -59,12 +76,14 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--teacher : {options.teacher!r} reçu avec --method {options.method}, qui n'en a pas.")
     _builder(student_name, 10)  # une faute de frappe se dit avant des heures d'entraînement du teacher
     check_choice(choice)
+    check_output(output, options.resume)
     process = processes()
     with process.local_main_process_first():  # un seul télécharge
         data = load_dataset(options.data, options.folder)
     teacher, results = None, {}
     if not alone:
         if teacher_name in ARCHITECTURES:
+            _try_one_step(student_name, teacher_name, data, options, choice)
             process.print(f"Teacher : {teacher_name}, entraîné sur les étiquettes, dans {output / 'teacher'}.")
             teacher = _train(teacher_name, data, output / "teacher", options, method="seul")
         else:
@@ -82,9 +101,31 @@ def run(options: argparse.Namespace) -> None:
         add_results(output, {f"erreur_test_{who}": error for who, error in results.items()})
 
 
+def _try_one_step(student_name: str, teacher_name: str, data: Dataset, options, choice: Choice) -> None:
+    """Un pas sur deux images : ce que la méthode refuse se dit avant des heures d'entraînement du teacher."""
+    student, teacher = (_builder(name, _classes(data)) for name in (student_name, teacher_name))
+    few = dict(epochs=1, batch_size=2, jitter=options.jitter, mixed_precision=options.mixed_precision)
+    try:
+        distill(
+            student, data.train.where(slice(0, 2)), teacher(), method=options.method, choice=choice,
+            stage=options.stage, **few,
+        )  # fmt: skip
+    except (ValueError, TypeError) as error:
+        maps = "hint" in options.method or "attention" in options.method
+        advice = " Cette méthode compare des cartes : digits_teacher, color_teacher et color_student en ont."
+        raise ValueError(
+            f"--method {options.method} : {student_name} ne peut pas apprendre de {teacher_name} "
+            f"({str(error).rstrip('.')}).{advice * maps}"
+        ) from None
+
+
+def _classes(data: Dataset) -> int:
+    return int(max(part.labels.max() for part in data)) + 1
+
+
 def _train(name: str, data: Dataset, output: Path, options, teacher=None, **method) -> nn.Module:
     """Entraîne une architecture nommée, et range ses poids dans ``output/student.pt``."""
-    classes = int(max(part.labels.max() for part in data)) + 1
+    classes = _classes(data)
     budget = {option: getattr(options, option) for option in _BUDGET}
     student = distill(
         _builder(name, classes), data.train, teacher, validation=data.validation, output=output, **budget, **method
@@ -133,50 +174,28 @@ def _builder(name: str, classes: int) -> Callable[[], nn.Module]:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m kdcourse.train", usage="%(prog)s [options]", description=__doc__, add_help=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.error = lambda message: parser.exit(2, f"Erreur. {message} L'option --help les donne toutes.\n")
+    parser = FrenchParser("python -m kdcourse.train", __doc__)
     add = parser.add_argument
-    add("-h", "--help", action="help", help="affiche cette aide")
     add("--data", default="digits", help=f"données : {', '.join(DATASETS)} (digits par défaut)")
     add("--folder", help="dossier des données (~/.cache/kdcourse par défaut)")
     add("--teacher", help="architecture à entraîner d'abord, ou student.pt d'un entraînement")
     add("--student", help=f"architecture : {', '.join(ARCHITECTURES)} ; celle des données par défaut")
     add("--method", default="KD", help=f"méthode : {', '.join(METHODS)} (KD par défaut)")
     tuned = "par défaut, celui réglé sur les chiffres"
-    add("--temperature", type=_number, help=f"température T > 0 ; {tuned}")
-    add("--alpha", type=_number, help=f"poids de la distillation, dans [0, 1] ; {tuned}")
-    add("--weight", type=_number, help=f"facteur du terme propre à la méthode ; {tuned}")
-    add("--stage", type=_integer, default=1, help="étage dont hint et attention comparent les cartes (1 par défaut)")
-    add("--epochs", type=_integer, default=10, help="passages sur les données (10 par défaut)")
-    add("--batch-size", type=_integer, default=128, help="exemples par lot, tous processus réunis (128 par défaut)")
-    add("--learning-rate", type=_number, default=1e-3, help="pas d'Adam (0.001 par défaut)")
-    add("--jitter", type=_integer, default=0, help="décalage au hasard de chaque image, en pixels (0 par défaut)")
-    add("--seed", type=_integer, default=0, help="graine (0 par défaut)")
+    add("--temperature", type=number, help=f"température T > 0 ; {tuned}")
+    add("--alpha", type=number, help=f"poids de la distillation, dans [0, 1] ; {tuned}")
+    add("--weight", type=number, help=f"facteur du terme propre à la méthode ; {tuned}")
+    add("--stage", type=integer, default=1, help="étage dont hint et attention comparent les cartes (1 par défaut)")
+    add("--epochs", type=integer, default=10, help="passages sur les données (10 par défaut)")
+    add("--batch-size", type=integer, default=128, help="exemples par lot, tous processus réunis (128 par défaut)")
+    add("--learning-rate", type=number, default=1e-3, help="pas d'Adam (0.001 par défaut)")
+    add("--jitter", type=integer, default=0, help="décalage au hasard de chaque image, en pixels (0 par défaut)")
+    add("--seed", type=integer, default=0, help="graine (0 par défaut)")
     add("--mixed-precision", help="no, fp16 ou bf16 ; celle d'accelerate launch par défaut")
     add("--output", help="dossier des résultats (runs/DONNÉES-MÉTHODE par défaut)")
-    add("--checkpoint-every", type=_integer, default=200, help="pas entre deux points de reprise (200 par défaut)")
+    add("--checkpoint-every", type=integer, default=200, help="pas entre deux points de reprise (200 par défaut)")
     add("--resume", action="store_true", help="continue l'entraînement qui est dans --output, s'il y en a un")
-    options, unknown = parser.parse_known_args(argv)
-    if unknown:
-        parser.error(f"option inconnue : {' '.join(unknown)}.")
-    return options
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text.replace(",", "."))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} reçu, un nombre attendu.") from None
-
-
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} reçu, un entier attendu.") from None
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from tqdm.auto import tqdm
 
-from kdcourse._common import check_alpha, check_module_temperature, check_temperature, combine_terms
+from kdcourse._common import check_alpha, check_module, check_module_temperature, check_temperature, combine_terms
 from kdcourse._training_checks import (
+    check_make_model,
     check_model,
     check_run,
     check_seeds,
@@ -60,14 +61,12 @@ def threads_for(model: nn.Module) -> Iterator[None]:
 
 def initial_model(make_model: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Le modèle que ``make_model`` tire de cette graine, sans toucher au générateur global."""
-    if isinstance(make_model, nn.Module) or not callable(make_model):
-        raise TypeError(
-            f"make_model : {type(make_model).__name__} reçu, une fonction qui construit un modèle attendue, "
-            "digits_student ou lambda: MLP(), par exemple."
-        )
+    check_make_model(make_model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make_model()
+        model = make_model()
+    check_module("make_model()", model)
+    return model
 
 
 def train_one(

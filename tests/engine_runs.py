@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from kdcourse import CNN, load_dataset
 from kdcourse._engine_checks import leave
@@ -51,6 +52,20 @@ def run_case(name):
     return parameters(name.split(",")[0], **CASES[name])
 
 
+class Drawing(CNN):
+    """Un student qui tire au hasard à chaque passage, et note ce qu'il a tiré : chaque processus a son hasard."""
+
+    drawn = []
+
+    def __init__(self):
+        super().__init__(channels=(4, 8))
+
+    def forward_features(self, images):
+        self.drawn.append(torch.rand(()).item())
+        features = super().forward_features(images)
+        return features._replace(logits=features.logits * (1 + self.drawn[-1] * self.training))
+
+
 class Stop(Exception):
     """L'arrêt d'une session, en moins brutal."""
 
@@ -76,15 +91,19 @@ def interrupted(method, after, **options):
     raise AssertionError("l'entraînement a fini avant l'arrêt")
 
 
-def resumed(method, folder):
-    interrupted(method, after=2, output=folder, **RESUMED)
-    return parameters(method, output=folder, resume=True, **RESUMED)
+def resumed(method, folder, **options):
+    interrupted(method, after=2, output=folder, **RESUMED, **options)
+    return parameters(method, output=folder, resume=True, **RESUMED, **options)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     found = {name: run_case(name) for name in CASES}
     found["reprise"] = resumed("PS-KD", Path(sys.argv[1]).parent / "reprise")
+    found["hasard"] = parameters("seul", make_model=Drawing, **RESUMED)
+    drawn = gather_object([Drawing.drawn[-1]])
+    found["hasard repris"] = resumed("seul", Path(sys.argv[1]).parent / "hasard", make_model=Drawing)
+    found["tirages"] = drawn
     found["processus"] = PartialState().num_processes
     if PartialState().is_main_process:
         torch.save(found, sys.argv[1])

@@ -3,6 +3,7 @@
 import json
 
 import engine_runs
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -23,10 +24,10 @@ from kdcourse import (
     ps_kd,
     train_one,
 )
-from kdcourse.engine import distill, model_error
+from kdcourse.engine import distill, distill_seeds, model_error
 from kdcourse.method_comparison import METHODS, Choice, Problem, distillation_of
 
-BUDGET = dict(epochs=2, batch_size=32, learning_rate=3e-3)
+BUDGET = dict(epochs=3, batch_size=32, learning_rate=3e-3)  # trois époques : le poids de PS-KD en a une du milieu
 
 
 class Plain(nn.Module):
@@ -41,22 +42,72 @@ class Plain(nn.Module):
         return self.linear(images.flatten(1))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_le_moteur_egale_la_boucle_nue(method):
+@pytest.mark.parametrize(("method", "stage"), [*((method, 1) for method in METHODS), ("attention", 0), ("hint", 0)])
+def test_le_moteur_egale_la_boucle_nue(method, stage):
     data, teacher = few(69), make_teacher()
     if method == "seul":
         expected = train_one(make_student, data, **BUDGET)
     elif method == "PS-KD":
         expected = initial_model(make_student, 0)
-        ps_kd(expected, Batches(data, 0, 32), 2, alpha=CHOICE.alpha, learning_rate=3e-3)
+        ps_kd(expected, Batches(data, 0, 32), 3, alpha=CHOICE.alpha, learning_rate=3e-3)
     else:
         features = predict_features(teacher, data.images)
-        make_model = Problem(make_student, features, data, 1, 2, 32).make_model(method)
+        make_model = Problem(make_student, features, data, stage, 3, 32).make_model(method)
         expected = train_one(
-            make_model, data, distillation=distillation_of(method, CHOICE, 1), teacher_features=features,
+            make_model, data, distillation=distillation_of(method, CHOICE, stage), teacher_features=features,
             alpha=CHOICE.alpha, **BUDGET,
         )  # fmt: skip
-    torch.testing.assert_close(run(method).model.state_dict(), expected.state_dict(), rtol=1e-4, atol=1e-6)
+    found = run(method, stage=stage, **BUDGET).model.state_dict()
+    torch.testing.assert_close(found, expected.state_dict(), rtol=1e-4, atol=1e-6)
+
+
+def test_distill_seeds_entraine_un_student_par_graine():
+    found = distill_seeds(make_student, few(40), make_teacher(), [3, 4], method="KD", choice=CHOICE, epochs=1)
+    for model, seed in zip(found, (3, 4), strict=True):
+        expected = distill(make_student, few(40), make_teacher(), method="KD", choice=CHOICE, epochs=1, seed=seed)
+        torch.testing.assert_close(model.state_dict(), expected.model.state_dict(), rtol=0, atol=0)
+
+
+def test_un_couple_de_tenseurs_vaut_un_split():
+    images, labels = few(40)
+    expected = run("KD", examples=40, epochs=1, validation=few(20)).model.state_dict()
+    couple = distill(
+        make_student, (images, labels), make_teacher(), choice=CHOICE, epochs=1, batch_size=32, learning_rate=3e-3,
+        validation=tuple(few(20)),
+    )  # fmt: skip
+    torch.testing.assert_close(couple.model.state_dict(), expected, rtol=0, atol=0)
+
+
+def test_des_nombres_de_numpy_valent_ceux_de_python(tmp_path):
+    options = dict(
+        learning_rate=np.float64(3e-3), seed=np.int64(2), epochs=1, output=tmp_path,
+        choice=Choice(np.float32(0.5), np.float64(2), torch.tensor(3.0)),
+    )  # fmt: skip
+    first = run("KD", **options)
+    again = run("KD", resume=True, **options)
+    expected = run("KD", choice=CHOICE, seed=2, epochs=1)
+    torch.testing.assert_close(first.model.state_dict(), expected.model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(again.model.state_dict(), expected.model.state_dict(), rtol=0, atol=0)
+
+
+def test_le_student_s_entraine_encore_apres_la_mesure_d_une_epoque():
+    modes = []
+
+    class Watched(Plain):
+        def forward(self, images):
+            modes.append(self.training)
+            return super().forward(images)
+
+    distill(Watched, few(40), method="seul", epochs=2, batch_size=20, validation=few(10))
+    first, second = modes.index(True), len(modes) - 1 - modes[::-1].index(True)
+    assert modes[first : second + 1] == [True, True, False, True, True]  # deux lots, la validation, deux lots
+
+
+def test_la_mesure_de_l_erreur_eteint_le_dropout():
+    torch.manual_seed(0)
+    model, part = MLP(dropout=0.9).train(), load_dataset().test
+    expected = error_rate(model.eval()(part.images), part.labels).item()
+    assert model_error(model.train(), part) == pytest.approx(expected)
 
 
 def test_la_perte_de_l_histoire_est_la_moyenne_des_exemples():
@@ -232,7 +283,7 @@ def test_une_perte_qui_n_est_plus_un_nombre_arrete_l_entrainement(tmp_path):
         return _linear(torch.full((64, 10), float("nan")))
 
     with pytest.raises(ValueError, match="loss : nan reçue à l'époque 1.*learning_rate"):
-        distill(broken, few(40), method="seul", epochs=1, batch_size=20, output=tmp_path)
+        distill(broken, few(40), method="seul", epochs=1, batch_size=20, output=tmp_path, checkpoint_every=1)
     assert not list(tmp_path.glob("*.pt"))
 
 
@@ -266,6 +317,18 @@ REFUSALS = {
     "checkpoint_every": (dict(checkpoint_every=0), "checkpoint_every : 0 reçu"),
     "mixed_precision": (dict(mixed_precision="fp8"), "mixed_precision : 'fp8' reçu, un de no, fp16, bf16"),
     "validation": (dict(validation=few(5).where(slice(0, 0))), "validation.images"),
+    "une validation qui n'en est pas une": (dict(validation="x"), "validation : str reçu, Split"),
+    "une liste de méthodes": (dict(method=["KD"]), r"method : \['KD'\] reçu, une de seul"),
+    "un étage en lettres": (dict(stage="a"), "stage : 'a' reçu, le numéro d'un étage"),
+    "une température en tenseur": (dict(choice=Choice(0.5, temperature=torch.tensor(-4.0))), "temperature : -4.0 reçu"),
+    "une graine en lettres": (dict(seed="a"), r"seed : 'a' \(str\) reçu, un entier attendu"),
+    "une graine à virgule": (dict(seed=1.5), r"seed : 1.5 \(float\) reçu"),
+    "une graine trop grande": (dict(seed=2**64), "seed : 18446744073709551616 reçu, un entier de 0 à"),
+    "un décalage plus grand que l'image": (dict(jitter=9), r"jitter : 9 reçu avec des données \(69, 1, 8, 8\)"),
+    "resume": (dict(resume="non"), "resume : 'non' reçu, True ou False attendu"),
+    "un dossier sans nom": (dict(output=""), "output : '' reçu, un chemin de dossier"),
+    "un dossier impossible": (dict(output="a\0b"), "output : 'a.x00b' reçu, un chemin de dossier"),
+    "un fichier pour dossier": (dict(output=__file__), "output : .* reçu, un dossier attendu ; c'est un fichier"),
 }
 
 
@@ -293,6 +356,44 @@ def test_un_teacher_qui_ne_convient_pas_a_la_methode_est_refuse(method, teacher,
 def test_un_student_sans_features_est_refuse_pour_une_perte_de_relations():
     with pytest.raises(TypeError, match="make_model : Plain reçu, un modèle qui a forward_features"):
         distill(Plain, few(40), CNN(channels=(4, 8)), method="RKD", choice=CHOICE, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("make_model", "message"),
+    [
+        (lambda: None, "make_model.. : NoneType reçu, un modèle"),
+        (nn.Linear, "make_model : Linear reçu, une fonction sans argument attendue"),
+        (make_student(), "make_model : CNN reçu, une fonction qui construit un modèle attendue"),
+        (lambda: make_student().double(), "data.images : torch.float32 reçu, torch.float64 attendu, le type des poids"),
+    ],
+)
+def test_un_student_qui_ne_se_construit_pas_est_refuse(make_model, message):
+    with pytest.raises(TypeError, match=message):
+        distill(make_model, few(40), method="seul", epochs=1)
+
+
+def test_un_teacher_d_un_autre_type_ou_plein_de_nan_est_refuse():
+    with pytest.raises(TypeError, match="data.images : torch.float32 reçu, torch.bfloat16 attendu.*teacher"):
+        distill(make_student, few(40), make_teacher().bfloat16(), epochs=1)
+    broken = make_teacher()
+    torch.nn.init.constant_(next(broken.parameters()), float("nan"))
+    with pytest.raises(ValueError, match=r"teacher\(images\) : 10 valeur"):
+        distill(make_student, few(40), broken, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(seeds=3), "seeds : 3 reçu, une suite d'entiers"),
+        (dict(seeds=[]), "seeds : suite vide reçue"),
+        (dict(output=5), "output : int reçu"),
+        (dict(method="KDD"), "method : 'KDD' reçu"),
+    ],
+)
+def test_distill_seeds_refuse_avant_d_entrainer(change, message):
+    options = dict(seeds=[0], method="KD", output=None) | change
+    with pytest.raises((ValueError, TypeError), match=message):
+        distill_seeds(make_student, few(40), make_teacher(), options.pop("seeds"), **options)
 
 
 def test_les_cas_des_deux_processus_couvrent_toutes_les_methodes():

@@ -41,6 +41,11 @@ def test_deux_processus_arretes_puis_repris_egalent_un_seul_jamais_arrete(two_pr
     torch.testing.assert_close(two_processes["reprise"], expected, rtol=1e-4, atol=2e-6)
 
 
+def test_chaque_processus_a_son_hasard_et_le_retrouve_a_la_reprise(two_processes):
+    assert len(set(two_processes["tirages"])) == 2
+    torch.testing.assert_close(two_processes["hasard repris"], two_processes["hasard"], rtol=0, atol=0)
+
+
 BUSY = """
 import sys, threading
 import torch

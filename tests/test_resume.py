@@ -11,10 +11,11 @@ from pathlib import Path
 import engine_killed
 import pytest
 import torch
-from engine_runs import interrupted, make_student, run
+from engine_runs import few, interrupted, make_student, run
 
-from kdcourse import CNN
-from kdcourse._checkpoints import load_checkpoint
+from kdcourse import CNN, MLP
+from kdcourse._checkpoints import load_checkpoint, make_folder, release, save_checkpoint, write_whole
+from kdcourse.engine import distill
 
 HERE = Path(__file__).parent
 SPOILS = {
@@ -161,6 +162,102 @@ def test_reprendre_avec_un_autre_teacher_est_refuse(folder, monkeypatch):
     monkeypatch.setattr("engine_runs.make_teacher", lambda: CNN(channels=(8, 12)))
     with pytest.raises(ValueError, match="teacher : "):
         run("KD", output=folder, resume=True, **OPTIONS)
+
+
+def dropping(dropout, hidden=16):
+    return lambda: MLP(hidden=(hidden,), dropout=dropout)
+
+
+@pytest.mark.parametrize("other", [dropping(0.0), dropping(0.5, hidden=17), make_student])
+def test_reprendre_avec_un_autre_student_est_refuse(folder, other):
+    run("seul", output=folder, make_model=dropping(0.5), **OPTIONS)
+    with pytest.raises(ValueError, match="modele : MLP .* au point de reprise, (MLP|CNN) .* demandé"):
+        run("seul", output=folder, resume=True, make_model=other, **OPTIONS)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, few(20)), (few(20), None), (few(20), few(10))])
+def test_reprendre_avec_une_autre_validation_est_refuse(folder, before, after):
+    interrupted("KD", 7, output=folder, validation=before, **OPTIONS)
+    with pytest.raises(ValueError, match="validation : "):
+        run("KD", output=folder, resume=True, validation=after, **OPTIONS)
+
+
+def test_reprendre_avec_d_autres_etiquettes_est_refuse(folder):
+    data = few(69)
+    options = dict(method="seul", epochs=1, output=folder)
+    distill(make_student, data, **options)
+    with pytest.raises(ValueError, match="donnees : "):
+        distill(make_student, data._replace(labels=data.labels.roll(1)), resume=True, **options)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ne réserve pas un dossier.")
+def test_un_dossier_ou_l_on_ecrit_deja_est_refuse_puis_rendu(folder):
+    lock = make_folder(folder)
+    with pytest.raises(ValueError, match="un autre entraînement écrit en ce moment dans"):
+        run("KD", output=folder, resume=True, **OPTIONS)
+    release(lock)
+    run("KD", output=folder, resume=True, **OPTIONS)
+    release(make_folder(folder))  # l'entraînement fini l'a rendu
+
+
+def test_un_entrainement_arrete_rend_son_dossier(folder):
+    interrupted("KD", 7, output=folder, **OPTIONS)
+    release(make_folder(folder))
+
+
+def test_un_dossier_qui_ne_se_cree_pas_se_dit(folder, monkeypatch):
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(OSError, match="output : .* ne s'écrit pas .lecture seule. ; donnez un autre dossier"):
+        run("KD", output=folder, **OPTIONS)
+
+
+@pytest.mark.parametrize("state", [{"x": 1}, [1, 2]])
+def test_un_point_entier_mais_d_une_autre_origine_est_refuse(folder, state):
+    folder.mkdir()
+    save_checkpoint(folder, state)
+    with pytest.raises(ValueError, match="Aucun point de reprise entier ne reste"):
+        run("KD", output=folder, resume=True, **OPTIONS)
+
+
+def test_un_point_d_une_autre_version_ou_un_dossier_a_sa_place_est_refuse(folder):
+    run("KD", output=folder, **OPTIONS)
+    path = folder / "reprise.pt"
+    path.write_bytes(b"kdcourse reprise 2" + path.read_bytes()[18:])
+    assert len(load_checkpoint(folder)[1]) == 1
+    path.unlink()
+    path.mkdir()
+    assert len(load_checkpoint(folder)[1]) == 1
+
+
+def test_une_ecriture_coupee_laisse_le_fichier_d_avant(tmp_path, monkeypatch):
+    path = tmp_path / "histoire.json"
+    write_whole(path, b"avant")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="disque plein"):
+        write_whole(path, b"apres")
+    assert path.read_bytes() == b"avant" and [p.name for p in tmp_path.iterdir()] == ["histoire.json"]
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_l_histoire_perdue_d_un_entrainement_fini_se_retrouve(folder, content):
+    expected = run("KD", output=folder, **OPTIONS).history
+    path = folder / "histoire.json"
+    path.unlink() if content is None else path.write_text(content, encoding="utf-8")
+    run("KD", output=folder, resume=True, **OPTIONS)
+    assert json.loads(path.read_text(encoding="utf-8"))["epoques"] == expected
+
+
+def test_les_secondes_d_avant_la_coupure_comptent(folder):
+    interrupted("KD", 4, output=folder, **OPTIONS)
+    spent = load_checkpoint(folder)[0]["seconds"]
+    assert 0 < spent <= run("KD", output=folder, resume=True, **OPTIONS).history[0]["secondes"] + 5e-4
 
 
 def test_resume_sans_dossier_est_refuse():
