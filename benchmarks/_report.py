@@ -1,5 +1,6 @@
 """Ce que chaque mesure écrit : la machine, les versions, la date, et sa dernière ligne JSON."""
 
+import argparse
 import json
 import platform
 from datetime import UTC, datetime
@@ -32,10 +33,25 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def publish(name: str, result: dict) -> None:
-    """Range le résultat dans ``results/NOM.json``, et l'imprime en une ligne, la dernière."""
-    RESULTS.mkdir(exist_ok=True)
-    write_json(RESULTS / f"{name}.json", {**result, "provenance": provenance()})
+def existing_device(text: str) -> str:
+    """L'appareil d'une mesure, option ``--appareil``."""
+    if text not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"{text!r} reçu, cpu ou cuda attendu")
+    if text == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError("cuda reçu, mais PyTorch ne voit aucun GPU sur cette machine")
+    return text
+
+
+def publish(name: str, result: dict, whole: bool = True) -> None:
+    """Range le résultat dans ``results/NOM.json``, et l'imprime en une ligne, la dernière.
+
+    Un essai réduit (``whole`` faux) ne remplace pas la mesure entière : il est seulement imprimé.
+    """
+    if whole:
+        RESULTS.mkdir(exist_ok=True)
+        write_json(RESULTS / f"{name}.json", {**result, "provenance": provenance()})
+    else:
+        print(f"Essai réduit : {name}.json n'est pas remplacé.")
     print(json.dumps(result, ensure_ascii=False))
 
 

@@ -5,7 +5,6 @@ est une médiane. De liger-kernel, seule la divergence KL est mesurée sur son n
 des probabilités, que torch calcule (log_softmax, softmax), dans le temps compté.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -16,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks._report import publish
+from benchmarks._report import existing_device, publish
 from benchmarks._torchdistill import Loss, kd
 from kdcourse import best_device, french, kd_loss
+from kdcourse._command_line import FrenchParser, positive
 from kdcourse.cost import out_of_memory, peak_bytes
 
 TEMPERATURE, ROUNDS, WARMUP = 4.0, 20, 3  # la mise en route s'ajoute aux tours
@@ -33,13 +33,15 @@ TARGET = "kd_loss compilée pas plus lente que la plus rapide des autres"
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks bandwidth", description=__doc__.splitlines()[0])
-    parser.add_argument("--appareil", default=best_device().type, help="cuda ou cpu ; le GPU s'il y en a un")
-    parser.add_argument("--forme", type=int, nargs=2, metavar=("B", "C"), help="8192 32000 sur GPU, 256 8000 ailleurs")
+    parser = FrenchParser("python -m benchmarks bandwidth", __doc__.splitlines()[0])
+    parser.add_argument(
+        "--appareil", type=existing_device, default=best_device().type, help="cuda ou cpu ; le GPU s'il y en a un"
+    )
+    parser.add_argument(
+        "--forme", type=positive, nargs=2, metavar=("B", "C"), help="8192 32000 sur GPU, 256 8000 ailleurs"
+    )
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="type des logits")
     options = parser.parse_args(argv)
-    if options.appareil == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("--appareil cuda : PyTorch ne voit aucun GPU sur cette machine.")
     if options.appareil == "cpu":
         torch.set_num_threads(1)  # deux fils qui s'attendent mesurent surtout le voisinage
     shape = options.forme or ((8192, 32000) if options.appareil == "cuda" else (256, 8000))

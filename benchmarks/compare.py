@@ -3,7 +3,6 @@
 Les graines du réglage ne servent pas ailleurs : la comparaison finale en prend d'autres, et lit le test.
 """
 
-import argparse
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 import kdcourse
 from benchmarks._report import provenance, publish, write_json
 from kdcourse import CNN, digits_teacher, error_rate, load_dataset, mean_interval, predict_features, train_one
+from kdcourse._command_line import FrenchParser, several
 from kdcourse.method_comparison import METHODS, Choice, Problem, train_method
 
 IMAGES, STAGE, EPOCHS, BATCH, RATE = 100, 1, 25, 25, 0.01
@@ -28,9 +28,13 @@ def make_student() -> CNN:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks compare", description=__doc__.splitlines()[0])
-    parser.add_argument("--graines", type=int, default=len(SEEDS), help="graines du réglage (10 par défaut)")
-    parser.add_argument("--essai", action="store_true", help="n'écrit rien : montre seulement ce qui serait choisi")
+    parser = FrenchParser("python -m benchmarks compare", __doc__.splitlines()[0])
+    parser.add_argument("--graines", type=several, default=len(SEEDS), help="graines du réglage (10 par défaut)")
+    parser.add_argument(
+        "--essai",
+        action="store_true",
+        help="n'écrit rien : montre seulement ce qui serait choisi ; moins de graines font un essai",
+    )
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     digits, start = load_dataset("digits"), time.perf_counter()
@@ -53,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         "secondes": round(time.perf_counter() - start),
         "choices": {method: choice._asdict() for method, choice in choices.items() if method != "seul"},
     }  # fmt: skip
-    if not options.essai:
+    if not options.essai and len(seeds) == len(SEEDS):
         path = Path(kdcourse.__file__).parent / "method_choices.json"
         kept = {key: result[key] for key in ("images", "epoques", "lot", "pas", "graines", "choices")}
         write_json(path, {**kept, "provenance": provenance()})

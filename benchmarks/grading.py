@@ -5,7 +5,6 @@ réduit à ses imports, à la réponse et aux cellules notées : le correcteur i
 laisser à l'autre l'avantagerait. Les tests donnés à nbgrader tel quel sont les mêmes cas, comparés dans le noyau.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import nbformat
 
 from benchmarks._report import publish
+from kdcourse._command_line import FrenchParser, positive
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSIGNMENT = "exercice_10_1"
@@ -39,8 +39,8 @@ for _case in draw_cases(1):
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks grading", description=__doc__.splitlines()[0])
-    parser.add_argument("--copies", type=int, default=40, help="copies à corriger (40 par défaut)")
+    parser = FrenchParser("python -m benchmarks grading", __doc__.splitlines()[0])
+    parser.add_argument("--copies", type=positive, default=40, help="copies à corriger (40 par défaut)")
     options = parser.parse_args(argv)
     if shutil.which("bwrap") is None:
         raise SystemExit("bubblewrap, sans qui l'isolation ne se mesure pas, est absent : apt install bubblewrap.")
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         "rapport": round(ratio, 2),
         "cibles": {"au moins 5 fois plus vite que nbgrader tel quel": ratio >= 5},
     }
-    publish("grading", result)
+    publish("grading", result, whole=options.copies >= 40)
 
 
 def _grade(course: Path, isolated: bool, copies: int) -> float:

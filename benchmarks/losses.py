@@ -15,9 +15,10 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from benchmarks._report import publish
+from benchmarks._report import existing_device, publish
 from benchmarks._torchdistill import Loss, adapt, kd
 from kdcourse import attention_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
+from kdcourse._command_line import FrenchParser, number, positive
 from kdcourse.cost import peak_bytes
 
 # Selon l'endroit où tombent les entrées, l'allocateur réutilise ses pages ou les redemande au système : du simple au
@@ -45,14 +46,14 @@ class Case:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks losses", description=__doc__.splitlines()[0])
+    parser = FrenchParser("python -m benchmarks losses", __doc__.splitlines()[0])
     parser.add_argument(
-        "--secondes", type=float, default=3.0, help="durée visée par perte et par taille (3 par défaut)"
+        "--secondes", type=number, default=3.0, help="durée visée par perte et par taille (3 par défaut)"
     )
-    parser.add_argument("--appareil", default="cpu", help="cpu (par défaut) ou cuda")
+    parser.add_argument("--appareil", type=existing_device, default="cpu", help="cpu (par défaut) ou cuda")
     parser.add_argument(
         "--fils",
-        type=int,
+        type=positive,
         default=1,
         help="fils de calcul ; 1 par défaut : deux fils qui s'attendent mesurent surtout le voisinage",
     )

@@ -1,6 +1,5 @@
 """Secondes de chaque notebook, de ses cellules les plus lentes, et des imports."""
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from nbclient import NotebookClient
 
 from benchmarks._jupyterlab import ROOT
 from benchmarks._report import publish
+from kdcourse._command_line import FrenchParser, positive
 
 CELL_TIMEOUT = 600  # secondes
 IMPORTS = {
@@ -23,10 +23,10 @@ IMPORTS = {
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks notebooks", description=__doc__)
+    parser = FrenchParser("python -m benchmarks notebooks", __doc__)
     parser.add_argument("prefixes", nargs="*", help="débuts de noms de notebooks, tous par défaut")
-    parser.add_argument("--cells", type=int, default=3, help="cellules lentes à montrer par notebook (3 par défaut)")
-    parser.add_argument("--repeats", type=int, default=5, help="mesures de chaque import (5 par défaut)")
+    parser.add_argument("--cells", type=positive, default=3, help="cellules lentes à montrer (3 par défaut)")
+    parser.add_argument("--repeats", type=positive, default=5, help="mesures de chaque import (5 par défaut)")
     options = parser.parse_args(arguments)
     paths = sorted(ROOT.joinpath("notebooks").glob("*.ipynb"))
     paths = [path for path in paths if path.name.startswith(tuple(options.prefixes or [""]))]
@@ -54,6 +54,7 @@ def main(arguments: list[str]) -> None:
             "import_ratio": round(imports["kdcourse"] / reference, 3),
             "import_all_ratio": round(imports["kdcourse, tous ses noms"] / reference, 3),
         },
+        whole=not options.prefixes,
     )
 
 

@@ -8,7 +8,6 @@ nue. Celle-ci n'est courue que sur seize students ; pour un autre nombre, son te
 est celui du GPU.
 """
 
-import argparse
 import multiprocessing
 import statistics
 import time
@@ -16,8 +15,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from benchmarks._report import publish
+from benchmarks._report import existing_device, publish
 from kdcourse import best_device
+from kdcourse._command_line import FrenchParser, positive
 from kdcourse.data import load_dataset
 from kdcourse.logits import kd_loss
 from kdcourse.models import MLP
@@ -137,10 +137,12 @@ def by_size(sizes, device: str, repeats: int) -> dict:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks vectorised", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3, help="mesures de chaque côté, dont on garde la médiane")
-    parser.add_argument("--tailles", type=int, nargs="+", help="nombres de students ; sur GPU, 16 64 256 1024")
-    parser.add_argument("--appareil", default=best_device().type, help="cuda ou cpu ; le GPU s'il y en a un")
+    parser = FrenchParser("python -m benchmarks vectorised", __doc__)
+    parser.add_argument("--repeats", type=positive, default=3, help="mesures de chaque côté, dont on garde la médiane")
+    parser.add_argument("--tailles", type=positive, nargs="+", help="nombres de students ; sur GPU, 16 64 256 1024")
+    parser.add_argument(
+        "--appareil", type=existing_device, default=best_device().type, help="cuda ou cpu ; le GPU s'il y en a un"
+    )
     options = parser.parse_args(arguments)
     repeats = options.repeats
     if options.tailles or options.appareil == "cuda":

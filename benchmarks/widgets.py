@@ -10,7 +10,6 @@ les images reçus (``DeferRendererTasksAfterInput``). À soixante touches par se
 demi-seconde, même pour le plancher ; sans ce réglage, toutes les rafales essayées montrent une vingtaine d'images.
 """
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -23,6 +22,7 @@ import nbformat
 from benchmarks import _widget_cases as cases
 from benchmarks._jupyterlab import chromium, jupyterlab, open_notebook, run_all, show_cell
 from benchmarks._report import publish
+from kdcourse._command_line import FrenchParser, positive
 
 PROBE = Path(__file__).with_name("_browser_probe.js")
 ROUNDS, WARM_UP = 4, 2
@@ -32,10 +32,10 @@ FLOOR = "plancher"
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks widgets", description=__doc__.splitlines()[0])
+    parser = FrenchParser("python -m benchmarks widgets", __doc__.splitlines()[0])
     parser.add_argument("--widgets", nargs="*", choices=list(cases.WIDGETS), default=list(cases.WIDGETS), metavar="NOM",
                         help=f"parmi : {', '.join(cases.WIDGETS)} (tous par défaut)")  # fmt: skip
-    parser.add_argument("--presses", type=int, default=40, help="touches par sujet (40 par défaut)")
+    parser.add_argument("--presses", type=positive, default=40, help="touches par sujet (40 par défaut)")
     options = parser.parse_args(arguments)
     subjects = {FLOOR: "floor()"}
     for name in options.widgets:
@@ -57,7 +57,8 @@ def main(arguments: list[str]) -> None:
                     presses[name] += hand.presses(name, turn, WARM_UP + -(-options.presses // ROUNDS))
             kernel = kernel_times(page, folder, len(subjects) + 1)
             bursts = {name: hand.burst(name, presses[name]) for name in subjects}
-    publish("widgets", report(presses, kernel, bursts))
+    whole = set(options.widgets) == set(cases.WIDGETS)
+    publish("widgets", report(presses, kernel, bursts), whole)
 
 
 def write_notebook(path: Path, calls) -> None:

@@ -1,6 +1,7 @@
 """Ce que partagent les commandes du projet : des options et des refus en français."""
 
 import argparse
+import re
 
 
 class FrenchParser(argparse.ArgumentParser):
@@ -16,18 +17,18 @@ class FrenchParser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         """Dit le refus en une phrase, et quitte avec le code 2."""
         for english, french in _MESSAGES.items():
-            message = message.replace(english, french)
+            message = re.sub(english, french, message)
         self.exit(2, f"Erreur. {message.rstrip('.')}. L'option --help les donne toutes.\n")
 
 
 _MESSAGES = {
     "unrecognized arguments:": "option inconnue :",
-    "argument ": "option ",
+    r"argument (\S+): ": r"option \1 : ",
     "expected one argument": "une valeur attendue",
     "expected at least one argument": "au moins une valeur attendue",
     "expected 2 arguments": "deux valeurs attendues",
-    ": invalid choice: ": " : valeur inconnue, ",
-    "(choose from ": "(une de ",
+    "invalid choice: ": "",
+    r"\(choose from ": "reçu (une de ",
 }
 
 
@@ -47,7 +48,7 @@ def integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} reçu, un entier attendu") from None
 
 
-def count(text: str) -> int:
+def positive(text: str) -> int:
     """Un nombre de choses : un entier ≥ 1."""
     if integer(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} reçu, un entier ≥ 1 attendu")

@@ -190,6 +190,7 @@ def shift_images(images: Tensor, shifts: Tensor, pixels: int) -> Tensor:
         pixels: le plus grand décalage.
 
     Raises:
+        TypeError: décalages qui ne sont pas des entiers.
         ValueError: formes inattendues, décalage plus grand que ``pixels``.
     """
     if images.dim() != 4 or shifts.shape != (len(images), 2):
@@ -197,6 +198,8 @@ def shift_images(images: Tensor, shifts: Tensor, pixels: int) -> Tensor:
             f"images, shifts : formes {tuple(images.shape)} et {tuple(shifts.shape)} reçues, (B, canaux, hauteur, "
             "largeur) et (B, 2) attendues."
         )
+    if shifts.dtype == torch.bool or shifts.is_floating_point():
+        raise TypeError(f"shifts : {shifts.dtype} reçu, des entiers attendus.")
     if len(shifts) and shifts.abs().max() > pixels:
         raise ValueError(f"shifts : {shifts.abs().max().item()} reçu, {pixels} au plus attendu, la valeur de pixels.")
     height, width = images.shape[2:]

@@ -11,6 +11,7 @@ import os
 import pickle
 import re
 import shutil
+import socket
 import struct
 import tarfile
 import threading
@@ -23,7 +24,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from kdcourse import load_dataset
+from kdcourse import _downloads, load_dataset
 from kdcourse._downloads import default_folder
 from kdcourse.data import shift_images
 
@@ -151,6 +152,14 @@ def test_mnist_se_telecharge_puis_se_passe_du_reseau(mnist, folder, monkeypatch)
         torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in zip(first, second, strict=True)
     )
     assert not leftovers(folder)
+
+
+def test_un_serveur_muet_ne_bloque_pas(mnist, folder, monkeypatch):
+    seen, download = [], _downloads.download_url
+    watched = lambda *args: (seen.append(socket.getdefaulttimeout()), download(*args))  # noqa: E731
+    monkeypatch.setattr(_downloads, "download_url", watched)
+    load_dataset("mnist", folder)
+    assert set(seen) == {30} and socket.getdefaulttimeout() is None
 
 
 def test_la_validation_de_mnist_est_un_douzieme_de_l_entrainement_en_memes_proportions(mnist, folder):
@@ -351,8 +360,12 @@ def test_chaque_image_se_decale_de_son_propre_nombre_de_pixels():
 
 @pytest.mark.parametrize(
     ("shifts", "message"),
-    [(torch.zeros(2, 2, dtype=int), "(2, 2) reçues"), (torch.full((3, 2), 3), "3 reçu, 2 au plus")],
+    [
+        (torch.zeros(2, 2, dtype=int), "(2, 2) reçues"),
+        (torch.full((3, 2), 3), "3 reçu, 2 au plus"),
+        (torch.zeros(3, 2), "shifts : torch.float32 reçu, des entiers attendus"),
+    ],
 )
 def test_un_decalage_qui_ne_convient_pas_est_refuse(shifts, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         shift_images(torch.rand(3, 1, 5, 4), shifts, pixels=2)

@@ -96,6 +96,8 @@ def test_le_resultat_est_range_avec_sa_provenance(data, monkeypatch, tmp_path, c
     monkeypatch.setattr(_report, "RESULTS", tmp_path)
     monkeypatch.setattr(hinton, "RESULTS", tmp_path / "hinton_results.json")
     monkeypatch.setattr(hinton, "load_dataset", lambda name, folder: data)
+    monkeypatch.setattr(hinton, "SEEDS", 2)
+    monkeypatch.setattr(hinton, "PUBLISHED", hinton.Budget(1, 1))
     hinton.main(["--graines", "2", "--epoques", "1", "1"])
     result = json.loads((tmp_path / "hinton.json").read_text(encoding="utf-8"))
     assert result["tailles"] == {"train": 60, "validation": 40, "test": 50}
@@ -106,6 +108,20 @@ def test_le_resultat_est_range_avec_sa_provenance(data, monkeypatch, tmp_path, c
     kept = json.loads((tmp_path / "hinton_results.json").read_text(encoding="utf-8"))
     assert kept["graines"] == result["graines"] and kept["tailles"] == result["tailles"]
     assert "60 images d'entraînement, 40 de validation, 50 de test" in capsys.readouterr().out
+
+
+def test_un_essai_reduit_ne_remplace_pas_la_mesure(data, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(_report, "RESULTS", tmp_path)
+    monkeypatch.setattr(hinton, "RESULTS", tmp_path / "hinton_results.json")
+    monkeypatch.setattr(hinton, "load_dataset", lambda name, folder: data)
+    hinton.main(["--graines", "2", "--epoques", "1", "1"])
+    assert not list(tmp_path.iterdir()) and "Essai réduit : hinton.json n'est pas remplacé." in capsys.readouterr().out
+
+
+def test_une_seule_graine_est_refusee_avant_d_entrainer(capsys):
+    with pytest.raises(SystemExit) as caught:
+        hinton.main(["--graines", "1"])
+    assert caught.value.code == 2 and "option --graines : 1 reçu, un entier ≥ 2 attendu" in capsys.readouterr().err
 
 
 def test_le_paquet_porte_la_mesure_rangee_dans_benchmarks():

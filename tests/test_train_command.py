@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdcourse import AdaptedStudent, load_choices, load_dataset
-from kdcourse.engine import model_error
+from kdcourse import AdaptedStudent, load_choices, load_dataset, train
+from kdcourse.engine import distill, model_error
 from kdcourse.train import load_model, main
 
 ROOT = Path(__file__).parent.parent
@@ -124,9 +125,85 @@ def test_une_demande_impossible_se_dit_en_une_phrase(options, message, tmp_path,
     assert error.startswith("Erreur. ") and message in error and error.count("\n") == 1
 
 
+def test_le_teacher_n_est_pas_entraine_pour_rien(tmp_path, capsys, trained):
+    """Ce que le student refuserait, ou un dossier déjà pris, se dit avant."""
+    for options, message in (
+        (["--method", "hint"], "digits_student ne peut pas apprendre de digits_teacher (teacher : forme (2, 32, 4, 4)"),
+        (["--method", "KD", "--student", "mnist_student"], "mnist_student ne peut pas apprendre de digits_teacher"),
+        (["--method", "attention", "--student", "digits_teacher", "--stage", "7"], "stage : 7 reçu, de 0 à 2 attendu"),
+    ):
+        assert main([*QUICK, *options, "--output", str(tmp_path / "essai")]) == 1
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "essai").exists()
+    shutil.rmtree(shutil.copytree(trained, tmp_path / "pris") / "teacher")
+    assert main([*CHOSEN, str(tmp_path / "pris")]) == 1
+    assert "contient déjà un entraînement" in capsys.readouterr().err
+    assert not (tmp_path / "pris" / "teacher").exists()
+
+
+def test_chaque_option_du_budget_arrive_au_moteur(tmp_path, monkeypatch):
+    calls = []
+
+    def watched(*args, **kwargs):
+        calls.append(kwargs)
+        return distill(*args, **kwargs)
+
+    monkeypatch.setattr(train, "distill", watched)
+    given = dict(
+        epochs=2, batch_size=100, learning_rate=0.002, jitter=1, seed=3, mixed_precision="bf16", checkpoint_every=7
+    )
+    options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    options += ["--method", "attention", "--student", "digits_teacher", "--stage", "2", "--output", str(tmp_path)]
+    assert main(options) == 0
+    first_try, teacher, student = calls
+    assert (first_try["stage"], student["stage"]) == (2, 2)
+    for call in (teacher, student):
+        assert given.items() <= call.items() and call["resume"] is False
+        assert call["validation"] is not None
+    assert "erreur_validation" in record(tmp_path)["epoques"][0]
+
+
+def test_reprendre_avec_une_autre_architecture_se_dit_en_une_phrase(tmp_path, capsys):
+    options = [*QUICK, "--method", "seul", "--output", str(tmp_path)]
+    assert main(options) == 0
+    capsys.readouterr()
+    assert main([*options, "--resume", "--student", "digits_teacher"]) == 1
+    error = capsys.readouterr().err
+    assert "modele : MLP" in error and error.startswith("Erreur. ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "La même commande avec --resume continue"),
+        (RuntimeError("CUDA out of memory. Tried…"), 1, "La mémoire n'y suffit pas"),
+        (RuntimeError("[gloo] Connection closed by peer [::1]"), 1, "Un autre processus s'est arrêté"),
+    ],
+)
+def test_un_arret_se_dit_en_une_phrase(monkeypatch, capsys, raised, status, message):
+    def stop(_):
+        raise raised
+
+    monkeypatch.setattr(train, "run", stop)
+    assert main([]) == status
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_une_erreur_de_torch_inconnue_garde_sa_trace(monkeypatch):
+    def stop(_):
+        raise RuntimeError("un bug")
+
+    monkeypatch.setattr(train, "run", stop)
+    with pytest.raises(RuntimeError, match="un bug"):
+        main([])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--batch-size"], "Erreur. option --batch-size : une valeur attendue. L'option --help"),
+        (["--epo", "3"], "option inconnue : --epo 3"),
         (["--alpha", "fort"], "'fort' reçu, un nombre attendu."),
         (["--epochs", "2.5"], "'2.5' reçu, un entier attendu."),
         (["--temperatrue", "3"], "option inconnue : --temperatrue 3"),
