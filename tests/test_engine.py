@@ -90,7 +90,7 @@ def test_des_nombres_de_numpy_valent_ceux_de_python(tmp_path):
     torch.testing.assert_close(again.model.state_dict(), expected.model.state_dict(), rtol=0, atol=0)
 
 
-def test_le_student_s_entraine_encore_apres_la_mesure_d_une_epoque():
+def test_le_student_s_entraine_meme_construit_en_eval_et_apres_la_mesure_d_une_epoque():
     modes = []
 
     class Watched(Plain):
@@ -98,7 +98,7 @@ def test_le_student_s_entraine_encore_apres_la_mesure_d_une_epoque():
             modes.append(self.training)
             return super().forward(images)
 
-    distill(Watched, few(40), method="seul", epochs=2, batch_size=20, validation=few(10))
+    distill(lambda: Watched().eval(), few(40), method="seul", epochs=2, batch_size=20, validation=few(10))
     first, second = modes.index(True), len(modes) - 1 - modes[::-1].index(True)
     assert modes[first : second + 1] == [True, True, False, True, True]  # deux lots, la validation, deux lots
 
