@@ -332,7 +332,7 @@ for width, epochs, hot in ((4, 60, (1, 4, 20)), (4, 240, (4, 20)), (32, 60, (1, 
 #
 # - À $T = 1$, le gain est nul ou presque, quelle que soit la largeur : l'information était au-delà de la première classe.
 # - En 60 époques, le student de 4 unités **perd** à être distillé, à $T = 4$ comme à $T = 20$. Lui manque-t-il de la place, ou
-#   du temps ? Avec quatre fois plus d'époques, la perte n'est plus établie à $T = 4$ : c'était surtout du temps. À
+#   du temps ? Avec quatre fois plus d'époques, la perte n'est plus établie à $T = 4$ : le temps comptait. À
 #   $T = 20$, elle demeure. On parle alors d'écart de capacité (*capacity gap*, Mirzadeh et al., 2020) : il n'aurait pas de quoi imiter
 #   toutes les nuances. Ses intervalles sont larges : d'une graine à l'autre, il change beaucoup.
 # - Le student de 32 unités gagne peu : avec 1 000 images, les étiquettes lui suffisaient presque.

@@ -331,7 +331,6 @@ print(f"α = 0,50 et β = 1 : gain {gain_one} points")
 # %%
 from IPython.display import Markdown, display
 from kdcourse import map_similarity, markdown_table, model_attention
-from kdcourse import plot_alpha_maps, plot_attention_maps
 
 groups = {"neuf": new, "seul": [grid[k] for k in range(count)],
           "guidé": [grid[2 * count + k] for k in range(count)]}
@@ -352,6 +351,8 @@ for name, guess in (("repère : carte uniforme", torch.ones_like),
 table = markdown_table(["ressemblance (%)", "étage 0", "étage 1", "étage 2"], rows)
 
 # %%
+from kdcourse import plot_alpha_maps, plot_attention_maps
+
 chosen = [int((digits.test.labels == c).nonzero()[0]) for c in (0, 4, 7)]
 images = digits.test.images[chosen]
 columns = {"teacher": targets[1][chosen]}
@@ -360,18 +361,11 @@ for name, models in groups.items():
 close = {k: french(s[1].mean(), 2) for k, s in similarity.items()}
 per_alpha = [grid[count * i] for i in range(len(alphas))]  # graine 0
 by_alpha = [model_attention(m, images)[1][1] for m in per_alpha]
-display(
-    plot_attention_maps(
-        images, columns,
-        f"Ressemblance au teacher, étage 1 : guidé {close['guidé']}, "
-        f"seul {close['seul']} (dix graines)",
-    ),
-    Markdown(table),
-    plot_alpha_maps(
-        images[1], targets[1][chosen[1]],
-        alphas, torch.stack(by_alpha), grid_errors,
-    ),
-)
+title = (f"Ressemblance au teacher, étage 1 : guidé {close['guidé']}, "
+         f"seul {close['seul']} (dix graines)")
+display(plot_attention_maps(images, columns, title), Markdown(table),
+        plot_alpha_maps(images[1], targets[1][chosen[1]], alphas,
+                        torch.stack(by_alpha), grid_errors))
 
 # %% [markdown]
 # Plus un pixel est sombre, plus les canaux y sont actifs. Dans le tableau, lisez d'abord les deux repères. Une carte
@@ -424,9 +418,8 @@ panel = {"25 images, validation": layers}
 display(plot_gains(panel, f"Gain par couche imitée : {gain_summary(panel)}"))
 for name in best.values():
     print(f"retenu : {name}, gain {mean_interval(layers[name])} points")
-for other in ("tous", "étage 2"):
-    gap = layers["attention, étage 1"] - layers[f"attention, {other}"]
-    print(f"attention, étage 1 contre {other} : {mean_interval(gap)}")
+for other in ("attention, tous", "attention, étage 2"):
+    print(f"étage 1 contre {other} :", mean_interval(layers["attention, étage 1"] - layers[other]))
 
 # %% [markdown]
 # La forme dit le verdict : triangle, la méthode gagne ; rond, elle perd ; losange, l'intervalle contient 0. Imiter l'entrée du
@@ -580,11 +573,9 @@ display(plot_curves(
     "époque", "perte d'entraînement",
     f"À la fin, perte {french(ratio)} fois plus haute chez la collègue",
 ))
-for name, model in [("collègue", frozen), ("réparé", repaired)]:
-    gain = mean_interval(test[25, "seul"] - model.errors(digits.test))
-    print(f"{name} : gain sur le student seul {gain} points")
-gap = mean_interval(frozen.errors(digits.test) - repaired.errors(digits.test))
-print(f"réparé, contre collègue : {gap} points")
+ours, theirs = (run.errors(digits.test) for run in (repaired, frozen))
+for name, errors in {"le student seul": test[25, "seul"], "la collègue": theirs}.items():
+    print(f"réparé : gain sur {name} {mean_interval(errors - ours)} points")
 
 # %% [markdown]
 # <details><summary><b>La réponse</b></summary>

@@ -50,7 +50,7 @@ print(describe_environment())
 # %%
 import torch
 from kdcourse import digits_student, digits_teacher, error_rate, french
-from kdcourse import load_dataset, predict_features, train_one
+from kdcourse import load_dataset, predict_features, thousands, train_one
 
 torch.set_num_threads(1)  # petits réseaux : deux fils n'y gagnent rien
 digits = load_dataset("digits")
@@ -387,11 +387,11 @@ for size in (50, 1000):
             reference = errors[0]  # alpha = 0 : le student seul
         regimes[size][name] = reference - errors[-1]
 for size, panel in regimes.items():
-    print(f"{size:4} images : gain de {both} sur {best}", mean_interval(panel[both] - panel[best]))
-failures = [f"{name} à {size} images" for size, panel in regimes.items()
+    print(f"{thousands(size):>5} images : gain de {both} sur {best}", mean_interval(panel[both] - panel[best]))
+failures = [f"{name} à {thousands(size)} images" for size, panel in regimes.items()
             for name in panel if name not in winners(panel)]
 plot_gains(
-    {f"{size} images": panel for size, panel in regimes.items()},
+    {f"{thousands(size)} images": panel for size, panel in regimes.items()},
     "Ne battent pas le student seul : "
     + (" ; ".join(failures) or "aucun cas, dans aucun régime"))
 

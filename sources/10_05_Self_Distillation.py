@@ -94,7 +94,7 @@ print(f"à alpha = 0, écart avec le moteur : {gap:.0e}")
 # $\alpha = 0{,}3$ est fixé d'avance.
 
 # %%
-from kdcourse import error_rate, mean_interval, plot_paired
+from kdcourse import error_rate, mean_interval, plot_paired, thousands
 
 seeds, regimes = list(range(10)), {100: 300, 1000: 60}  # images : époques
 outputs = {}  # (régime, méthode) -> logits (graines, images, classes)
@@ -119,7 +119,7 @@ for size, epochs in regimes.items():
 for size in regimes:
     for part in ("validation", "test"):
         alone, naive = (errors(size, name, part) for name in ("seul", "lot précédent"))
-        print(f"{size:4} images, {part:10} : gain {mean_interval(alone - naive)} points")
+        print(f"{thousands(size):>5} images, {part:10} : gain {mean_interval(alone - naive)} points")
 plot_paired(errors(1000, "seul"), errors(1000, "lot précédent"),
             names=("seul", "lot précédent"), role="neutral")
 
@@ -179,7 +179,7 @@ for size, epochs in regimes.items():
     for part in ("validation", "test"):
         alone, naive, smoothed = (errors(size, name, part)
                                   for name in ("seul", "lot précédent", "lissage"))
-        print(f"{size:4} images, {part:10} : gain {mean_interval(alone - smoothed)} points ; "
+        print(f"{thousands(size):>5} images, {part:10} : gain {mean_interval(alone - smoothed)} points ; "
               f"bug moins lissage {mean_interval(naive - smoothed)}")
 
 # %% [markdown]
@@ -202,7 +202,7 @@ for size, epochs in regimes.items():
     for part in ("validation", "test"):
         alone, smoothed, guided = (errors(size, name, part)
                                    for name in ("seul", "lissage", "teacher"))
-        print(f"{size:4} images, {part:10} : gain d'un vrai teacher "
+        print(f"{thousands(size):>5} images, {part:10} : gain d'un vrai teacher "
               f"{mean_interval(alone - guided)} points ; "
               f"lissage moins vrai teacher {mean_interval(smoothed - guided)}")
 
@@ -229,7 +229,7 @@ def ece(size, name):
 roles = {"seul": "student", "lot précédent": "neutral", "lissage": "other"}
 for size in regimes:
     for name in roles:
-        print(f"{size:4} images, {name:13} : "
+        print(f"{thousands(size):>5} images, {name:13} : "
               f"erreur {mean_interval(errors(size, name))} %, "
               f"ECE {mean_interval(ece(size, name))} %")
 plot_reliability({name: (outputs[1000, name]["test"], role)

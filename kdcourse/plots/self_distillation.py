@@ -78,12 +78,13 @@ def plot_two_axes(measures: Mapping[str, tuple[Tensor, Tensor, str]], title: str
         ax.annotate(
             name,
             (x.mean, y.mean),
-            xytext=(8, -14 if rank % 2 else 8),
+            xytext=(8, 22 if rank % 2 else 8),  # deux hauteurs : des méthodes voisines ne se recouvrent pas
             textcoords="offset points",
             color=COLORS[role],
             fontsize=9,
         )
     ax.set(xlabel="erreur de test (%)", ylabel="erreur de calibration, ECE (%)")
+    ax.margins(y=0.2)
     ax.set_ylim(bottom=0)
     ax.set_title(title + "\n(traits : intervalle à 95 %)", fontsize=10)
     comma_axis(ax.xaxis, ax.yaxis)
