@@ -45,9 +45,10 @@ def thousands(count: int) -> str:
     return f"{count:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
-def points(value: float) -> str:
-    """Un écart d'erreur et son unité, accordée : « 1,0 point », « 2,3 points »."""
-    return f"{french(value)} point{'s' if abs(value) >= 2 else ''}"
+def points(value: float | Interval) -> str:
+    """Un écart d'erreur, seul ou avec son intervalle, et son unité, accordée : « 1,0 point », « 2,3 points »."""
+    mean, text = (value.mean, str(value)) if isinstance(value, Interval) else (value, french(value))
+    return f"{text} point{'s' if abs(mean) >= 2 else ''}"
 
 
 def mean_interval(values) -> Interval:

@@ -241,11 +241,11 @@ print(f"plus grand écart entre les logits des deux versions : {gap:.0e}")
 # $T = 4$ et $\alpha = 0{,}9$, réglages fixés d'avance (10.2 les fera varier). Ils partent des **mêmes poids** et voient
 # les **mêmes lots** : leur différence est appariée.
 #
-# Combien d'images donner au student ? Nous essayons cinq tailles (nous dirons : régimes), toutes listées, à 600 pas d'entraînement chacun (dix
+# Combien d'images donner au student ? Nous essayons cinq tailles (nous dirons : régimes), toutes listées, à 600 pas d'entraînement chacune (dix
 # lots par époque pour 1 000 images, un seul pour 100), et nous choisissons **sur la validation**.
 
 # %%
-from kdcourse import mean_interval
+from kdcourse import mean_interval, points
 
 seeds, sizes = list(range(10)), [50, 100, 200, 500, 1000]
 errors = {"validation": [], "test": []}
@@ -259,11 +259,11 @@ for size in sizes:
         errors[name].append(students.errors(getattr(digits, name)).reshape(2, 10))
 gains = [mean_interval(alone - distilled) for alone, distilled in errors["validation"]]
 for size, gain in zip(sizes, gains):
-    print(f"{thousands(size):>5} images : gain en validation {gain} points")
+    print(f"{thousands(size):>5} images : gain en validation {points(gain)}")
 
 # %% [markdown]
 # Le gain est la différence appariée des erreurs, en points de pourcentage, avec son intervalle de confiance à 95 % sur les
-# graines (par la loi *t* d'un statisticien qui signait « Student » ; rien à voir avec les nôtres). Il ignore l'échantillonnage des images (sur 500 images de test, une seule compte pour 0,2 point),
+# graines (par la loi *t* d'un statisticien qui signait « Student » ; rien à voir avec les nôtres). Cet intervalle ignore l'échantillonnage des images (sur 500 images de test, une seule compte pour 0,2 point),
 # et il n'y a ici qu'un seul teacher et un seul choix des images du student.
 #
 # Gardons le régime où l'intervalle de validation est le plus loin de zéro, et ouvrons le test.
@@ -277,7 +277,7 @@ gain = mean_interval(alone - distilled)
 display(plot_paired(alone, distilled), Markdown(
     f"Régime choisi sur la validation : {sizes[chosen]} images. Chaque trait gris relie deux "
     f"students jumeaux. L'erreur moyenne passe de **{french(alone.mean())} %** à "
-    f"**{french(distilled.mean())} %**. Le gain apparié vaut {gain} points : l'intervalle "
+    f"**{french(distilled.mean())} %**. Le gain apparié vaut {points(gain)} : l'intervalle "
     f"{'exclut' if gain.excludes_zero else 'contient'} 0."
 ))
 
@@ -290,7 +290,7 @@ display(plot_paired(alone, distilled), Markdown(
 # Regardons maintenant tous les régimes.
 
 # %%
-from kdcourse import plot_curves, points
+from kdcourse import plot_curves
 
 alone_all, distilled_all = torch.stack(errors["test"], dim=1)  # (régime, graine)
 last = mean_interval(alone_all[-1] - distilled_all[-1])
@@ -325,14 +325,14 @@ for width, epochs, hot in ((4, 60, (1, 4, 20)), (4, 240, (4, 20)), (32, 60, (1, 
     print(f"deux couches de {width} unités, {epochs} époques, seul : {mean_interval(alone_w)} %")
     for temperature, values in zip(hot, distilled_w):
         losers[width, epochs, temperature] = mean_interval(alone_w - values)
-        print(f"    T = {temperature:2}   gain {losers[width, epochs, temperature]} points")
+        print(f"    T = {temperature:2}   gain {points(losers[width, epochs, temperature])}")
 
 # %% [markdown]
 # Lisez les signes et les intervalles.
 #
 # - À $T = 1$, le gain est nul ou presque, quelle que soit la largeur : l'information était au-delà de la première classe.
 # - En 60 époques, le student de 4 unités **perd** à être distillé, à $T = 4$ comme à $T = 20$. Lui manque-t-il de la place, ou
-#   du temps ? Avec quatre fois plus d'époques, la perte n'est plus établie à $T = 4$ : le temps comptait. À
+#   du temps ? Avec quatre fois plus d'époques, la perte n'est plus établie à $T = 4$ : le temps comptait peut-être. À
 #   $T = 20$, elle demeure. On parle alors d'écart de capacité (*capacity gap*, Mirzadeh et al., 2020) : il n'aurait pas de quoi imiter
 #   toutes les nuances. Ses intervalles sont larges : d'une graine à l'autre, il change beaucoup.
 # - Le student de 32 unités gagne peu : avec 1 000 images, les étiquettes lui suffisaient presque.
@@ -393,7 +393,7 @@ gap_one, gap_none = (mean_interval(best[0][0] - best[0][i]) for i in (1, 2))
 display(Markdown(markdown_table(header, rows)), Markdown(
     f"Le student à $T = 20$ reconnaît **{french(best[0][0].mean())} %** des 3 qu'il n'a jamais "
     f"vus, pour {french(best[1][0].mean())} % d'erreur globale. Écart apparié de rappel : {gap_one} "
-    f"points avec $T = 1$, {gap_none} points avec le student seul (20 graines)."
+    f"points avec $T = 1$, {points(gap_none)} avec le student seul (20 graines)."
 ))
 
 # %%
@@ -409,8 +409,8 @@ plot_bias_sweep(biases, sweeps, label=3)
 # Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine.
 # À gauche, l'erreur **descend** pendant que le rappel monte : les 3 gagnés sont de vrais 3. Au milieu, le rappel monte
 # aussi, mais l'erreur ne baisse presque pas avant de remonter. À droite, le rappel reste nul très longtemps, et ne vient
-# qu'avec l'erreur : avant cela, l'erreur ne dépend presque pas du biais, et le biais réglé n'est que le milieu de ce
-# plateau.
+# qu'avec l'erreur : avant cela, l'erreur ne dépend presque pas du biais, et pour presque toutes les graines le biais réglé
+# n'est que le milieu de ce plateau.
 #
 # D'où vient ce savoir ? Des images qui ne sont pas des 3, mais où le teacher voit un 3 en second : la première cellule les a
 # comptées. À $T = 20$, les écarts entre classes sont petits, mais le facteur $T^2$ leur rend leur poids ; à $T = 1$, la
@@ -434,7 +434,7 @@ gap_long = mean_interval(long_recall[0] - long_recall[1])
 for i, name in enumerate(names[:2]):
     print(f"{name}, 240 époques : rappel {mean_interval(long_recall[i])} %, "
           f"erreur {mean_interval(long_error[i])} %")
-print(f"écart apparié de rappel : {gap_long} points")
+print(f"écart apparié de rappel : {points(gap_long)}")
 
 # %% [markdown]
 # L'écart fond : une grande part venait du nombre de pas. À $T = 1$, le student finit par apprendre ces nuances, mais il lui
@@ -449,7 +449,7 @@ BiasExplorer(biases, sweeps, label=3)
 
 # %% [markdown]
 # Amenez le biais vers 5 : à $T = 20$, le rappel est haut et l'erreur au plus bas. Amenez-le à 15 : à $T = 1$, presque tous
-# les 3 sont reconnus, et plus de la moitié des images sont fausses. Un rappel cité sans son erreur ne prouve rien.
+# les 3 sont reconnus, et plus de la moitié des réponses sont fausses. Un rappel cité sans son erreur ne prouve rien.
 #
 # Les chiffres de l'article, sur MNIST (10 000 images de test, dont 1 010 chiffres 3) :
 #
@@ -599,7 +599,7 @@ _ = check("10.1 b", my_loss)
 #
 # <details><summary>Un grand gain : c'est le plus petit qui a le plus à apprendre</summary>Non : mesuré plus haut, il perd.</details>
 # <details><summary>Aucun gain, ou une perte</summary>Oui : il perd, et quatre fois plus d'époques n'y suffisent
-# pas. C'est l'écart de capacité (*capacity gap*).</details>
+# pas. On soupçonne un écart de capacité (*capacity gap*) ; 10.2 essaiera un budget bien plus long.</details>
 #
 # ## Sur GPU
 #
@@ -641,13 +641,13 @@ display(Markdown(f"""
 - Le teacher en sait plus que l'étiquette : à température élevée, ses probabilités classent
   *toutes* les classes.
 - Avec {sizes[chosen]} images, le même student passe de {french(alone.mean())} % à
-  {french(distilled.mean())} % d'erreur : gain apparié {gain} points (10 graines).
-- Ce gain fond quand les étiquettes abondent : {last} point à {thousands(sizes[-1])} images. À
-  $T = 1$, il vaut {losers[32, 60, 1]} point ; pour un student de 4 unités, à $T = 20$,
-  {losers[4, 60, 20]} points en 60 époques, {losers[4, 240, 20]} en 240 (20 graines).
+  {french(distilled.mean())} % d'erreur : gain apparié {points(gain)} (10 graines).
+- Ce gain fond quand les étiquettes abondent : {points(last)} à {thousands(sizes[-1])} images. À
+  $T = 1$, il vaut {points(losers[32, 60, 1])} ; pour un student de 4 unités, à $T = 20$,
+  {points(losers[4, 60, 20])} en 60 époques, {losers[4, 240, 20]} en 240 (20 graines).
 - Distillé à $T = 20$, un student reconnaît {french(best[0][0].mean())} % des 3 qu'il n'a jamais
   vus ; à $T = 1$, {french(best[0][1].mean())} % ; seul, {french(best[0][2].mean())} %. Avec quatre fois plus
-  d'époques, l'écart entre $T = 20$ et $T = 1$ n'est plus que de {gap_long} points.
+  d'époques, l'écart entre $T = 20$ et $T = 1$ n'est plus que de {points(gap_long)}.
 - $\\alpha$ pondère la distillation, $1 - \\alpha$ les étiquettes : vérifiez la convention avant de
   recopier une perte.
 """))

@@ -168,7 +168,7 @@ plot_temperature_gradients(swept, *map(torch.stack, (with_factor, without_factor
 # reçoit une réponse **différente** ?
 
 # %%
-from kdcourse import mean_interval, plot_curves, predict_features, train_many
+from kdcourse import mean_interval, plot_curves, points, predict_features, train_many
 
 def matching(student, teacher):
     gap = student.logits - teacher.logits
@@ -184,21 +184,21 @@ students = train_many(digits_student, hundred, teacher_logits[:100],
 first, others = (s.logits(digits.test.images).argmax(-1) for s in (matched, students))
 apart = 100 * (others.view(5, 10, -1) != first).float().mean(dim=-1)
 gap = matched.errors(digits.test) - students.errors(digits.test).view(5, 10)[2]
-print("erreur, logits égalés moins T = 16 :", mean_interval(gap), "points")
+print("erreur, logits égalés moins T = 16 :", points(mean_interval(gap)))
 plot_curves(hot, {"distillé à T, contre logits égalés": (apart, "distilled")},
             "température T", "réponses de test différentes (%)",
             "Plus T monte, plus les deux students se ressemblent", log=True)
 
 # %% [markdown]
 # Même graine, mêmes lots : à $T = 1$ les deux students répondent autrement sur une image sur dix environ ; à $T = 256$, ils
-# sont presque le même. La limite se voit donc sur de vrais students.
+# ne diffèrent presque plus. La limite se voit donc sur de vrais students.
 #
 # Alors pourquoi garder la KL ? Parce qu'à $T = 16$, le student distillé se trompe moins que celui dont on égale les logits :
 # c'est l'écart imprimé, apparié, pour ce student et ce budget. La carte dira si la bonne température dépend du student.
 #
 # ## La carte $T \times \alpha$ : choisir les régimes
 #
-# Où dessiner la carte ? Un **régime** est ici un student et un nombre d'images. Sondons-en six, avec un seul réglage
+# Où dessiner la carte (un tableau coloré, non une carte de features) ? Un **régime** est ici un student et un nombre d'images. Sondons-en six, avec un seul réglage
 # ($T = 8$, $\alpha = 0{,}9$), dix graines, et lisons le gain **en validation**.
 
 # %%
@@ -277,7 +277,7 @@ print(f"{len(students)} students ; écart avec la boucle à la main : {gap:.0e}"
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import plot_temperature_maps, points
+from kdcourse import plot_temperature_maps
 
 _, narrow = draw(6, 1000, [0.2, 0.5, 0.8, 1.0])
 maps = {"32 unités, 100 images": wide, "6 unités, 1 000 images": narrow}
@@ -290,7 +290,7 @@ for name, measured in maps.items():
         f"**{name}.** Seul : {mean_interval(measured.alone)} % d'erreur de test. "
         f"Meilleure case en validation : $T = {T}$, $\\alpha = {alpha}$ ; au test, "
         f"{mean_interval(measured.errors[i, j])} %, gain apparié "
-        f"{measured.gain(i, j)} points. Cases que la validation n'en distingue "
+        f"{points(measured.gain(i, j))}. Cases que la validation n'en distingue "
         f"pas : {measured.as_good_as_best()} sur {measured.gains().size}. "
         f"Le gain moyen varie de {points(by_t.max() - by_t.min())} d'un $T$ à "
         f"l'autre, de {french(by_alpha.max() - by_alpha.min())} d'un $\\alpha$ à l'autre."
@@ -374,12 +374,12 @@ for size in sizes:
     measured.append(both.errors(digits.test).view(2, 10))
 labelled, unlabelled = torch.stack(measured, dim=1)
 for size, gap in zip(sizes, labelled - unlabelled):
-    print(f"{thousands(size):>5} images : {mean_interval(gap)} points en faveur du teacher")
+    print(f"{thousands(size):>5} images : {points(mean_interval(gap))} en faveur du teacher")
 curves = {"étiquettes, sans teacher": (labelled, "student"),
           "teacher, sans étiquette": (unlabelled, "distilled")}
 first = mean_interval(labelled[0] - unlabelled[0])
 plot_curves(sizes, curves, "images données au student", "erreur de test (%)",
-            f"Avec 100 images, l'avis du teacher vaut {first} points", log=True)
+            f"Avec 100 images, l'avis du teacher vaut {points(first)}", log=True)
 
 # %% [markdown]
 # À nombre égal, les images sans étiquette mais avec l'avis du teacher enseignent **mieux**, surtout quand elles sont peu
@@ -423,7 +423,7 @@ display(plot_image_rows({"100 vraies images": hundred.images[:8]}
 
 noise = mean_interval(measures["1 000 images de bruit"][0])
 mixed = mean_interval(unlabelled[0] - measures["1 000 mélanges des 100"][0])
-print(f"les mélanges gagnent {mixed} points sur les 100 images du teacher")
+print(f"les mélanges gagnent {points(mixed)} sur les 100 images du teacher")
 torn = measures["1 000 images aux pixels mêlés"][0]
 print(f"pixels mêlés, contre 100 étiquettes : {mean_interval(labelled[0] - torn)}")
 known = french(100 - noise.mean, 0)
@@ -433,8 +433,8 @@ plot_intervals(measures, "erreur de test (%)",
 # %% [markdown]
 # Les mélanges valent les 100 images dont ils viennent : dix graines ne les séparent pas. Les pixels mêlés, qui ne ressemblent à
 # rien, valent 100 étiquettes, aux intervalles près. Et le bruit pur enseigne encore beaucoup : le student imite une **fonction**,
-# et une fonction se laisse interroger partout. Mais pas également bien : la figure préfère nettement les images proches de
-# celles à reconnaître.
+# et une fonction se laisse interroger partout. Mais pas également bien : les images proches de celles à reconnaître enseignent
+# nettement mieux.
 #
 # C'est aussi un avertissement : un modèle dont on lit librement les logits peut se copier.
 #
@@ -471,7 +471,7 @@ with torch.no_grad():
 
 # %% [markdown]
 # À $T = 1$, le poids de la hiérarchie est presque nul. Monter la température le relève : c'est une deuxième façon de
-# comprendre pourquoi la carte de gauche ne se colore qu'à partir de $T = 2$. DKD l'obtient par $\beta$, sans changer $T$ ;
+# comprendre pourquoi la carte de gauche ne se colore franchement qu'à partir de $T = 2$. DKD l'obtient par $\beta$, sans changer $T$ ;
 # 10.6 comparera toutes les méthodes.
 #
 # ## Chasse au bug
@@ -495,7 +495,7 @@ for name, loss in (("collègue", colleague), ("réparée", repaired)):
     bars[name] = guided.errors(digits.test), "neutral" if loss is colleague else "distilled"
 repair = mean_interval(bars["collègue"][0] - bars["réparée"][0])
 plot_intervals(bars, "erreur de test (%)",
-               f"La perte réparée gagne {repair} points sur celle du collègue")
+               f"La perte réparée gagne {points(repair)} sur celle du collègue")
 
 # %% [markdown]
 # <details><summary><b>La réponse</b></summary>
@@ -614,7 +614,7 @@ _ = check("10.2 c", nckd)
 #
 # **2. Sur la première carte, quel réglage déplace le plus le gain moyen ?**
 #
-# <details><summary>La température</summary>Oui : les deux variations sont imprimées sous la carte. Sous T = 2, presque rien ;
+# <details><summary>La température</summary>Oui : les deux variations sont imprimées sous la carte. Sous T = 2, bien peu ;
 # au-dessus, un plateau.</details>
 # <details><summary>Le poids alpha</summary>Non : d'un alpha à l'autre, le gain moyen bouge bien moins. Sur la seconde carte, il
 # compte davantage.</details>
@@ -623,7 +623,7 @@ _ = check("10.2 c", nckd)
 # **3. Un student minuscule perd à être distillé à haute température. Qu'essayer d'abord, en validation ?**
 #
 # <details><summary>Une température plus basse, un alpha plus petit, ou bien plus d'époques</summary>Oui : le bas et la gauche de
-# la seconde carte, ou le budget : avec dix fois plus d'époques, le nôtre ne perdait plus.</details>
+# la seconde carte, ou le budget : avec dix fois plus d'époques, la perte du nôtre n'était plus établie.</details>
 # <details><summary>Une température plus haute</summary>Non : c'est là que la carte perd le plus.</details>
 # <details><summary>Rien : il n'a pas la place d'imiter</summary>Pas si vite : mesurez d'abord ce que change le budget.</details>
 #
@@ -720,12 +720,12 @@ display(Markdown(f"""
   {french(far.mean)} % du test, contre {french(near.mean)} % à $T = 1$.
 - Avec 100 images, la distillation fait passer le student de 32 unités de
   {french(wide.alone.mean())} % à {french(wide.errors[i, j].mean())} % d'erreur (gain
-  {wide.gain(i, j)} points) ; la température compte, $\\alpha$ presque pas.
+  {points(wide.gain(i, j))}) ; la température compte, $\\alpha$ presque pas.
 - Un student de 6 unités, lui, **perd** dans le coin $T = 32$, $\\alpha = 1$ :
-  {narrow.gain(-1, -1)} points en 60 époques. Question de temps surtout : à $T = 16$,
+  {points(narrow.gain(-1, -1))} en 60 époques. Question de temps surtout : à $T = 16$,
   le gain passe de {before} à {patient} quand il en a 600.
 - Sans une étiquette, 100 images annotées par le teacher valent mieux que 100 étiquettes
-  ({mean_interval(labelled[0] - unlabelled[0])} points) ; sur du bruit pur, le student
+  ({points(mean_interval(labelled[0] - unlabelled[0]))}) ; sur du bruit pur, le student
   reconnaît encore {known} % des chiffres.
 - La KL est une somme sur les classes et une moyenne sur les exemples, en logarithmes
   jusqu'au bout : le collègue y a perdu {points(repair.mean)}, puis toute sa perte.

@@ -296,7 +296,7 @@ plot_gradient_norms({
 # **À vous de parier** : que vaut, à $\alpha = 1$, un student qui imite parfaitement les cartes d'attention ?
 
 # %%
-from kdcourse import mean_interval
+from kdcourse import mean_interval, points
 
 alphas = [0.0, 0.25, 0.5, 0.75, 1.0]
 grid = train(
@@ -309,8 +309,8 @@ gain_one = mean_interval(grid_errors[0] - beta_one.errors(digits.test))
 for alpha, row in zip(alphas, grid_errors):
     gain = mean_interval(grid_errors[0] - row)
     print(f"α = {french(alpha, 2)} : erreur {mean_interval(row)} %"
-          + (f", gain {gain} points" if alpha else ""))
-print(f"α = 0,50 et β = 1 : gain {gain_one} points")
+          + (f", gain {points(gain)}" if alpha else ""))
+print(f"α = 0,50 et β = 1 : gain {points(gain_one)}")
 
 # %% [markdown]
 # Le gain est la différence appariée des erreurs de test, avec son intervalle à 95 % sur les graines. Cet intervalle ignore
@@ -417,7 +417,7 @@ best = {family: max((name for name in layers if name.startswith(family)),
 panel = {"25 images, validation": layers}
 display(plot_gains(panel, f"Gain par couche imitée : {gain_summary(panel)}"))
 for name in best.values():
-    print(f"retenu : {name}, gain {mean_interval(layers[name])} points")
+    print(f"retenu : {name}, gain {points(mean_interval(layers[name]))}")
 for other in ("attention, tous", "attention, étage 2"):
     print(f"étage 1 contre {other} :", mean_interval(layers["attention, étage 1"] - layers[other]))
 
@@ -494,7 +494,7 @@ display(plot_paired(test[size, "seul"], test[size, name], ("seul", name)))
 more = [f"{mean_interval(test[n, 'KD'] - test[n, names[-1]])} à {n}" for n in regimes]
 display(Markdown(
     f"Choisi sur la validation : **{name}, {size} images** ; gain au test "
-    f"{gain_of(size, name)} points. Attention + KD, gain sur KD seul : {', '.join(more)}."))
+    f"{points(gain_of(size, name))}. Attention + KD, gain sur KD seul : {', '.join(more)}."))
 
 # %% [markdown]
 # Lisez la première figure de gauche à droite.
@@ -523,11 +523,11 @@ last_stage = {
 panel = {"100 images, test": last_stage}
 display(plot_gains(panel, f"Au dernier étage : {gain_summary(panel)}"))
 for name, values in last_stage.items():
-    print(f"{name} : gain {mean_interval(values)} points")
+    print(f"{name} : gain {points(mean_interval(values))}")
 twice = train(small_student, attention(2), 100, [0.0] * count + [0.5] * count, seeds * 2, 32)
 alone, guided = twice.errors(digits.test).reshape(2, count)
 longer = mean_interval(alone - guided)
-print(f"attention, étage 2, deux fois plus de pas : gain {longer} points")
+print(f"attention, étage 2, deux fois plus de pas : gain {points(longer)}")
 
 # %% [markdown]
 # Même étage, mêmes images, et l'attention y perd. Une explication plausible : le hint passe par un adaptateur, qui laisse au student le choix
@@ -540,7 +540,7 @@ print(f"attention, étage 2, deux fois plus de pas : gain {longer} points")
 # | RepDistiller (README du dépôt) | teacher | student seul | KD | FitNet (hint) | AT |
 # |---|---|---|---|---|---|
 # | resnet32x4 → resnet8x4 | 79,42 | 72,50 | 73,33 | 73,50 | 73,44 |
-# | wrn40-2 → wrn16-2 | 75,61 | 73,26 | 74,92 | 73,58 | 74,08 |
+# | wrn-40-2 → wrn-16-2 | 75,61 | 73,26 | 74,92 | 73,58 | 74,08 |
 # | vgg13 → MobileNetV2 | 74,64 | 64,60 | 67,37 | 64,14 | 59,40 |
 #
 # Ce sont leurs mesures, pas les nôtres. Dans les deux premières lignes, où les réseaux sont de la même famille, hint et AT
@@ -575,7 +575,7 @@ display(plot_curves(
 ))
 ours, theirs = (run.errors(digits.test) for run in (repaired, frozen))
 for name, errors in {"le student seul": test[25, "seul"], "la collègue": theirs}.items():
-    print(f"réparé : gain sur {name} {mean_interval(errors - ours)} points")
+    print(f"réparé : gain sur {name} {points(mean_interval(errors - ours))}")
 
 # %% [markdown]
 # <details><summary><b>La réponse</b></summary>
@@ -732,18 +732,18 @@ for method in ("seul", "hint", "attention"):
 stuck = mean_interval(test[25, "seul"] - frozen.errors(digits.test))
 display(Markdown(f"""
 - Le hint passe par un adaptateur, **appris avec le student**. Appris, il
-  fait gagner {gain_of(25, "hint")} points à 25 images ; figé, {stuck}.
+  fait gagner {points(gain_of(25, "hint"))} à 25 images ; figé, {stuck}.
 - La perte d'attention est de l'ordre de $1/HW$ : à $\\beta = 1$, son gain,
-  {gain_one} point, n'est pas établi ; à $10 \\cdot HW$, il vaut
+  {points(gain_one)}, n'est pas établi ; à $10 \\cdot HW$, il vaut
   {mean_interval(grid_errors[0] - grid_errors[2])}.
 - L'attention dit où, non quoi : à $\\alpha = 1$, le student se trompe dans
   {french(grid_errors[-1].mean())} % des cas. Ajoutée à KD, elle gagne
-  sur KD seul {more[0]} images ; {more[-1]}.
+  sur KD seul {more[0]} images ; {more[-1]}, où rien n'est établi.
 - La couche compte : le hint donne {mean_interval(layers["hint, étage 0"])}
   points à l'étage 0, {mean_interval(layers["hint, étage 2"])} à l'étage 2
   (validation).
 - Au mauvais endroit, l'attention fait perdre : au dernier étage, à 100
-  images, {mean_interval(test[100, "seul"] - deep)} points de gain ; avec
+  images, {points(mean_interval(test[100, "seul"] - deep))} de gain ; avec
   plus de pas, {longer}. Mesurez avant de choisir.
 """))
 

@@ -94,7 +94,7 @@ print(f"à alpha = 0, écart avec le moteur : {gap:.0e}")
 # $\alpha = 0{,}3$ est fixé d'avance.
 
 # %%
-from kdcourse import error_rate, mean_interval, plot_paired, thousands
+from kdcourse import error_rate, mean_interval, plot_paired, points, thousands
 
 seeds, regimes = list(range(10)), {100: 300, 1000: 60}  # images : époques
 outputs = {}  # (régime, méthode) -> logits (graines, images, classes)
@@ -119,7 +119,7 @@ for size, epochs in regimes.items():
 for size in regimes:
     for part in ("validation", "test"):
         alone, naive = (errors(size, name, part) for name in ("seul", "lot précédent"))
-        print(f"{thousands(size):>5} images, {part:10} : gain {mean_interval(alone - naive)} points")
+        print(f"{thousands(size):>5} images, {part:10} : gain {points(mean_interval(alone - naive))}")
 plot_paired(errors(1000, "seul"), errors(1000, "lot précédent"),
             names=("seul", "lot précédent"), role="neutral")
 
@@ -179,14 +179,14 @@ for size, epochs in regimes.items():
     for part in ("validation", "test"):
         alone, naive, smoothed = (errors(size, name, part)
                                   for name in ("seul", "lot précédent", "lissage"))
-        print(f"{thousands(size):>5} images, {part:10} : gain {mean_interval(alone - smoothed)} points ; "
+        print(f"{thousands(size):>5} images, {part:10} : gain {points(mean_interval(alone - smoothed))} ; "
               f"bug moins lissage {mean_interval(naive - smoothed)}")
 
 # %% [markdown]
 # Avec 1 000 images, le vrai lissage gagne lui aussi, en validation comme sur le test, et rien ne le sépare du bug. Avec 100,
 # il gagne sur le test, et le bug y fait moins bien que lui : la cible du bug n'est uniforme qu'en moyenne, le reste est du
-# bruit. Mais la validation ne confirme pas ce gain : dix graines n'y suffisent pas. Le gain, lui, ne devait rien au passé du
-# modèle.
+# bruit. Mais la validation ne confirme pas ce gain : dix graines n'y suffisent pas. Le gain du bug, lui, ne devait rien au
+# passé du modèle.
 #
 # Combien aurait gagné un teacher qui sait ? Voici celui de 10.1, avec ses réglages : $T = 4$, $\alpha = 0{,}9$.
 
@@ -203,12 +203,12 @@ for size, epochs in regimes.items():
         alone, smoothed, guided = (errors(size, name, part)
                                    for name in ("seul", "lissage", "teacher"))
         print(f"{thousands(size):>5} images, {part:10} : gain d'un vrai teacher "
-              f"{mean_interval(alone - guided)} points ; "
+              f"{points(mean_interval(alone - guided))} ; "
               f"lissage moins vrai teacher {mean_interval(smoothed - guided)}")
 
 # %% [markdown]
 # Avec 100 images, le vrai teacher, qui en a vu 1 000, gagne bien plus que le lissage. Avec 1 000, c'est l'inverse : le teacher
-# qui ne sait rien fait mieux que lui, et en validation lui seul gagne. Avant de payer un teacher, mesurez donc ce que donne
+# qui ne sait rien fait mieux que le vrai et, en validation, il est des deux le seul à gagner. Avant de payer un teacher, mesurez donc ce que donne
 # celui qui ne coûte rien.
 #
 # ## Ce qui trahit le bug : la calibration
@@ -273,7 +273,7 @@ for size, epochs in regimes.items():
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import french, markdown_table, plot_two_axes, points
+from kdcourse import french, markdown_table, plot_two_axes
 
 roles["PS-KD"] = "distilled"
 rows = []
@@ -469,15 +469,16 @@ for name, keep in (("collègue", lambda model: model), ("réparée", copy.deepco
 labels_alone = train_many(digits_student, hundred, seeds=seeds, epochs=200)
 print("étiquettes seules :", mean_interval(labels_alone.errors(digits.test)), "%")
 print("erreur réparée moins collègue :",
-      mean_interval(wrong["réparée"] - wrong["collègue"]), "points")
+      points(mean_interval(wrong["réparée"] - wrong["collègue"])))
 
 # %% [markdown]
 # <details><summary><b>La réponse</b></summary>
 #
 # `teacher = keep(student)` ne copie rien chez le collègue : le teacher **est** le student, le même objet. Remettre le student à
 # zéro y remet aussi le teacher, et chaque pas de l'un est un pas de l'autre. La KL entre un modèle et lui-même est nulle, son
-# gradient aussi : il ne reste que les étiquettes. Réparée, la lignée ne se trompe pas moins, au contraire : avec si peu
-# d'images, imiter son teacher coûte plus qu'il ne rapporte. L'erreur n'aurait donc jamais trahi ce bug. Une perte de
+# gradient aussi : il ne reste que les étiquettes. Réparée, la lignée ne se trompe pas moins ; à ce réglage, elle
+# se trompe même un peu plus (l'écart est imprimé), quand les lignées ci-dessus ne perdaient rien d'établi. L'erreur n'aurait
+# donc jamais trahi ce bug. Une perte de
 # distillation exactement nulle, si.
 #
 # Le remède est une copie figée (`copy.deepcopy`, puis `eval()` et aucun gradient). `born_again` refuse d'ailleurs une fonction
@@ -645,13 +646,13 @@ naive_gain, true = (mean_interval(errors(1000, "seul") - errors(1000, name))
                for name in ("lot précédent", "lissage"))
 hot, cold, strangers = fidelity.values()
 display(Markdown(f"""
-- Distiller le lot précédent gagne {naive_gain} points avec 1 000 images ; un lissage
+- Distiller le lot précédent gagne {points(naive_gain)} avec 1 000 images ; un lissage
   d'étiquettes, {true}. C'est le même remède, sous un autre nom.
 - Ce gain se paie en calibration : ECE de {french(ece(1000, "lot précédent").mean())} %,
   contre {french(ece(1000, "seul").mean())} % pour le student seul. Une température
   réglée sur la validation la répare, sans changer une réponse.
 - PS-KD garde la prédiction du **même exemple**. Avec 100 images, son ECE change de
-  {mean_interval(ece(100, "PS-KD") - ece(100, "seul"))} points par rapport au student
+  {points(mean_interval(ece(100, "PS-KD") - ece(100, "seul")))} par rapport au student
   seul, et son erreur de {mean_interval(errors(100, "PS-KD") - errors(100, "seul"))}.
 - Un student de même architecture donne sur le test la réponse de son teacher dans
   {french(cold.mean)} % des cas à $T = 1$, {french(hot.mean)} % à $T = 4$ ; deux

@@ -164,8 +164,8 @@ display(plot_reconstructions(sweeps, ranks=[2, 3, 16, 64]))
 plot_rank_curves(sweeps, rank=3)
 
 # %% [markdown]
-# Le filtre tient dans un train de rang 3, sans erreur visible, alors que la SVD de taille voisine n'en garde presque rien : ses
-# premières valeurs singulières, imprimées, sont presque égales : il en faudrait des dizaines. Mais sa **structure** se répète à chaque
+# Le filtre tient dans un train de rang 3, sans erreur visible, alors que la SVD de taille voisine n'en garde presque rien. Les
+# premières valeurs singulières du filtre, imprimées, sont presque égales : il faudrait en garder des dizaines. Mais sa **structure** se répète à chaque
 # échelle, et les plis la voient. La couche du teacher, elle, n'a pas cette structure : à taille voisine, et tant que le train
 # est plus petit que la matrice, la SVD l'approche nettement mieux.
 #
@@ -261,7 +261,7 @@ print(f"erreur de test : {french(test_error(copies[main]))} % avant, "
 # **À vous de parier** : les étiquettes suffisent-elles ?
 
 # %%
-from kdcourse import mean_interval, plot_paired, train_many
+from kdcourse import mean_interval, plot_paired, points, train_many
 
 seeds = list(range(10))
 teachers = [train_one(wide, digits.train, seed=seed, epochs=10)
@@ -326,7 +326,7 @@ display(Markdown(
 # ## Le front : chaque méthode à sa place
 #
 # Restent les concurrents, qu'il faut montrer. Tous sont distillés sur les 1 000 images, mêmes graines, mêmes lots, autant de
-# pas :
+# pas sauf le dernier :
 #
 # - la **SVD tronquée** de chaque couche du teacher, rangs 2 et 8, au taux d'apprentissage de 0,01 ;
 # - un **petit student dense** qui ne doit rien aux poids du teacher : deux couches de 16, 56 ou 88 unités, au taux de 0,02 ;
@@ -387,21 +387,21 @@ curves = {
     "TT + teacher": (*train[:2], "distilled"),
     "SVD + teacher": (*svd[:2], "svd"),
     "petit dense + teacher": (*dense[:2], "dense"),
-    "le même, patient": (*patient[:2], "patient"),
+    "petit dense patient": (*patient[:2], "patient"),
 }
 title = (f"TT + teacher : {french(distilled.mean())} % à {thousands(front[1])} paramètres ;"
          f" dense patient : {french(patient[1][1].mean())} % à {thousands(patient[0][1])}")
 display(plot_front(curves, (whole, reference.mean()), title))
 rivals = {"SVD de rang 8": svd[1][1], "dense de 56": dense[1][1],
-          "patient de 56": patient[1][1], "patient de 16": patient[1][0]}
+          "dense patient de 56": patient[1][1], "dense patient de 16": patient[1][0]}
 for name, other in rivals.items():
     gap = mean_interval(other - distilled)
     print(f"{name} moins TT de rang 4 : {gap}")
 print("TT de rang 2, étiquettes moins teacher :", mean_interval(rank_2_labels - train[1][0]))
 
 # %% [markdown]
-# Les différences sont appariées, en points ; positives, elles sont à l'avantage du train de tenseurs.
-# Lisez la figure de gauche à droite.
+# Les différences sont appariées, en points. Dans les quatre premières lignes, une différence positive est à l'avantage du train
+# de rang 4 ; dans la dernière, à l'avantage du teacher sur les étiquettes. Lisez la figure par paires de courbes.
 #
 # - **Étiquettes contre teacher.** Au rang 2, le teacher n'ajoute rien que ces graines établissent ; c'est au rang 4 que les
 #   étiquettes, parfois, réparent mal.
@@ -410,7 +410,7 @@ print("TT de rang 2, étiquettes moins teacher :", mean_interval(rank_2_labels -
 #   erreur de reconstruction ne prédit pas l'erreur après réparation. Au rang 8, deux fois plus lourde, la SVD revient.
 # - **TT contre petit dense.** À taille et nombre de pas égaux, ils se tiennent de près. Mais un pas du petit dense coûte bien
 #   moins de calcul. Laissez-le patienter : à taille voisine, il fait jeu égal ou mieux que le train de 200 pas, et celui de
-#   16 unités, bien plus petit, n'en est pas loin. Le train gagne lui aussi à patienter : *Sur GPU* l'essaie, au même nombre
+#   16 unités, bien plus petit, n'en est pas loin. Le train a peut-être à y gagner lui aussi : *Sur GPU* l'essaie, au même nombre
 #   de pas.
 #
 # À **temps de calcul** voisin, donc, rien n'établit une différence entre le train de rang 4 et le petit réseau patient de même
@@ -456,7 +456,7 @@ display(Markdown(markdown_table(
 #
 # Le train ne se justifie donc pas par le temps, mais par ce qu'il représente à cette taille : une matrice de rang élevé, ou une
 # structure que la SVD ne voit pas. Une très grande couche, une table d'*embeddings* qui ne tient pas en mémoire en ont-elles une ?
-# Cela se mesure sur elles, non sur des poids tirés au hasard. La distillation, elle, sert dans tous les cas.
+# Cela se mesure sur elles, non sur des poids tirés au hasard. La distillation, elle, peut servir dans les deux cas : son gain apparié le dit.
 #
 # ## Multiplier les gains : int8
 #
@@ -484,7 +484,7 @@ rows = [["teacher, float32", heavy, 1, mean_interval(reference)],
         ["TT, float32", 4 * sizes[main], ratio, mean_interval(distilled)],
         ["TT, int8", light, multiplied, mean_interval(int8)]]
 table = markdown_table(["modèle", "octets", "fois moins", "erreur (%)"], rows)
-display(Markdown(f"{table}\n\nCe que l'arrondi coûte, apparié : {cost} point."))
+display(Markdown(f"{table}\n\nCe que l'arrondi coûte, apparié : {points(cost)}."))
 
 # %% [markdown]
 # Les deux gains se **multiplient**, et l'arrondi ne coûte presque rien : 255 niveaux suffisent ici. Un petit réseau dense
@@ -494,7 +494,7 @@ display(Markdown(f"{table}\n\nCe que l'arrondi coûte, apparié : {cost} point."
 #
 # Le noyau d'une convolution a déjà quatre dimensions, mais deux, $3 \times 3$, sont trop petites pour être coupées. Tucker-2
 # ne coupe que les canaux : une convolution $1 \times 1$ vers $r$ canaux, la $3 \times 3$ entre eux, puis une $1 \times 1$ vers
-# la sortie. Essayons sur le teacher convolutif de 10.1 : deux époques seulement, à un taux d'apprentissage de 0,003.
+# la sortie. Essayons sur le réseau du teacher de 10.1, entraîné ici dix époques ; puis deux époques de réparation, à un taux d'apprentissage de 0,003.
 
 # %%
 from kdcourse import digits_teacher, predict_features
@@ -512,10 +512,11 @@ print(f"erreur : {french(test_error(cnn))} % avant, "
       f"{french(test_error(tucker))} % compressé,")
 print(f"{mean_interval(conv_labels)} % réparé par les étiquettes, "
       f"{mean_interval(conv_teacher)} % par le teacher")
-print(f"gain apparié de la distillation : {conv_gain} point")
+print(f"gain apparié de la distillation : {points(conv_gain)}")
 
 # %% [markdown]
-# Comprimé moins fort, le modèle s'effondre moins, et deux époques le réparent en partie : il reste au-dessus du teacher. Un seul
+# Compressé moins fort, le modèle s'effondre moins, et deux époques le réparent en partie : son erreur reste supérieure à celle
+# du teacher. Un seul
 # teacher ici : l'intervalle ne couvre que l'ordre des lots, et ce gain est mesuré à budget court ; avec plus d'époques, il
 # peut disparaître.
 #
@@ -645,8 +646,8 @@ _ = check("10.6 c", through_int8)
 #
 # **5. Un petit student dense fait aussi bien que votre modèle compressé. Que gardez-vous ?**
 #
-# <details><summary>Le modèle compressé, il vient du teacher</summary>Non : d'où vient un poids ne compte pas, son erreur et
-# son coût, si.</details>
+# <details><summary>Le modèle compressé, il vient du teacher</summary>Non : d'où vient un poids ne compte pas ; l'erreur et le
+# coût du modèle, si.</details>
 # <details><summary>Le petit dense</summary>Oui, sauf contrainte de structure ou de mémoire que la mesure justifie : il est
 # plus simple et plus rapide.</details>
 #
@@ -729,7 +730,7 @@ errors_of = {row.method: row.errors for row in rows}
 added = {row.method: mean_interval(errors_of["KD"] - row.errors)
          for row in rows if row.method.startswith("KD + ")}
 for name, gain_on_kd in added.items():
-    print(f"{name:15} : gain sur KD {gain_on_kd} points")
+    print(f"{name:15} : gain sur KD {points(gain_on_kd)}")
 better = [name for name, gain_on_kd in added.items() if gain_on_kd.low > 0]
 print("ajouts que dix graines établissent :", ", ".join(better) or "aucun")
 
@@ -738,15 +739,15 @@ print("ajouts que dix graines établissent :", ", ".join(better) or "aucun")
 # alloue de plus, au plus haut. *Paramètres* : ceux d'un adaptateur, jetés à la fin.
 #
 # Lisez la figure : imiter les prédictions du teacher est le meilleur rapport entre gain et prix, et ne demande de lui que ses
-# sorties. Aucun ajout ne bat KD seul : c'est la dernière ligne imprimée. Et souvenez-vous des budgets : 10.3 et 10.4 ont montré
-# qu'un classement change avec les images et les pas.
+# sorties. Dix graines n'établissent aucun ajout à KD, à ce budget : c'est la dernière ligne imprimée. 10.3 et 10.4 en avaient
+# établi à d'autres : un classement change avec les images et les pas. (RKD est ici la somme de la distance et de l'angle.)
 #
 # Ci-dessous, les chiffres publiés, sur CIFAR-100 (exactitude en %, README de RepDistiller, une valeur par case) :
 #
 # | teacher → student | teacher | seul | KD | FitNet | AT | SP | RKD | CRD |
 # |---|---|---|---|---|---|---|---|---|
 # | resnet32x4 → resnet8x4 | 79,42 | 72,50 | 73,33 | 73,50 | 73,44 | 72,94 | 71,90 | 75,51 |
-# | wrn40-2 → wrn16-2 | 75,61 | 73,26 | 74,92 | 73,58 | 74,08 | 73,83 | 73,35 | 75,48 |
+# | wrn-40-2 → wrn-16-2 | 75,61 | 73,26 | 74,92 | 73,58 | 74,08 | 73,83 | 73,35 | 75,48 |
 # | vgg13 → MobileNetV2 | 74,64 | 64,60 | 67,37 | 64,14 | 59,40 | 66,30 | 64,52 | 69,73 |
 #
 # Là aussi, KD gagne sur les trois couples ; SP et CRD (10.4) également, CRD le plus. FitNet, AT et RKD, selon le couple.
@@ -765,14 +766,14 @@ display(Markdown(f"""
   {french(raw[main].mean(), 0)} % d'erreur ; la distillation le ramène à
   {french(distilled.mean())} %, soit {recovered[1]} % de l'exactitude perdue.
 - Les étiquettes seules en rendent {recovered[0]} %. Ce que la distillation
-  ajoute : {gain} points avec 1 000 images, {few_gain} avec 100.
+  ajoute : {points(gain)} avec 1 000 images, {few_gain} avec 100.
 - Un petit student dense de {thousands(patient[0][1])} paramètres, distillé quatre fois plus
   longtemps, fait {french(patient[1][1].mean())} % : toujours le mesurer. Les tenseurs
   paient quand la matrice a une structure que ses plis voient. Sur une couche de
   4 096 vers 4 096, au rang 4, ils prennent {smaller} fois moins de mémoire ; pour la
   vitesse, une SVD de taille voisine fait mieux.
 - Les gains se multiplient : avec int8, {multiplied} fois moins d'octets que
-  le teacher ; l'arrondi coûte {cost} point.
+  le teacher ; l'arrondi coûte {points(cost)}.
 """))
 
 # %% [markdown]

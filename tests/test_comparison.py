@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from kdcourse import bias_sweep, error_rate, french, markdown_table, mean_interval, tune_bias
-from kdcourse.comparison import BiasSweep
+from kdcourse import bias_sweep, error_rate, french, markdown_table, mean_interval, points, tune_bias
+from kdcourse.comparison import BiasSweep, Interval
 
 
 def test_l_intervalle_est_celui_de_student():
@@ -71,3 +71,12 @@ def test_les_nombres_s_ecrivent_a_la_francaise(value, digits, text):
 
 def test_un_tableau_a_une_ligne_par_mesure():
     assert markdown_table(["a", "b"], [[1, "x"]]).splitlines() == ["| a | b |", "| --- | --- |", "| 1 | x |"]
+
+
+def test_un_ecart_de_deux_points_prend_un_s_et_garde_son_intervalle():
+    assert (points(1.94), points(-2.0)) == ("1,9 point", "−2,0 points")
+    assert points(Interval(1.0, 0.5, 2.5)) == "1,0 [0,5\u00a0; 2,5] point"
+
+
+def test_un_entier_d_un_tableau_separe_ses_milliers():
+    assert "| 12\u00a0345 | 12345.0 |" in markdown_table(["a", "b"], [[12345, 12345.0]])

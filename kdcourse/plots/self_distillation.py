@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from kdcourse.calibration import Reliability, expected_calibration_error, reliability
-from kdcourse.comparison import french, mean_interval
+from kdcourse.comparison import french, mean_interval, points
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, subplots
 
 
@@ -35,7 +35,7 @@ def plot_reliability(models: Mapping[str, tuple[Tensor, str]], labels: Tensor) -
     for ax, (name, (logits, role)) in zip(np.atleast_1d(axes), models.items(), strict=True):
         draw_reliability(ax, reliability(logits, labels, bins=10), role)
         ece = mean_interval(expected_calibration_error(logits, labels))
-        ax.set_title(f"{name}\nECE {french(ece.mean)} %", fontsize=10)
+        ax.set_title(f"{name}\nECE {french(ece.mean)} %", fontsize=10, pad=12)
     np.atleast_1d(axes)[0].set_ylabel("exactitude (%)")
     figure.supxlabel(
         "graines réunies ; un grand point : une tranche pleine ; diagonale : calibration parfaite",
@@ -108,7 +108,7 @@ def plot_generations(errors: Mapping[str, Tensor]) -> Figure:
         ax.fill_between(generations, low, high, color=COLORS["distilled"], alpha=0.2, lw=0)
         gain = mean_interval(values[:, 0] - values[:, -1])
         ax.set(xticks=generations, xlabel="génération")
-        ax.set_title(f"{name}\ngain de la dernière : {gain} points", fontsize=10)
+        ax.set_title(f"{name}\ngain de la dernière : {points(gain)}", fontsize=10)
         comma_axis(ax.yaxis)
     np.atleast_1d(axes)[0].set_ylim(bottom=0)  # une fois toutes les lignées tracées : l'axe commun les contient
     np.atleast_1d(axes)[0].set_ylabel("erreur de test (%)")

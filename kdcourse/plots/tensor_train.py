@@ -20,7 +20,7 @@ _STYLES = {
     "distilled": (COLORS["distilled"], MARKERS["distilled"], "-"),
     "svd": ("#CC79A7", "v", "-"),
     "dense": ("#000000", "P", "--"),
-    "patient": ("#000000", "*", "-"),
+    "patient": ("#56B4E9", "*", "-"),
 }
 """Ce que le front montre : couleur (palette d'Okabe et Ito), forme, trait."""
 _ERROR_TICKS = (2, 3, 5, 10, 20, 40, 90)  # %

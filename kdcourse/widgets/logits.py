@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from kdcourse.comparison import Interval, french, mean_interval
+from kdcourse.comparison import Interval, french, mean_interval, points
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.logits import draw_map, logit_gradient, matching_gradient
 from kdcourse.temperature_map import TemperatureMap
@@ -138,7 +138,7 @@ class MapExplorer(SliderFigure):
             matrix.set_data(state.mistakes)
             heading.set_text(
                 f"T = {french(temperature)}, alpha = {french(alpha)} : erreur de test {state.error} %, "
-                f"gain {state.gain} points"
+                f"gain {points(state.gain)}"
             )
 
         row, column = measured.best()
