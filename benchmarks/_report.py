@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from kdcourse._checkpoints import write_whole
+from kdcourse._checkpoints import write_json
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -53,8 +53,3 @@ def publish(name: str, result: dict, whole: bool = True) -> None:
     else:
         print(f"Essai réduit : {name}.json n'est pas remplacé.")
     print(json.dumps(result, ensure_ascii=False))
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Écrit un fichier JSON lisible, à la place de l'ancien une fois entier."""
-    write_whole(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode("utf-8"))

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 import kdcourse
-from benchmarks._report import provenance, publish, write_json
+from benchmarks._report import provenance, publish
 from kdcourse import CNN, digits_teacher, error_rate, load_dataset, mean_interval, predict_features, train_one
+from kdcourse._checkpoints import write_json
 from kdcourse._command_line import FrenchParser, several
 from kdcourse.method_comparison import METHODS, Choice, Problem, train_method
 
@@ -57,11 +58,12 @@ def main(argv: list[str] | None = None) -> None:
         "secondes": round(time.perf_counter() - start),
         "choices": {method: choice._asdict() for method, choice in choices.items() if method != "seul"},
     }  # fmt: skip
-    if not options.essai and len(seeds) == len(SEEDS):
+    whole = not options.essai and len(seeds) == len(SEEDS)
+    if whole:
         path = Path(kdcourse.__file__).parent / "method_choices.json"
         kept = {key: result[key] for key in ("images", "epoques", "lot", "pas", "graines", "choices")}
         write_json(path, {**kept, "provenance": provenance()})
-        publish("compare", result)
+    publish("compare", result, whole)
 
 
 def candidates(method: str, choices: dict[str, Choice]) -> list[Choice]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import kdcourse
-from benchmarks._report import provenance, publish, write_json
+from benchmarks._report import provenance, publish
 from kdcourse import (
     best_device,
     bias_sweep,
@@ -28,6 +28,7 @@ from kdcourse import (
     train_one,
     tune_bias,
 )
+from kdcourse._checkpoints import write_json
 from kdcourse._command_line import FrenchParser, positive, several
 from kdcourse.data import Dataset, Split
 from kdcourse.engine import distill

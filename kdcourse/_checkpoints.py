@@ -16,7 +16,8 @@ from kdcourse._folders import reason
 
 _MAGIC = b"kdcourse reprise 1\n"
 _NAMES = ("reprise.pt", "reprise-precedente.pt")
-_KEYS = {"settings", "epoch", "step", "history", "total", "today", "seconds", "random", "model", "optimizer"}
+SAVED = ("settings", "epoch", "step", "history", "epoch_shuffle", "previous")  # tels quels dans l'état de la boucle
+_KEYS = {*SAVED, "total", "today", "seconds", "random", "model", "optimizer"}
 
 
 def make_folder(folder: Path) -> int | None:
@@ -148,16 +149,17 @@ def write_history(folder: Path, settings: dict, history: list[dict]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_whole(folder / "histoire.csv", text.getvalue().encode())
-    _write_json(folder / "histoire.json", {"reglages": settings, "epoques": history})
+    write_json(folder / "histoire.json", {"reglages": settings, "epoques": history})
 
 
 def add_results(folder: Path, results: dict) -> None:
     """Joint les erreurs finales à ``histoire.json``."""
     path = folder / "histoire.json"
-    _write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"resultats": results})
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"resultats": results})
 
 
-def _write_json(path: Path, record: dict) -> None:
+def write_json(path: Path, record: dict) -> None:
+    """Écrit un fichier JSON lisible, à la place de l'ancien une fois entier."""
     write_whole(path, (json.dumps(record, ensure_ascii=False, indent=2) + "\n").encode())
 
 

@@ -1,14 +1,9 @@
-"""Ce que le grand moteur refuse avant d'entraîner, l'appareil qu'il demande à ``accelerate``, et comment en sortir."""
+"""Ce que le grand moteur refuse avant d'entraîner."""
 
 import os
-import sys
 from numbers import Integral
 from pathlib import Path
 
-import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
-from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 
 from kdcourse._checkpoints import has_checkpoint
@@ -24,8 +19,6 @@ from kdcourse._training_checks import check_model, check_run, check_split, check
 from kdcourse.loop import predict
 from kdcourse.method_comparison import METHODS, WITHOUT_TEACHER, Choice
 from kdcourse.models import predict_features
-
-_PRECISIONS = ("no", "fp16", "bf16")
 
 
 def check_method(method) -> None:
@@ -122,35 +115,3 @@ def check_features(
     if validation is not None:
         check_validation(validation.to(data.images.device), data, classes)
     return classes
-
-
-def processes() -> PartialState:
-    """Les processus de cet entraînement ; seul, ``PartialState()`` oublierait ceux d'un lancement sur processeur."""
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-
-
-def make_accelerator(mixed_precision: str | None) -> Accelerator:
-    """L'``Accelerator`` de cet entraînement."""
-    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no") if mixed_precision is None else mixed_precision
-    if precision not in _PRECISIONS:
-        raise ValueError(f"mixed_precision : {precision!r} reçu, un de {', '.join(_PRECISIONS)} attendu.")
-    if precision == "fp16" and processes().device.type == "cpu":  # accelerate calculerait en float32, sans le dire
-        raise ValueError("mixed_precision : 'fp16' reçu sur un processeur, 'no' ou 'bf16' attendu ; fp16 veut un GPU.")
-    # accelerate garde la précision du premier Accelerator du processus ; un notebook en essaie plusieurs.
-    AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=precision)
-
-
-def leave(status: int) -> None:
-    """Quitte le programme, avec ce code ; l'un de plusieurs processus le fait sans démonter l'interpréteur.
-
-    Sur processeur, le fil de gloo rend les tenseurs du dernier échange un instant après lui. Si Python se démonte à cet
-    instant, le processus avorte, son entraînement pourtant fini et rangé, et le lancement entier passe pour un échec
-    (pytorch/pytorch#190489). ``destroy_process_group`` n'attend pas ce fil.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        sys.exit(status)
-    torch.distributed.destroy_process_group()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)

@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from kdcourse._checkpoints import (
+    SAVED,
     fingerprint,
     has_history,
     load_checkpoint,
@@ -115,7 +116,7 @@ class RunState:
             return
         total, today = self._shared()
         self._check_finite(total.item())
-        state = {name: getattr(self, name) for name in _SAVED} | {"total": total, "today": today}
+        state = {name: getattr(self, name) for name in SAVED} | {"total": total, "today": today}
         state |= {"seconds": self.seconds + seconds, "random": gather_object([_random_states(self.accelerator)])}
         state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         if self.accelerator.scaler is not None:
@@ -140,7 +141,7 @@ class RunState:
                 "réglages, ou donnez un autre dossier."
             )
         device = self.accelerator.device
-        for name in _SAVED:
+        for name in SAVED:
             setattr(self, name, state[name])
         self.seconds, self.total = state["seconds"], state["total"].to(device)
         if state["today"] is not None:
@@ -169,9 +170,6 @@ def _architecture(model: nn.Module) -> str:
     """Le nom du modèle, et l'empreinte de ses couches : reprendre avec un autre student se voit."""
     shapes = {name: tuple(values.shape) for name, values in model.state_dict().items()}
     return f"{type(model).__name__} {hashlib.sha256(f'{model} {shapes}'.encode()).hexdigest()[:8]}"
-
-
-_SAVED = ("settings", "epoch", "step", "history", "epoch_shuffle", "previous")
 
 
 def _random_states(accelerator) -> dict[str, Tensor]:

@@ -25,8 +25,8 @@ from kdcourse._engine_checks import (
     check_method,
     check_output,
     check_seed,
-    make_accelerator,
 )
+from kdcourse._engine_processes import make_accelerator
 from kdcourse._engine_state import RunState
 from kdcourse._training_checks import check_seeds
 from kdcourse.comparison import french

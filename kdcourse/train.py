@@ -19,7 +19,8 @@ from torch import nn
 from kdcourse import models
 from kdcourse._checkpoints import add_results, torch_bytes, write_whole
 from kdcourse._command_line import FrenchParser, integer, number
-from kdcourse._engine_checks import check_choice, check_output, leave, processes
+from kdcourse._engine_checks import check_choice, check_output
+from kdcourse._engine_processes import leave, processes
 from kdcourse.comparison import french
 from kdcourse.cost import out_of_memory
 from kdcourse.data import DATASETS, Dataset, load_dataset

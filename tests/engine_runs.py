@@ -8,7 +8,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from kdcourse import CNN, load_dataset
-from kdcourse._engine_checks import leave
+from kdcourse._engine_processes import leave
 from kdcourse.engine import distill
 from kdcourse.method_comparison import METHODS, Choice
 

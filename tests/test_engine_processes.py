@@ -49,7 +49,7 @@ def test_chaque_processus_a_son_hasard_et_le_retrouve_a_la_reprise(two_processes
 BUSY = """
 import sys, threading
 import torch
-from kdcourse._engine_checks import leave
+from kdcourse._engine_processes import leave
 
 def hold_tensors():
     tensor = torch.randn(100)
