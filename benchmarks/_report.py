@@ -17,8 +17,8 @@ def provenance() -> dict:
     """Machine, versions et date, pour qu'un chiffre garde son contexte."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "processeur": _processor(),
-        "fils": torch.get_num_threads(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -40,6 +40,11 @@ def existing_device(text: str) -> str:
     if text == "cuda" and not torch.cuda.is_available():
         raise argparse.ArgumentTypeError("cuda reçu, mais PyTorch ne voit aucun GPU sur cette machine")
     return text
+
+
+def targets(met: dict[str, bool | None]) -> list[dict]:
+    """Les cibles d'une mesure : chacune en une phrase, et si elle est atteinte (``None`` : non mesurée)."""
+    return [{"target": sentence, "met": reached} for sentence, reached in met.items()]
 
 
 def publish(name: str, result: dict, whole: bool = True) -> None:

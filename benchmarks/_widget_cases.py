@@ -26,11 +26,11 @@ from kdcourse import (
     TemperatureMap,
     bias_sweep,
     cosine_relation_loss,
+    grid,
     load_dataset,
     model_attention,
     predict_features,
     rank_sweep,
-    temperature_grid,
     train_many,
     tune_bias,
 )
@@ -82,8 +82,9 @@ def gradient() -> Callable:
 def measured_map() -> TemperatureMap:
     temperatures, alphas = [0.5, 1, 2, 4, 8, 16, 32], [0.2, 0.4, 0.6, 0.8, 0.9, 1.0]
     part = digits().train.where(slice(0, 100))
-    targets, grid = frozen_logits(teacher(), part.images), temperature_grid(temperatures, alphas, range(3))
-    trained = train_many(digits_student, part, targets, **grid, validation=digits().validation, epochs=60)
+    asked = grid(temperatures=temperatures, alphas=alphas, seeds=range(3), alone=True)
+    targets = frozen_logits(teacher(), part.images)
+    trained = train_many(digits_student, part, targets, **asked, validation=digits().validation, epochs=60)
     return TemperatureMap.measure(trained, temperatures, alphas, digits().test)
 
 
@@ -112,13 +113,13 @@ def attention() -> Callable:
 def snapshots() -> dict:
     guide = predict_features(teacher(), digits().train.images)
 
-    def distance(student, target):
+    def distance(student, target, labels):
         return cosine_relation_loss(student.embedding, target.embedding)
 
     alphas = [0.0, 0.1, 0.5, 0.9]
     return {
         epochs: train_many(
-            digits_student, digits().train, seeds=[0] * len(alphas), alphas=alphas, distillation=distance,
+            digits_student, digits().train, **grid(alphas=alphas, seeds=[0]), distillation=distance,
             teacher_features=guide, epochs=epochs,
         )
         for epochs in (1, 2, 3, 5, 10, 20)

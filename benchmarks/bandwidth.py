@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks._report import existing_device, publish
+from benchmarks._report import existing_device, publish, targets
 from benchmarks._torchdistill import Loss, kd
 from kdcourse import best_device, french, kd_loss
 from kdcourse._command_line import FrenchParser, positive
@@ -60,8 +60,9 @@ def main(argv: list[str] | None = None) -> None:
     notes = [LIGER] * any("liger" in name for name in rows) + [BFLOAT16] * (options.dtype == "bfloat16")
     print(*notes, *skipped, sep="\n")
     result = {
-        "appareil": options.appareil, "forme": list(shape), "dtype": options.dtype, "definition": DEFINITION,
-        "notes": notes, "tours": ROUNDS, "mesures": rows, "absents": skipped, "cibles": {TARGET: target(rows)},
+        "device": options.appareil, "shape": list(shape), "dtype": options.dtype, "definition": DEFINITION,
+        "notes": notes, "rounds": ROUNDS, "versions": [{"name": name, **row} for name, row in rows.items()],
+        "skipped": skipped, "targets": targets({TARGET: target(rows)}),
     }  # fmt: skip
     # Un fichier par appareil et par type : une mesure ne remplace que la même.
     name = "bandwidth" + "-cpu" * (options.appareil == "cpu") + "-bfloat16" * (options.dtype == "bfloat16")
@@ -86,12 +87,12 @@ def measure(logits: list[Tensor], device: str) -> tuple[dict[str, dict], list[st
     tolerance = 3e-2 if student.dtype == torch.bfloat16 else 1e-3
     for name, series in times.items():
         ms = statistics.median(series)
-        rows[name] = {"ms": round(ms, 4), "go_s": round(traffic(student, 2 if name == COPY else 3) / ms / 1e6, 1)}
+        rows[name] = {"ms": round(ms, 4), "gb_s": round(traffic(student, 2 if name == COPY else 3) / ms / 1e6, 1)}
         if name != COPY:
             same = [agrees(found, right, tolerance) for found, right in zip(runs[name](), reference, strict=True)]
-            rows[name] |= {"meme_valeur": same[0], "meme_gradient": same[1]}
+            rows[name] |= {"same_value": same[0], "same_gradient": same[1]}
             if device == "cuda":
-                rows[name]["pic_mo"] = round(peak_bytes(runs[name], device) / 1e6, 1)
+                rows[name]["peak_mb"] = round(peak_bytes(runs[name], device) / 1e6, 1)
     return rows, skipped
 
 
@@ -171,8 +172,8 @@ def timed(run: Callable[[], object], device: str) -> float:
 
 
 def describe(name: str, row: dict) -> str:
-    text = f"{name:34}{french(row['ms'], 3):>10} ms{french(row['go_s']):>9} Go/s"
-    if "meme_valeur" in row:
+    text = f"{name:34}{french(row['ms'], 3):>10} ms{french(row['gb_s']):>9} Go/s"
+    if "same_value" in row:
         answers = {True: "oui", False: "non"}
-        text += f"   même valeur : {answers[row['meme_valeur']]}, même gradient : {answers[row['meme_gradient']]}"
-    return text + (f"   pic {french(row['pic_mo'])} Mo" if "pic_mo" in row else "")
+        text += f"   même valeur : {answers[row['same_value']]}, même gradient : {answers[row['same_gradient']]}"
+    return text + (f"   pic {french(row['peak_mb'])} Mo" if "peak_mb" in row else "")

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import nbformat
 
-from benchmarks._report import publish
+from benchmarks._report import publish, targets
 from kdcourse._command_line import FrenchParser, positive
+from kdcourse.formats import french
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSIGNMENT = "exercice_10_1"
@@ -49,15 +50,15 @@ def main(argv: list[str] | None = None) -> None:
     ratio = times["tel quel"] / times["isolé"]
     print(f"{options.copies} copies de 10.1, nbgrader {version('nbgrader')}")
     for name, seconds in times.items():
-        print(f"  {name:<9}{seconds:7.1f} s, soit {seconds / options.copies:.2f} s par copie".replace(".", ","))
-    print(f"  rapport  {ratio:7.1f}".replace(".", ","))
+        print(f"  {name:<9}{french(seconds):>7} s, soit {french(seconds / options.copies, 2)} s par copie")
+    print(f"  rapport  {french(ratio):>7}")
     result = {
         "copies": options.copies,
         "nbgrader": version("nbgrader"),
-        "isole_s": round(times["isolé"], 2),
-        "tel_quel_s": round(times["tel quel"], 2),
-        "rapport": round(ratio, 2),
-        "cibles": {"au moins 5 fois plus vite que nbgrader tel quel": ratio >= 5},
+        "isolated_s": round(times["isolé"], 2),
+        "stock_s": round(times["tel quel"], 2),
+        "ratio": round(ratio, 2),
+        "targets": targets({"au moins 5 fois plus vite que nbgrader tel quel": ratio >= 5}),
     }
     publish("grading", result, whole=options.copies >= 40)
 

@@ -20,7 +20,6 @@ from kdcourse import (
     best_device,
     bias_sweep,
     error_rate,
-    french,
     load_dataset,
     mean_interval,
     mnist_student,
@@ -32,6 +31,7 @@ from kdcourse._checkpoints import write_json
 from kdcourse._command_line import FrenchParser, positive, several
 from kdcourse.data import Dataset, Split
 from kdcourse.engine import distill
+from kdcourse.formats import french, short, thousands
 
 TEMPERATURE, OMITTED, JITTER = 20.0, 3, 2
 RATES, ALPHAS = (3e-4, 1e-3, 3e-3), (0.5, 0.7, 0.9, 1.0)
@@ -39,16 +39,25 @@ SEEDS = 5  # graines mesurées
 TUNING_SEEDS = range(100, 104)  # à deux graines, le hasard choisissait un pas instable
 BIASES = torch.arange(0, 15.05, 0.1)
 # La première mesure, réglée sur deux graines ; nous sommes passés à quatre après l'avoir vue.
-FIRST_RUN = {"graines_reglage": 2, "gain": {"mean": 0.97, "low": -0.1853, "high": 2.1253}}
+FIRST_RUN = {"tuning_seed_count": 2, "gain": {"mean": 0.97, "low": -0.1853, "high": 2.1253}}
 RESULTS = Path(kdcourse.__file__).parent / "hinton_results.json"  # ce que 10.2 montre
 SOURCE = "Hinton, Vinyals, Dean (2015), section 3, arXiv:1503.02531"
-# Erreurs de l'article sur les 10 000 images de test, dont les 1 010 trois.
+
+
+class Row(NamedTuple):
+    """Une ligne du tableau : son nom, et les erreurs de l'article sur 10 000 images de test, dont 1 010 trois."""
+
+    label: str
+    errors: int
+    errors_on_threes: int | None
+
+
 PAPER = {
-    "teacher 2×1200": (67, None),
-    "student 2×800 seul": (146, None),
-    "student distillé, T = 20": (74, None),
-    "student sans aucun 3": (206, 133),
-    "student sans aucun 3, biais réglé": (109, 14),
+    "teacher": Row("teacher 2×1200", 67, None),
+    "alone": Row("student 2×800 seul", 146, None),
+    "distilled": Row("student distillé, T = 20", 74, None),
+    "without_threes": Row("student sans aucun 3", 206, 133),
+    "tuned_bias": Row("student sans aucun 3, biais réglé", 109, 14),
 }
 
 
@@ -87,25 +96,25 @@ def main(argv: list[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         raise SystemExit(f"--data {options.data} : {error}") from None
     sizes = [len(part.labels) for part in data]
-    print("{} : {} images d'entraînement, {} de validation, {} de test.".format(options.data, *sizes), flush=True)
+    train, validation, test = map(thousands, sizes)
+    print(f"{options.data} : {train} images d'entraînement, {validation} de validation, {test} de test.", flush=True)
     choice, tried = choose(data, budget, TUNING_SEEDS)
-    print(f"Choisi sur la validation : pas {choice.learning_rate}, alpha {choice.alpha}.", flush=True)
+    print(f"Choisi sur la validation : {described(choice)}.", flush=True)
     runs = []
     for seed in range(options.graines):
         runs.append(measure(data, budget, choice, seed))
-        print(
-            f"graine {seed} : " + " ; ".join(f"{name} {run['erreurs']}" for name, run in runs[-1].items()), flush=True
-        )
+        counts = (f"{PAPER[name].label} {row['errors']}" for name, row in runs[-1].items())
+        print(f"graine {seed} : " + " ; ".join(counts), flush=True)
     print(table(runs, data.test))
     gain = mean_interval(paired_gain(runs, len(data.test.labels)))
     print(f"Gain de la distillation : {gain} points, intervalle à 95 % sur {len(runs)} graines.")
     result = {
-        "donnees": options.data, "tailles": dict(zip(("train", "validation", "test"), sizes, strict=True)),
-        "trois_du_test": int((data.test.labels == OMITTED).sum()),
-        "budget": budget._asdict(), "temperature": TEMPERATURE, "decalage": JITTER, "choix": choice._asdict(),
-        "graines_reglage": list(TUNING_SEEDS),
-        "essais": tried, "graines": runs, "gain": gain._asdict(), "secondes": round(time.perf_counter() - start),
-        "article": {name: {"erreurs": e, "erreurs_sur_les_3": t} for name, (e, t) in PAPER.items()}, "source": SOURCE,
+        "data": options.data, "sizes": dict(zip(("train", "validation", "test"), sizes, strict=True)),
+        "test_threes": int((data.test.labels == OMITTED).sum()),
+        "budget": budget._asdict(), "temperature": TEMPERATURE, "jitter": JITTER, "choice": choice._asdict(),
+        "tuning_seeds": list(TUNING_SEEDS),
+        "trials": tried, "runs": runs, "gain": gain._asdict(), "seconds": round(time.perf_counter() - start),
+        "paper": {name: row._asdict() for name, row in PAPER.items()}, "source": SOURCE,
     }  # fmt: skip
     whole = len(runs) >= SEEDS and budget == PUBLISHED
     if whole and options.data == "mnist_t10k":
@@ -116,11 +125,14 @@ def main(argv: list[str] | None = None) -> None:
 def keep(result: dict) -> None:
     """Range dans le paquet ce que ``kdcourse.hinton_table`` montre."""
     names = (
-        "tailles", "trois_du_test", "budget", "choix", "graines_reglage", "graines", "gain", "article", "source",
-        "provenance",
+        "sizes", "test_threes", "budget", "choice", "tuning_seeds", "runs", "gain", "paper", "source", "provenance",
     )  # fmt: skip
-    kept = {name: result[name] for name in names} | {"premier_essai": FIRST_RUN}
+    kept = {name: result[name] for name in names} | {"first_run": FIRST_RUN}
     write_json(RESULTS, kept)
+
+
+def described(choice: Choice) -> str:
+    return f"pas {short(choice.learning_rate)}, alpha {short(choice.alpha)}"
 
 
 def train_teacher(data: Dataset, budget: Budget, seed: int) -> nn.Module:
@@ -152,10 +164,10 @@ def choose(data: Dataset, budget: Budget, seeds: Sequence[int]) -> tuple[Choice,
     def score(choice: Choice, teachers: dict[int, nn.Module | None]) -> float:
         models = [train_student(data.train, budget, choice, seed, teachers[seed]) for seed in seeds]
         errors = [error_rate(logits_of(model, data.validation.images), data.validation.labels) for model in models]
-        distilled = teachers[seeds[0]] is not None
-        tried.append({"distille": distilled, **choice._asdict(), "erreur": round(torch.stack(errors).mean().item(), 3)})
-        print(tried[-1], flush=True)
-        return tried[-1]["erreur"]
+        distilled, error = teachers[seeds[0]] is not None, round(torch.stack(errors).mean().item(), 3)
+        tried.append({"distilled": distilled, **choice._asdict(), "error": error})
+        print(f"{'distillé' if distilled else 'seul'}, {described(choice)} : {french(error, 3)} %", flush=True)
+        return error
 
     rate = min(RATES, key=lambda rate: score(Choice(rate, 0.0), dict.fromkeys(seeds)))
     teachers = dict.fromkeys(seeds, train_teacher(data, budget, seeds[0]))  # un seul teacher suffit au réglage
@@ -166,14 +178,14 @@ def measure(data: Dataset, budget: Budget, choice: Choice, seed: int) -> dict[st
     """Erreurs de test d'un teacher et de ses students, dont celles sur les 3."""
     teacher = train_teacher(data, budget, seed)
     models = {
-        "teacher 2×1200": teacher,
-        "student 2×800 seul": train_student(data.train, budget, choice, seed),
-        "student distillé, T = 20": train_student(data.train, budget, choice, seed, teacher),
-        "student sans aucun 3": train_student(data.train.without_class(OMITTED), budget, choice, seed, teacher),
+        "teacher": teacher,
+        "alone": train_student(data.train, budget, choice, seed),
+        "distilled": train_student(data.train, budget, choice, seed, teacher),
+        "without_threes": train_student(data.train.without_class(OMITTED), budget, choice, seed, teacher),
     }
     rows = {name: count_errors(logits_of(model, data.test.images), data.test.labels) for name, model in models.items()}
-    tuned, bias = tuned_logits(models["student sans aucun 3"], data)
-    rows["student sans aucun 3, biais réglé"] = {**count_errors(tuned, data.test.labels), "biais": bias}
+    tuned, bias = tuned_logits(models["without_threes"], data)
+    rows["tuned_bias"] = {**count_errors(tuned, data.test.labels), "bias": bias}
     return rows
 
 
@@ -189,28 +201,28 @@ def tuned_logits(model: nn.Module, data: Dataset) -> tuple[Tensor, float]:
 def count_errors(logits: Tensor, labels: Tensor) -> dict[str, int]:
     """Nombre d'erreurs, et celles commises sur les 3."""
     wrong = logits.argmax(dim=1) != labels
-    return {"erreurs": int(wrong.sum()), "erreurs_sur_les_3": int(wrong[labels == OMITTED].sum())}
+    return {"errors": int(wrong.sum()), "errors_on_threes": int(wrong[labels == OMITTED].sum())}
 
 
 def paired_gain(runs: Sequence[dict], size: int) -> list[float]:
     """Points d'erreur gagnés par la distillation, graine par graine."""
-    names = ("student 2×800 seul", "student distillé, T = 20")
-    return [100 * (run[names[0]]["erreurs"] - run[names[1]]["erreurs"]) / size for run in runs]
+    return [100 * (run["alone"]["errors"] - run["distilled"]["errors"]) / size for run in runs]
 
 
 def table(runs: Sequence[dict], test: Split) -> str:
     """Erreurs mesurées, moyenne sur les graines, à côté de celles de l'article."""
     size, threes = len(test.labels), int((test.labels == OMITTED).sum())
-    whole, some = (f"{count:,}".replace(",", " ") for count in (size, threes))
-    head = f"{'':<36}{f'mesuré, sur {whole}':>20}{'%':>7}{f'dont sur {some} trois':>22}"
-    lines = [head + f"{'article, sur 10 000':>22}{'%':>7}{'dont sur 1 010 trois':>22}"]
-    for name, (paper, paper_threes) in PAPER.items():
-        errors = fmean(run[name]["erreurs"] for run in runs)
-        line = f"{name:<36}{french(errors):>20}{french(100 * errors / size, 2):>7}"
-        line += f"{french(fmean(run[name]['erreurs_sur_les_3'] for run in runs)):>22}"
-        line += f"{paper:>22}{french(paper / 100, 2):>7}{'' if paper_threes is None else paper_threes:>22}"
+    head = f"{'':<36}{f'mesuré, sur {thousands(size)}':>20}{'%':>7}{f'dont sur {thousands(threes)} trois':>22}"
+    paper = f"article, sur {thousands(10_000)}", f"dont sur {thousands(1010)} trois"
+    lines = [head + f"{paper[0]:>22}{'%':>7}{paper[1]:>22}"]
+    for name, row in PAPER.items():
+        errors = fmean(run[name]["errors"] for run in runs)
+        line = f"{row.label:<36}{french(errors):>20}{french(100 * errors / size, 2):>7}"
+        line += f"{french(fmean(run[name]['errors_on_threes'] for run in runs)):>22}"
+        line += f"{row.errors:>22}{french(row.errors / 100, 2):>7}"
+        line += f"{'' if row.errors_on_threes is None else row.errors_on_threes:>22}"
         lines.append(line.rstrip())
-    biases = [run["student sans aucun 3, biais réglé"]["biais"] for run in runs]
+    biases = [run["tuned_bias"]["bias"] for run in runs]
     lines.append(
         f"Biais du 3, réglé sur la validation : de {french(min(biases))} à {french(max(biases))} (article : 3,5, réglé "
         f"sur le test). Article : {SOURCE}."

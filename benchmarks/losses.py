@@ -15,11 +15,12 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from benchmarks._report import existing_device, publish
+from benchmarks._report import existing_device, publish, targets
 from benchmarks._torchdistill import Loss, adapt, kd
 from kdcourse import attention_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
 from kdcourse._command_line import FrenchParser, number, positive
 from kdcourse.cost import peak_bytes
+from kdcourse.formats import french
 
 # Selon l'endroit où tombent les entrées, l'allocateur réutilise ses pages ou les redemande au système : du simple au
 # quintuple sur des cartes de 4 Mo. D'où plusieurs tirages, et le rapport médian.
@@ -72,12 +73,12 @@ def main(argv: list[str] | None = None) -> None:
             print(f"  {name} chez torchdistill : {difference}")
     print(MEMORY)
     result = {
-        "appareil": options.appareil,
+        "device": options.appareil,
         "torchdistill": version("torchdistill"),
-        "cas": [_rounded(asdict(case)) for case in cases],
+        "cases": [_rounded(asdict(case)) for case in cases],
         "differences": {name: difference for name, (*_, difference) in peers.items() if difference},
-        "memoire": MEMORY,
-        "cibles": _targets(cases),
+        "memory": MEMORY,
+        "targets": targets(_targets(cases)),
     }
     publish("losses" if options.appareil == "cpu" else f"losses-{options.appareil}", result)
 
@@ -175,8 +176,8 @@ def _targets(cases: list[Case]) -> dict[str, bool]:
 
 def _row(case: Case) -> str:
     shape = "×".join(map(str, case.shape))
-    row = f"{case.loss:<14}{shape:<20}{case.ours_ms:>8.2f} ms{case.peer_ms:>8.2f} ms{case.ratio:>9.2f}"
-    row += f"  {'oui' if case.same_value else 'non':<12}"
+    row = f"{case.loss:<14}{shape:<20}{french(case.ours_ms, 2):>8} ms{french(case.peer_ms, 2):>8} ms"
+    row += f"{french(case.ratio, 2):>9}  {'oui' if case.same_value else 'non':<12}"
     if case.memory_ratio is not None:
-        row += f"{case.ours_mb:.1f} / {case.peer_mb:.1f} Mo, soit {case.memory_ratio:.3f}"
-    return row.replace(".", ",")
+        row += f"{french(case.ours_mb)} / {french(case.peer_mb)} Mo, soit {french(case.memory_ratio, 3)}"
+    return row

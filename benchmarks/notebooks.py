@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 from benchmarks._jupyterlab import ROOT
 from benchmarks._report import publish
 from kdcourse._command_line import FrenchParser, positive
+from kdcourse.formats import french
 
 CELL_TIMEOUT = 600  # secondes
 IMPORTS = {
@@ -36,21 +37,21 @@ def main(arguments: list[str]) -> None:
     imports = import_seconds(options.repeats)
     reference = imports["torch, matplotlib"]
     for name, seconds in imports.items():
-        print(f"import {name:26}{seconds:7.2f} s   {seconds / reference:5.2f} × torch, matplotlib")
+        print(f"import {name:26}{french(seconds, 2):>7} s   {french(seconds / reference, 2):>5} × torch, matplotlib")
     notebooks = {}
     for path in paths:
         notebooks[path.stem] = measure(path, options.cells)
-        print(f"\n{path.stem} : {notebooks[path.stem]['seconds']:.1f} s")
+        print(f"\n{path.stem} : {french(notebooks[path.stem]['seconds'])} s")
         for cell in notebooks[path.stem]["slowest"]:
-            print(f"   cellule {cell['cell']:3} {cell['seconds']:6.1f} s   {cell['code']}", flush=True)
+            print(f"   cellule {cell['cell']:3} {french(cell['seconds']):>6} s   {cell['code']}", flush=True)
     total = sum(one["seconds"] for one in notebooks.values())
-    print(f"\n{len(notebooks)} notebook(s) : {total / 60:.1f} min")
+    print(f"\n{len(notebooks)} notebook(s) : {french(total / 60)} min")
     publish(
         "notebooks",
         {
             "notebooks": notebooks,
             "total_s": round(total, 1),
-            "imports_s": {name: round(seconds, 3) for name, seconds in imports.items()},
+            "imports": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in imports.items()],
             "import_ratio": round(imports["kdcourse"] / reference, 3),
             "import_all_ratio": round(imports["kdcourse, tous ses noms"] / reference, 3),
         },

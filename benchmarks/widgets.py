@@ -23,6 +23,7 @@ from benchmarks import _widget_cases as cases
 from benchmarks._jupyterlab import chromium, jupyterlab, open_notebook, run_all, show_cell
 from benchmarks._report import publish
 from kdcourse._command_line import FrenchParser, positive
+from kdcourse.formats import french, short
 
 PROBE = Path(__file__).with_name("_browser_probe.js")
 ROUNDS, WARM_UP = 4, 2
@@ -183,12 +184,13 @@ def report(presses: dict[str, list[dict]], kernel: dict[str, list[float]], burst
         ratio = ""
         if other := lines.get(f"interact {name}"):
             line["speedup"] = round(other["median_ms"] / line["median_ms"], 2)
-            ratio = f"{line['speedup']:.1f}"
+            ratio = french(line["speedup"])
         burst = line["burst"]
         right = "juste" if burst["last_shown"] else "FAUSSE"
-        print(f"{name:32}{line['median_ms']:13.1f}{line['p95_ms']:6.0f}{line['kernel_ms']:7.1f}"
-              f"{line['transport_ms']:10.1f}{line['browser_ms']:11.1f}{line['over_floor']:10.2f}{ratio:>10}"
-              f"   {burst['moves']} touches en {burst['seconds']} s, {burst['frames']} images, "
+        print(f"{name:32}{french(line['median_ms']):>13}{french(line['p95_ms'], 0):>6}{french(line['kernel_ms']):>7}"
+              f"{french(line['transport_ms']):>10}{french(line['browser_ms']):>11}"
+              f"{french(line['over_floor'], 2):>10}{ratio:>10}"
+              f"   {burst['moves']} touches en {short(burst['seconds'])} s, {burst['frames']} images, "
               f"la dernière {right} à {burst['last_ms']} ms")  # fmt: skip
     ours = {name: line for name, line in lines.items() if not name.startswith("interact ")}
     stock = {name.removeprefix("interact "): line for name, line in lines.items() if name not in ours}
@@ -199,13 +201,14 @@ def report(presses: dict[str, list[dict]], kernel: dict[str, list[float]], burst
 
 def misses(name: str, line: dict) -> list[str]:
     """Les cibles qu'un curseur manque, et où va son temps."""
-    where = f"noyau {line['kernel_ms']} ms, transport {line['transport_ms']}, navigateur {line['browser_ms']}"
+    kernel, transport, browser = (short(line[f"{part}_ms"]) for part in ("kernel", "transport", "browser"))
+    where = f"noyau {kernel} ms, transport {transport}, navigateur {browser}"
     reasons = []
     if line["speedup"] < SPEEDUP:
-        reasons.append(f"{line['speedup']} fois plus vite qu'interact, {SPEEDUP} attendu")
+        reasons.append(f"{short(line['speedup'])} fois plus vite qu'interact, {SPEEDUP} attendu")
     if name == "TemperatureExplorer" and (line["over_floor"] > OVER_FLOOR or line["median_ms"] > MEDIAN_MS):
-        reasons.append(f"{line['median_ms']} ms et {line['over_floor']} fois le plancher, au plus {MEDIAN_MS} et "
-                       f"{OVER_FLOOR} attendus")  # fmt: skip
+        reasons.append(f"{short(line['median_ms'])} ms et {short(line['over_floor'])} fois le plancher, au plus "
+                       f"{MEDIAN_MS} et {short(OVER_FLOOR)} attendus")  # fmt: skip
     if not line["burst"]["last_shown"] or line["burst"]["last_ms"] > BURST_LIMIT_MS:
         reasons.append(f"rafale : dernière valeur à {line['burst']['last_ms']} ms, au plus {BURST_LIMIT_MS} attendu")
     return [f"{name} : {reason} ({where})." for reason in reasons]

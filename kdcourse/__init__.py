@@ -9,7 +9,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _MODULES = {
-    "logits": ["KnowledgeDistillationLoss", "dkd_loss", "kd_loss"],
+    "logits": ["KnowledgeDistillationLoss", "dist_loss", "dkd_loss", "kd_loss", "standardized_kd_loss"],
     "features": [
         "AdaptationLayer",
         "AttentionTransfer",
@@ -44,6 +44,7 @@ _MODULES = {
         "CNN",
         "Features",
         "MLP",
+        "Trained",
         "color_student",
         "color_teacher",
         "digits_student",
@@ -53,9 +54,10 @@ _MODULES = {
         "parameter_count",
         "predict_features",
     ],
-    "engine": ["Distilled", "distill", "distill_seeds", "model_error"],
+    "engine": ["distill", "distill_seeds", "model_error"],
     "train": ["load_model"],
-    "training": ["Students", "initial_model", "train_many", "train_one"],
+    "training": ["initial_model", "train_many", "train_one"],
+    "students": ["Students", "grid"],
     "comparison": [
         "Interval",
         "bias_sweep",
@@ -71,8 +73,9 @@ _MODULES = {
     "environment": ["best_device", "describe_environment"],
     "exercises.checking": ["check"],
     "exercises.compression": ["compression_teacher"],
-    "method_comparison": ["Choice", "compare_distillation_methods", "load_choices"],
-    "temperature_map": ["TemperatureMap", "temperature_grid"],
+    "methods": ["KD", "METHODS", "Choice", "Method", "load_choices"],
+    "method_comparison": ["compare_distillation_methods"],
+    "temperature_map": ["TemperatureMap"],
     "plots.common": ["gain_summary", "log_slope", "plot_curves", "plot_gains", "plot_intervals", "plot_paired"],
     "plots.features": [
         "gradient_norms",

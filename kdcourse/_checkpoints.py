@@ -14,7 +14,7 @@ import torch
 
 from kdcourse._folders import reason
 
-_MAGIC = b"kdcourse reprise 1\n"
+_MAGIC = b"kdcourse reprise 2\n"
 _NAMES = ("reprise.pt", "reprise-precedente.pt")
 SAVED = ("settings", "epoch", "step", "history", "epoch_shuffle", "previous")  # tels quels dans l'état de la boucle
 _KEYS = {*SAVED, "total", "today", "seconds", "random", "model", "optimizer"}
@@ -119,7 +119,9 @@ def load_checkpoint(folder: Path) -> tuple[dict | None, list[str]]:
             state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
             if isinstance(state, dict) and state.keys() >= _KEYS:
                 return state, refused
-        refused.append(f"{path} : fichier tronqué ou abîmé, refusé")
+        other = head != _MAGIC and head.startswith(_MAGIC[:-2])
+        wrong = "écrit par une autre version de kdcourse" if other else "fichier tronqué ou abîmé"
+        refused.append(f"{path} : {wrong}, refusé")
     if refused:
         raise ValueError(
             f"output : {' ; '.join(refused)}. Aucun point de reprise entier ne reste : videz {folder} et recommencez."
@@ -149,13 +151,13 @@ def write_history(folder: Path, settings: dict, history: list[dict]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_whole(folder / "histoire.csv", text.getvalue().encode())
-    write_json(folder / "histoire.json", {"reglages": settings, "epoques": history})
+    write_json(folder / "histoire.json", {"settings": settings, "epochs": history})
 
 
 def add_results(folder: Path, results: dict) -> None:
     """Joint les erreurs finales à ``histoire.json``."""
     path = folder / "histoire.json"
-    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"resultats": results})
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"results": results})
 
 
 def write_json(path: Path, record: dict) -> None:

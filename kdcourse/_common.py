@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_LARGEST = 2**63 - 1  # le plus grand entier d'un tenseur
+
 
 class LossTerms(NamedTuple):
     """Perte d'un module : ``total = alpha * distillation + (1 - alpha) * hard``, et ses deux termes.
@@ -68,12 +70,29 @@ def check_non_negative(name: str, value) -> None:
         raise ValueError(f"{name} : {value} reçu, {expected} attendu.")
 
 
-def check_positive_integer(name: str, value) -> None:
-    """Un nombre de canaux, de couches : un entier ≥ 1."""
+def check_integer(name: str, value, low: int, high: int, expected: str) -> int:
+    """Un entier de [low, high], de Python ou de numpy, rendu en nombre de Python."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} : {value!r} ({type(value).__name__}) reçu, un entier ≥ 1 attendu.")
-    if value < 1:
-        raise ValueError(f"{name} : {value} reçu, un entier ≥ 1 attendu.")
+        raise TypeError(f"{name} : {value!r} ({type(value).__name__}) reçu, {expected} attendu.")
+    if not low <= value <= high:
+        raise ValueError(f"{name} : {value} reçu, {expected} attendu.")
+    return int(value)
+
+
+def check_positive_integer(name: str, value) -> int:
+    """Un nombre de canaux, d'époques, d'exemples : un entier ≥ 1."""
+    return check_integer(name, value, 1, _LARGEST, "un entier ≥ 1")
+
+
+def check_seed(name: str, value) -> int:
+    """Une graine que ``torch.Generator`` sait prendre."""
+    return check_integer(name, value, 0, _LARGEST, "un entier de 0 à 2**63 - 1")
+
+
+def check_learning_rate(learning_rate) -> float:
+    """Le pas d'Adam."""
+    check_number("learning_rate", learning_rate, 1e-12, 1e3, "un nombre de 1e-12 à 1000")
+    return float(learning_rate)
 
 
 def check_temperature(temperature) -> None:

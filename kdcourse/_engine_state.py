@@ -25,23 +25,28 @@ from kdcourse.self_distillation import label_smoothing_probabilities
 
 
 class RunState:
-    """Où en est la boucle : époque (dès 1), pas faits dans l'époque, pertes, mémoire de PS-KD, générateurs."""
+    """Où en est la boucle : époque (dès 1), pas faits dans l'époque, pertes, mémoire, générateurs."""
 
-    def __init__(self, accelerator, model: nn.Module, optimizer, data: Split, classes: int, seed: int, output):
+    def __init__(
+        self, accelerator, model: nn.Module, optimizer, data: Split, classes: int, seed: int, output, remembers: bool
+    ):
         self.accelerator, self.model, self.optimizer, self.data = accelerator, model, optimizer, data
         self.folder = None if output is None else Path(output)
-        self.seed, self.classes = seed, classes
+        self.seed = seed
         self.epoch, self.step, self.seconds = 1, 0, 0.0
         self.history: list[dict[str, float]] = []
         self.total = torch.zeros((), device=accelerator.device)
         self.shuffle = torch.Generator().manual_seed(seed)
         self.epoch_shuffle = self.shuffle.get_state()
         self.previous = self.today = self.lock = None
+        if remembers:  # les logits de l'époque d'avant ; avant la première, ceux de l'étiquette seule
+            self.previous = label_smoothing_probabilities(data.labels, classes, smoothing=0).log()
+            self.today = torch.zeros_like(self.previous)
 
     @property
     def steps_done(self) -> int:
         """Pas faits depuis le début."""
-        return self.step + sum(row["pas"] for row in self.history)
+        return self.step + sum(row["steps"] for row in self.history)
 
     @contextmanager
     def isolated(self):
@@ -58,17 +63,14 @@ class RunState:
             release(self.lock)
 
     def start(self, settings: dict, teacher: nn.Module | None, validation: Split | None, resume: bool) -> None:
-        """Prépare la mémoire de PS-KD, puis reprend l'entraînement s'il est demandé et qu'il y en a un."""
-        if settings["method"] == "PS-KD":  # avant la première époque, l'étiquette seule
-            self.previous = label_smoothing_probabilities(self.data.labels, self.classes, smoothing=0)
-            self.today = torch.zeros_like(self.previous)
+        """Reprend l'entraînement, s'il est demandé et qu'il y en a un."""
         if self.folder is None:
             return
         self.settings = settings | {
             "precision": self.accelerator.mixed_precision,
-            "processus": self.accelerator.num_processes,
-            "modele": _architecture(self.model),
-            "donnees": fingerprint(*self.data),
+            "processes": self.accelerator.num_processes,
+            "model": _architecture(self.model),
+            "data": fingerprint(*self.data),
             "validation": None if validation is None else fingerprint(*validation),
             "teacher": None if teacher is None else fingerprint(*teacher.state_dict().values()),
         }
@@ -87,20 +89,20 @@ class RunState:
                 write_history(self.folder, self.settings, self.history)
 
     def add(self, loss: Tensor, logits: Tensor, indices: Tensor) -> None:
-        """Un pas de plus : sa perte, et pour PS-KD ce que le student a prédit de ses exemples."""
+        """Un pas de plus : sa perte, et, s'il se souvient, ce que le student a prédit de ses exemples."""
         self.step += 1
         self.total += loss
         if self.today is not None:
-            self.today[indices.to(logits.device)] = logits[: len(indices)].float().softmax(dim=-1)
+            self.today[indices.to(logits.device)] = logits[: len(indices)].float()
 
     def end_epoch(self, seconds: float, error: float | None) -> dict[str, float]:
         """Clôt l'époque : une ligne d'histoire, un point de reprise."""
         self.total, self.today = self._shared()
         loss = self.total.item() / len(self.data.labels)
         self._check_finite(loss)
-        row = {"epoque": self.epoch, "pas": self.step, "perte": loss}
-        row |= {} if error is None else {"erreur_validation": error}
-        self.history.append(row | {"secondes": round(self.seconds + seconds, 3)})
+        row = {"epoch": self.epoch, "steps": self.step, "loss": loss}
+        row |= {} if error is None else {"validation_error": error}
+        self.history.append(row | {"seconds": round(self.seconds + seconds, 3)})
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.total, self.epoch_shuffle = torch.zeros_like(self.total), self.shuffle.get_state()
         if self.today is not None:

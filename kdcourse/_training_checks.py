@@ -1,109 +1,111 @@
-"""Ce que le moteur refuse avant d'entraîner : des données, un modèle ou des réglages qu'il ne saurait pas suivre."""
+"""Ce que les entraînements refusent avant de commencer : des données, un modèle ou des réglages qu'ils ne sauraient pas
+suivre. Chaque faute est refusée ici, une fois, pour tous.
+"""
 
-import inspect
-import operator
-from collections.abc import Sequence
+import os
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdcourse._checkpoints import has_checkpoint
 from kdcourse._common import (
     check_finite,
     check_floating,
+    check_integer,
     check_label_values,
     check_labels,
-    check_number,
+    check_learning_rate,
+    check_module,
+    check_positive_integer,
     check_same_device,
+    check_seed,
 )
-from kdcourse.data import Split
-from kdcourse.loop import predict
-from kdcourse.models import Features
+from kdcourse.data import Split, check_split
+from kdcourse.loop import evaluating, predict
+from kdcourse.methods import Choice, Distillation, Method
+from kdcourse.models import Features, Reader, predict_features
 
 
-def check_run(data, epochs, batch_size, learning_rate) -> None:
-    """Des images flottantes, leurs étiquettes, et un budget."""
+def check_run(data, epochs, batch_size, learning_rate) -> tuple[int, int, float]:
+    """Des images flottantes, leurs étiquettes, et un budget, rendu en nombres de Python."""
     check_split("data", data)
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} : {value!r} reçu, un entier ≥ 1 attendu.")
-    check_number("learning_rate", learning_rate, 1e-12, 1e3, "un nombre strictement positif")
+    epochs, batch_size = check_positive_integer("epochs", epochs), check_positive_integer("batch_size", batch_size)
+    return epochs, batch_size, check_learning_rate(learning_rate)
 
 
-def check_split(name: str, data) -> None:
-    """Un couple (images flottantes finies, étiquettes), non vide."""
-    if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
-        raise TypeError(f"{name} : {type(data).__name__} reçu, Split(images, labels) attendu.")
-    images, labels = data
-    if not images.is_floating_point() or images.dim() < 2 or not len(images):
-        raise TypeError(
-            f"{name}.images : {images.dtype} {tuple(images.shape)} reçu, un tenseur flottant (N, …) attendu, N ≥ 1 ; "
-            "convertissez par .float() / 255, par exemple."
-        )
-    check_labels(labels, images, f"{name}.images")
-    check_finite(f"{name}.images", images)
-
-
-def check_teacher(data: Split, teacher_logits, distillation, teacher_features, students: int = 0) -> None:
-    """Ce que le teacher donne : rien, des logits, ou des features et la perte qui les compare."""
+def check_teacher(data: Split, teacher_logits, distillation, features, students: int = 0) -> Features | None:
+    """Ce que le teacher donne : rien, des logits, ou des features et la perte qui les compare ; rendu sans graphe."""
     _, labels = data
+    if (distillation is None) != (features is None):
+        given, missing = ("distillation", "teacher_features")[:: 1 if features is None else -1]
+        raise ValueError(f"{missing} : absent, attendu avec {given} : l'un est une perte, l'autre ce qu'elle compare.")
     if teacher_logits is not None:
+        if distillation is not None:
+            raise ValueError(
+                "teacher_logits : reçu avec distillation, qui le remplace ; les logits du teacher sont dans "
+                "teacher_features.logits."
+            )
         expected = f"(N, C) ou ({students}, N, C)" if students else "(N, C)"
         check_floating("teacher_logits", teacher_logits, (2, 3) if students else (2,), expected)
-        if teacher_logits.dim() == 3 and len(teacher_logits) != students:
+        own = teacher_logits.dim() == 3
+        if own and len(teacher_logits) != students:
             raise ValueError(
                 f"teacher_logits : {len(teacher_logits)} teachers reçus, {students} attendus, un par graine."
             )
-        check_labels(labels, teacher_logits[0] if teacher_logits.dim() == 3 else teacher_logits, "teacher_logits")
+        check_labels(labels, teacher_logits[0] if own else teacher_logits, "teacher_logits")
         check_finite("teacher_logits", teacher_logits)
-    if (distillation is None) != (teacher_features is None):
-        given, missing = ("distillation", "teacher_features")[:: 1 if teacher_features is None else -1]
-        raise ValueError(f"{missing} : absent, attendu avec {given} : l'un est une perte, l'autre ce qu'elle compare.")
+        return Features([], None, teacher_logits.detach().flatten(0, -2))
     if distillation is None:
-        return
-    if teacher_logits is not None:
-        raise ValueError(
-            "teacher_logits : reçu avec distillation, qui le remplace ; les logits du teacher sont dans "
-            "teacher_features.logits."
-        )
-    if not callable(distillation):
-        raise TypeError(
-            f"distillation : {type(distillation).__name__} reçu, une fonction de deux Features attendue, "
-            "lambda student, teacher: hint_loss(student.maps[0], teacher.maps[0]), par exemple."
-        )
+        return None
     if isinstance(distillation, nn.Module) and any(p.requires_grad for p in distillation.parameters()):
         raise ValueError(
             "distillation : un module qui a des paramètres à apprendre reçu, une perte sans paramètre attendue : "
             "l'optimiseur ne les verrait pas. Mettez l'adaptateur dans le modèle, par AdaptedStudent."
         )
-    if not isinstance(teacher_features, Features):
+    if not isinstance(features, Features):
         raise TypeError(
-            f"teacher_features : {type(teacher_features).__name__} reçu, Features attendu, celles que rend "
+            f"teacher_features : {type(features).__name__} reçu, Features attendu, celles que rend "
             "predict_features(teacher, data.images)."
         )
-    check_floating("teacher_features.logits", teacher_features.logits, (2,), "(N, C)")
-    for part in (*teacher_features.maps, teacher_features.embedding, teacher_features.logits):
-        check_floating("teacher_features", part, (2, 3, 4), "(N, …)")
+    for part in (*features.maps, features.embedding, features.logits):
         check_same_device("teacher_features", part, "data", labels)
         if len(part) != len(labels):
             raise ValueError(f"teacher_features : {len(part)} exemples reçus, {len(labels)} attendus, ceux de data.")
         check_finite("teacher_features", part)
+    return features.map(Tensor.detach)
 
 
-def check_make_model(make_model) -> None:
-    """Une fonction sans argument, et non un modèle déjà construit : chaque graine construit le sien."""
-    example = "digits_student ou lambda: MLP(), par exemple"
-    if isinstance(make_model, nn.Module) or not callable(make_model):
-        raise TypeError(
-            f"make_model : {type(make_model).__name__} reçu, une fonction qui construit un modèle attendue, {example}."
-        )
+_EXAMPLE = "(student, teacher, labels) attendue, lambda s, t, y: hint_loss(s.maps[0], t.maps[0]), par exemple"
+
+
+def try_distillation(distillation: Distillation, read: Reader, teacher: Features, data: Split) -> None:
+    """Essaie la perte sur quelques exemples : elle doit rendre un scalaire, qui atteint le student."""
+    few = torch.arange(min(4, len(data[1])), device=data[1].device)
+    with evaluating(read):
+        student = read(data[0][few])
+    taught = teacher.map(lambda part: part[few])
+    loss = call("distillation", distillation, student, taught, data[1][few], expected=_EXAMPLE)
+    if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
+        received = f"forme {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TypeError(f"distillation : {received} reçu, un scalaire flottant attendu, la moyenne sur le lot.")
+    if not loss.requires_grad:
+        raise ValueError("distillation : une perte sans gradient reçue ; elle doit dépendre des features du student.")
+
+
+def call(name: str, function, *arguments, expected: str):
+    """``function(*arguments)``, en refusant ce qui ne s'appelle pas ainsi."""
+    built = isinstance(function, nn.Module) and not arguments  # un modèle, au lieu de la fonction qui le construit
+    if built or not callable(function):
+        raise TypeError(f"{name} : {type(function).__name__} reçu, une fonction {expected}.")
     try:
-        inspect.signature(make_model).bind()
-    except ValueError:  # une fonction écrite en C ne dit pas ses arguments
-        return
-    except TypeError:
-        name = getattr(make_model, "__name__", type(make_model).__name__)
-        raise TypeError(f"make_model : {name} reçu, une fonction sans argument attendue, {example}.") from None
+        return function(*arguments)
+    except TypeError as error:
+        inside = error.__traceback__.tb_next and not isinstance(function, nn.Module)
+        if inside or "positional argument" not in str(error):  # l'appel était bon ; l'erreur vient de la fonction
+            raise
+        shown = getattr(function, "__name__", type(function).__name__)
+        raise TypeError(f"{name} : {shown} reçu, qui a d'autres arguments, une fonction {expected}.") from None
 
 
 def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, distillation=None) -> int:
@@ -111,10 +113,8 @@ def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, di
     images, labels = data
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("make_model : un modèle sans paramètre à entraîner reçu, au moins un attendu.")
-    if distillation is not None and not hasattr(model, "forward_features"):
-        raise TypeError(
-            f"make_model : {type(model).__name__} reçu, un modèle qui a forward_features attendu avec distillation."
-        )
+    if distillation is not None:
+        _check_has_features("make_model", model, "distillation")
     logits = predict(model, images[:1])
     check_floating("make_model()(images)", logits, (2,), "(N, C)")
     classes = logits.shape[1]
@@ -124,6 +124,26 @@ def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, di
         )
     check_label_values(labels, classes)
     return classes
+
+
+def _check_has_features(name: str, model: nn.Module, reader: str) -> None:
+    if not hasattr(model, "forward_features"):
+        raise TypeError(
+            f"{name} : {type(model).__name__} reçu, un modèle qui a forward_features attendu avec {reader}."
+        )
+
+
+def check_readable(name: str, model: nn.Module, method: Method, choice: Choice, image: Tensor) -> None:
+    """Un modèle du type des images, qui a ce que la méthode lit."""
+    weight = next(model.parameters(), image)
+    if weight.dtype != image.dtype:
+        raise TypeError(f"data.images : {image.dtype} reçu, {weight.dtype} attendu, le type des poids de {name}.")
+    if method.reads_features:
+        _check_has_features(name, model, f"la méthode {method.name}")
+    if method.reads_maps:
+        stages = len(predict_features(model, image).maps)
+        if choice.stage >= stages:
+            raise ValueError(f"stage : {choice.stage} reçu, de 0 à {stages - 1} attendu, un étage de {name}.")
 
 
 def check_stackable(model: nn.Module) -> None:
@@ -137,11 +157,10 @@ def check_stackable(model: nn.Module) -> None:
 
 
 def check_seeds(seeds) -> list[int]:
-    """Une suite non vide de graines entières."""
-    try:
-        seeds = [operator.index(seed) for seed in seeds]
-    except TypeError:
-        raise TypeError(f"seeds : {seeds!r} reçu, une suite d'entiers attendue, range(10) par exemple.") from None
+    """Une suite non vide de graines."""
+    if isinstance(seeds, str) or not hasattr(seeds, "__iter__"):
+        raise TypeError(f"seeds : {seeds!r} reçu, une suite d'entiers attendue, range(10) par exemple.")
+    seeds = [check_seed("seeds", seed) for seed in seeds]
     if not seeds:
         raise ValueError("seeds : suite vide reçue, au moins une graine attendue.")
     return seeds
@@ -149,17 +168,15 @@ def check_seeds(seeds) -> list[int]:
 
 def one_per_student(name: str, values, students: int, check) -> Tensor:
     """Un réglage par student, ``(S,)`` float32 : un nombre vaut pour tous."""
-    values = values.tolist() if isinstance(values, Tensor | np.ndarray | np.generic) else values
-    if isinstance(values, Sequence):  # un tenseur scalaire échapperait au contrôle de sa valeur
-        values = [value.item() if isinstance(value, Tensor | np.generic) else value for value in values]
-    if not isinstance(values, (int, float, Sequence)):
-        raise TypeError(f"{name} : {type(values).__name__} reçu, un nombre ou une suite de nombres attendu.")
-    values = [values] * students if isinstance(values, (int, float)) else list(values)
-    if len(values) != students:
+    try:
+        values = torch.as_tensor(values, dtype=torch.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} : {values!r} reçu, un nombre ou une suite de nombres attendu.") from None
+    if values.dim() and values.shape != (students,):
         raise ValueError(f"{name} : {len(values)} valeurs reçues, {students} attendues, une par graine (ou un nombre).")
-    for value in values:
+    for value in values.flatten().tolist():
         check(value)
-    return torch.tensor(values, dtype=torch.float32)
+    return values.float().expand(students).clone()
 
 
 def check_validation(validation, data: Split, classes: int) -> None:
@@ -173,3 +190,43 @@ def check_validation(validation, data: Split, classes: int) -> None:
         )
     check_same_device("validation.images", images, "data", data[0])
     check_label_values(labels, classes)
+
+
+def check_jitter(jitter, images: Tensor) -> int:
+    """Un décalage d'au plus la taille de l'image, en pixels."""
+    jitter = check_integer("jitter", jitter, 0, 2**31, "un nombre de pixels, entier ≥ 0,")
+    if jitter and (images.dim() != 4 or jitter > min(images.shape[2:])):
+        raise ValueError(
+            f"jitter : {jitter} reçu avec des données {tuple(images.shape)}, des images au moins aussi grandes "
+            "attendues."
+        )
+    return jitter
+
+
+def check_teacher_model(teacher, method: Method) -> None:
+    """Un teacher, si la méthode en a un."""
+    if method.needs_teacher:
+        check_module("teacher", teacher)
+    elif teacher is not None:
+        raise ValueError(f"teacher : {type(teacher).__name__} reçu avec la méthode {method.name}, None attendu.")
+
+
+def check_output(output, resume) -> None:
+    """Un dossier, et il en faut un pour reprendre ; sans reprise, il ne contient pas déjà un entraînement."""
+    if not isinstance(resume, bool):
+        raise TypeError(f"resume : {resume!r} reçu, True ou False attendu.")
+    if output is None:
+        if resume:
+            raise ValueError("output : None reçu avec resume=True, le dossier de l'entraînement à reprendre attendu.")
+        return
+    if not isinstance(output, (str, os.PathLike)):
+        raise TypeError(f"output : {type(output).__name__} reçu, un chemin de dossier attendu.")
+    if not str(output).strip() or "\0" in str(output):
+        raise ValueError(f"output : {str(output)!r} reçu, un chemin de dossier attendu.")
+    if Path(output).exists() and not Path(output).is_dir():
+        raise ValueError(f"output : {output} reçu, un dossier attendu ; c'est un fichier.")
+    if not resume and has_checkpoint(Path(output)):
+        raise ValueError(
+            f"output : {output} contient déjà un entraînement ; resume=True (--resume) le continue, et un autre "
+            "dossier laisse les deux."
+        )

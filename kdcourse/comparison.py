@@ -8,6 +8,8 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from kdcourse.formats import french, thousands
+
 
 class Interval(NamedTuple):
     """Une moyenne sur les graines et son intervalle de confiance à 95 %.
@@ -30,19 +32,6 @@ class Interval(NamedTuple):
 
     def __str__(self) -> str:
         return self.text()
-
-
-def french(value: float, digits: int = 1) -> str:
-    """Un nombre à la française : virgule décimale, vrai signe moins. ``french(-3.14) == "−3,1"``."""
-    text = f"{value:.{digits}f}".replace(".", ",")
-    if float(text.replace(",", ".")) == 0:
-        text = text.lstrip("-")  # un « −0,0 » n'apprend rien
-    return text.replace("-", "−")
-
-
-def thousands(count: int) -> str:
-    """Un entier dont les milliers sont séparés par une espace insécable."""
-    return f"{count:,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def points(value: float | Interval) -> str:

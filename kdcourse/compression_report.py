@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from torch import nn
 
+from kdcourse.formats import french, thousands
+
 
 def all_parameters(model: nn.Module) -> int:
     """Nombre de paramètres, gelés compris : ce que le modèle pèse, non ce qui s'entraîne."""
@@ -45,11 +47,11 @@ class CompressionReport:
         rows = [("Couche", "Forme", "Rangs", "Avant", "Après", "Erreur", "Gardée parce que")]
         for layer in self.layers:
             shape, ranks = "×".join(map(str, layer.shape)), "·".join(map(str, layer.ranks)) or "—"
-            error = "—" if layer.reason else f"{_decimal(100 * layer.error)} %"
-            counts = _thousands(layer.before), _thousands(layer.after)
+            error = "—" if layer.reason else f"{french(100 * layer.error)} %"
+            counts = thousands(layer.before), thousands(layer.after)
             rows.append((layer.name or "(le modèle)", shape, ranks, *counts, error, layer.reason))
-        counts = _thousands(self.parameters_before), _thousands(self.parameters_after)
-        rows.append(("Modèle entier", "", "", *counts, "", f"{_decimal(self.ratio)} fois moins de paramètres"))
+        counts = thousands(self.parameters_before), thousands(self.parameters_after)
+        rows.append(("Modèle entier", "", "", *counts, "", f"{french(self.ratio)} fois moins de paramètres"))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         aligned = [
             "  ".join(
@@ -59,12 +61,3 @@ class CompressionReport:
             for row in rows
         ]
         return "\n".join([aligned[0], "─" * max(map(len, aligned)), *aligned[1:]])
-
-
-def _decimal(value: float) -> str:
-    return f"{value:.1f}".replace(".", ",")
-
-
-def _thousands(count: int) -> str:
-    """Celui de ``comparison`` ; une perte n'importe que torch, et ce bilan vient avec l'une d'elles."""
-    return f"{count:,}".replace(",", "\N{NO-BREAK SPACE}")

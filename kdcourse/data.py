@@ -13,7 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse._common import check_floating, check_non_negative, check_positive_integer
+from kdcourse._common import (
+    check_finite,
+    check_floating,
+    check_integer,
+    check_labels,
+    check_non_negative,
+    check_positive_integer,
+    check_seed,
+)
 
 
 class Split(NamedTuple):
@@ -52,6 +60,20 @@ class Dataset(NamedTuple):
         return Dataset(*(Split(_bilinear(part.images, size), part.labels) for part in self))
 
 
+def check_split(name: str, data) -> None:
+    """Un couple (images flottantes finies, étiquettes), non vide."""
+    if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
+        raise TypeError(f"{name} : {type(data).__name__} reçu, Split(images, labels) attendu.")
+    images, labels = data
+    if not images.is_floating_point() or images.dim() < 2 or not len(images):
+        raise TypeError(
+            f"{name}.images : {images.dtype} {tuple(images.shape)} reçu, un tenseur flottant (N, …) attendu, N ≥ 1 ; "
+            "convertissez par .float() / 255, par exemple."
+        )
+    check_labels(labels, images, f"{name}.images")
+    check_finite(f"{name}.images", images)
+
+
 def _bilinear(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
 
@@ -76,8 +98,7 @@ def shift_and_noise(images: Tensor, *, shift: int = 1, noise: float = 0.1, gener
         TypeError, ValueError: argument hors de son domaine, nommé dans le message.
     """
     check_floating("images", images, (4,), "(N, canaux, hauteur, largeur)")
-    if shift != 0:
-        check_positive_integer("shift", shift)
+    shift = check_integer("shift", shift, 0, 2**31, "un nombre de pixels, entier ≥ 0,")
     check_non_negative("noise", noise)
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator : {type(generator).__name__} reçu, un torch.Generator attendu.")
@@ -104,13 +125,14 @@ class Batches:
     """
 
     def __init__(self, data: Split, seed: int = 0, batch_size: int = 100):
-        check_positive_integer("batch_size", batch_size)
-        self.data, self.batch_size = data, batch_size
-        self.shuffle = torch.Generator().manual_seed(seed)
+        check_split("data", data)
+        self.data, self.batch_size = Split(*data), check_positive_integer("batch_size", batch_size)
+        self.shuffle = torch.Generator().manual_seed(check_seed("seed", seed))
 
     def __iter__(self):
-        for indices in torch.randperm(len(self.data.labels), generator=self.shuffle).split(self.batch_size):
-            yield self.data.images[indices], self.data.labels[indices], indices
+        images, labels = self.data
+        for indices in torch.randperm(len(labels), generator=self.shuffle).to(labels.device).split(self.batch_size):
+            yield images[indices], labels[indices], indices
 
 
 # Le partage ne dépend ni de la machine ni de la session : une seule graine, ici.

@@ -8,8 +8,8 @@ ce dont dépend la suite est écrit de temps en temps : tuée en pleine époque 
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,34 +17,27 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from kdcourse._common import combine_terms
-from kdcourse._engine_checks import (
-    check_choice,
-    check_distillation,
-    check_features,
-    check_method,
-    check_output,
-    check_seed,
-)
+from kdcourse._common import check_finite, check_positive_integer, check_seed
 from kdcourse._engine_processes import make_accelerator
 from kdcourse._engine_state import RunState
-from kdcourse._training_checks import check_seeds
+from kdcourse._training_checks import (
+    check_jitter,
+    check_model,
+    check_output,
+    check_readable,
+    check_run,
+    check_seeds,
+    check_teacher_model,
+    check_validation,
+)
 from kdcourse.comparison import french
-from kdcourse.data import Split, shift_images
-from kdcourse.loop import evaluating, frozen_copy
-from kdcourse.method_comparison import WITHOUT_TEACHER, Choice, Problem, distillation_of, load_choices
-from kdcourse.models import Features, predict_features
-from kdcourse.self_distillation import ps_kd_loss
-from kdcourse.training import initial_model, threads_for
+from kdcourse.data import Split, check_split, shift_images
+from kdcourse.loop import adam, evaluating, frozen_copy, predict, threads_for
+from kdcourse.methods import Choice, Distillation, Method, check_choice, find_method
+from kdcourse.models import Features, Reader, Trained, predict_features
+from kdcourse.training import adapted, initial_model, student_loss
 
 _EVALUATION_BATCH = 512  # images par passage : la mémoire ne dépend pas de la taille de la partie
-
-
-class Distilled(NamedTuple):
-    """Le student entraîné, en ``eval`` sur son appareil, et ce que chaque époque a mesuré."""
-
-    model: nn.Module
-    history: list[dict[str, float]]
 
 
 def distill(
@@ -52,9 +45,8 @@ def distill(
     data: Split,
     teacher: nn.Module | None = None,
     *,
-    method: str = "KD",
+    method: str | Method = "KD",
     choice: Choice | None = None,
-    stage: int = 1,
     validation: Split | None = None,
     seed: int = 0,
     epochs: int = 10,
@@ -65,21 +57,20 @@ def distill(
     output: str | Path | None = None,
     checkpoint_every: int = 200,
     resume: bool = False,
-) -> Distilled:
+) -> Trained:
     """Distille un teacher dans un student, sur l'appareil qu'``accelerate`` trouve, ou sur plusieurs.
 
     ``batch_size`` est la taille du lot entier, que les processus se partagent : le résultat ne dépend pas de leur
-    nombre, à l'arrondi près (sauf *dropout* et BatchNorm, que chaque processus calcule sur sa part). Une perte de
-    relations compare tous les exemples d'un lot : les embeddings des autres processus la rejoignent. À plusieurs, DDP
+    nombre, à l'arrondi près (sauf *dropout* et BatchNorm, que chaque processus calcule sur sa part). Si la méthode lie
+    les exemples d'un lot (``Method.whole_batch``), ce que les autres ont calculé rejoint chacun. À plusieurs, DDP
     demande que chaque paramètre serve à chaque pas.
 
     Args:
         make_model: fonction sans argument qui construit le student.
         data: images et étiquettes d'entraînement ; elles tiennent en mémoire, celle du GPU s'il y en a un.
-        teacher: modèle déjà entraîné ; ``None`` pour les méthodes ``"seul"`` et ``"PS-KD"``.
-        method: l'une de ``kdcourse.method_comparison.METHODS``.
-        choice: alpha, température et facteur ; par défaut, ceux que ``load_choices`` donne à cette méthode.
-        stage: étage dont hint et attention comparent les cartes.
+        teacher: modèle déjà entraîné ; ``None`` pour une méthode qui s'en passe (``Method.needs_teacher``).
+        method: une ``Method``, ou le nom de l'une de ``METHODS``.
+        choice: ses réglages ; par défaut, ceux que ``load_choices`` donne à cette méthode.
         validation: si elle est donnée, l'erreur y est mesurée à chaque époque.
         seed: graine des poids, de l'ordre des lots et des décalages.
         epochs, batch_size, learning_rate: budget d'Adam.
@@ -96,44 +87,52 @@ def distill(
             un autre entraînement écrit ; perte NaN.
         OSError: dossier qui ne s'écrit pas.
     """
-    check_method(method)
-    choice = check_choice(load_choices().get(method, Choice(0.0)) if choice is None else choice)
-    check_distillation(
-        data, validation, teacher, method, stage, epochs, batch_size, learning_rate, jitter, checkpoint_every
-    )
+    method = find_method(method)
+    choice = check_choice(choice, method)
+    epochs, batch_size, learning_rate = check_run(data, epochs, batch_size, learning_rate)
+    seed, checkpoint_every = check_seed("seed", seed), check_positive_integer("checkpoint_every", checkpoint_every)
+    jitter = check_jitter(jitter, data[0])
+    if validation is not None:
+        check_split("validation", validation)
+        validation = Split(*validation)
+    check_teacher_model(teacher, method)
     check_output(output, resume)
-    seed, learning_rate = check_seed(seed), float(learning_rate)  # un point de reprise ne garde que des nombres
     accelerator = make_accelerator(mixed_precision)
     device, data = accelerator.device, Split(*data).to(accelerator.device)
-    validation = None if validation is None else Split(*validation)
-    guide = None
+    image = data.images[:1]
     if teacher is not None:
-        teacher, guide = frozen_copy(teacher).to(device), distillation_of(method, choice, stage)
-        check_features("teacher", teacher, method, stage, data.images[:1])
-        if "hint" in method:  # le student reçoit l'adaptateur, et l'optimiseur avec lui
-            seen = predict_features(teacher, data.images[:1])
-            make_model = Problem(make_model, seen, data, stage, epochs, batch_size).make_model(method)
+        teacher = frozen_copy(teacher).to(device)
+        check_readable("teacher", teacher, method, choice, image)
+        check_finite("teacher(images)", predict(teacher, image))
+        if method.needs_adapter:  # le student le reçoit, et l'optimiseur avec lui
+            make_model = adapted(make_model, image, predict_features(teacher, image), choice.stage)
     model = initial_model(make_model, seed).to(device)
-    classes = check_features("make_model", model, method, stage, data.images[:1], data, validation)
-    # La version fusionnée est la plus rapide sur processeur ; sur GPU, torch choisit, mise à l'échelle fp16 comprise.
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True if device.type == "cpu" else None)
-    student, optimizer = accelerator.prepare(_WithFeatures(model), optimizer)  # DDP, à plusieurs processus
+    check_readable("make_model", model, method, choice, image)
+    classes = check_model(model, data, None)
+    if validation is not None:
+        check_validation(validation.to(device), data, classes)
+    optimizer = adam(model.parameters(), learning_rate)
+    # DDP, à plusieurs processus.
+    student, optimizer = accelerator.prepare(Reader(model, method.reads_features), optimizer)
+    read_teacher = None if teacher is None else Reader(teacher, method.reads_features)
+    distillation = method.loss and method.distillation(choice)
 
-    state = RunState(accelerator, model, optimizer, data, classes, seed, output)
-    settings = dict(method=method, **choice._asdict(), stage=stage, seed=seed, epochs=epochs, batch_size=batch_size)
+    state = RunState(accelerator, model, optimizer, data, classes, seed, output, method.remembers)
+    settings = dict(method=method.name, **asdict(choice), seed=seed, epochs=epochs, batch_size=batch_size)
     settings |= dict(learning_rate=learning_rate, jitter=jitter)
 
-    def loss_of_batch(student: Features, teacher: Features | None, labels: Tensor, indices: Tensor) -> Tensor:
-        if method == "PS-KD":
-            return ps_kd_loss(student.logits, state.previous[indices], labels, choice.alpha * state.epoch / epochs)
-        hard = F.cross_entropy(student.logits, labels)
-        return hard if guide is None else combine_terms(guide(student, teacher, labels), hard, choice.alpha).total
+    def guide(images: Tensor, indices: Tensor) -> Features | None:
+        """Ce que le teacher, ou la mémoire du student, dit de ces exemples."""
+        if method.remembers:
+            return Features([], None, state.previous[indices])
+        with torch.no_grad(), accelerator.autocast():
+            return read_teacher and read_teacher(images)
 
     with state.isolated(), threads_for(model):
         state.start(settings, teacher, validation, resume)
         steps = -(-len(data.labels) // batch_size)
         bar = tqdm(
-            total=epochs * steps, initial=state.steps_done, desc=method, unit="pas", leave=False, delay=1,
+            total=epochs * steps, initial=state.steps_done, desc=method.name, unit="pas", leave=False, delay=1,
             disable=not accelerator.is_main_process,
         )  # fmt: skip
         while state.epoch <= epochs:
@@ -147,12 +146,10 @@ def distill(
                 images, labels = (part[indices.to(device)] for part in data)
                 if jitter:
                     images = shift_images(images, shifts[indices], jitter)
-                seen = student(images)
-                with torch.no_grad(), accelerator.autocast():
-                    taught = None if teacher is None else _features(teacher, images)
-                if method.endswith(("cosinus", "SP", "RKD")):
-                    seen, taught = (gather_embeddings(side, len(batch), accelerator) for side in (seen, taught))
-                loss = weight * loss_of_batch(seen, taught, labels, indices)
+                seen, taught = student(images), guide(images, indices)
+                distilled = on_whole_batch(distillation, method, choice, data.labels[batch.to(device)], accelerator)
+                alpha = choice.alpha * (state.epoch / epochs if method.remembers else 1)
+                loss = weight * student_loss(seen, labels, distilled, taught, alpha)
                 accelerator.backward(loss)  # DDP fait la moyenne des processus, donc celle du lot entier
                 optimizer.step()
                 optimizer.zero_grad()
@@ -162,9 +159,9 @@ def distill(
                     state.save(time.perf_counter() - start)
             error = None if validation is None else model_error(model, validation, accelerator)
             row = state.end_epoch(time.perf_counter() - start, error)
-            bar.set_postfix_str(f"époque {row['epoque']}, perte {french(row['perte'], 3)}")
+            bar.set_postfix_str(f"époque {row['epoch']}, perte {french(row['loss'], 3)}")
         bar.close()
-    return Distilled(model.eval(), state.history)
+    return Trained(model.eval(), state.history)
 
 
 def distill_seeds(
@@ -173,7 +170,7 @@ def distill_seeds(
     teacher: nn.Module | None,
     seeds: Iterable[int],
     *,
-    method: str,
+    method: str | Method,
     output: str | None = None,
     **options,
 ) -> list[nn.Module]:
@@ -181,7 +178,7 @@ def distill_seeds(
 
     Args:
         make_model, data, method, options: ceux de ``distill``.
-        teacher: modèle déjà entraîné ; les méthodes ``"seul"`` et ``"PS-KD"`` ne le regardent pas.
+        teacher: modèle déjà entraîné ; une méthode qui s'en passe ne le regarde pas.
         seeds: une graine par student.
         output: début des dossiers, un par student ; l'appel relancé reprend là où il s'est arrêté. Sans lui, rien n'est
             écrit.
@@ -189,13 +186,12 @@ def distill_seeds(
     Raises:
         TypeError, ValueError: ceux de ``distill``.
     """
-    check_method(method)
+    method = find_method(method)
     check_output(output, resume=output is not None)
-    guide = None if method in WITHOUT_TEACHER else teacher
     return [
         distill(
-            make_model, data, guide, method=method, seed=seed, resume=output is not None,
-            output=output and f"{output}-{method}-{seed}", **options,
+            make_model, data, teacher if method.needs_teacher else None, method=method, seed=seed,
+            resume=output is not None, output=output and f"{output}-{method.name}-{seed}", **options,
         ).model
         for seed in check_seeds(seeds)
     ]  # fmt: skip
@@ -211,22 +207,30 @@ def share(size: int, accelerator: Accelerator) -> tuple[Tensor, float]:
     return (mine if len(mine) else torch.arange(1)), len(mine) * accelerator.num_processes / size
 
 
-def gather_embeddings(features: Features, size: int, accelerator: Accelerator) -> Features:
-    """Les mêmes features, avec l'embedding du lot entier ; le gradient n'atteint que la part de ce processus.
+def on_whole_batch(
+    distillation: Distillation | None, method: Method, choice: Choice, labels: Tensor, accelerator: Accelerator
+) -> Distillation | None:
+    """La perte d'un lot partagé ; si la méthode en lie les exemples, les parts des autres processus s'y joignent.
 
     Chacun calcule alors la même perte, et la dérive par ses propres exemples : la somme des processus est le gradient
-    du lot. DDP en fait la moyenne, et la boucle pondère par la part : le facteur ci-dessous compense les deux.
+    du lot. DDP en fait la moyenne, et la boucle pondère par la part : ``gather`` compense les deux.
     """
-    if accelerator.num_processes == 1:
-        return features
-    sizes = [len(part) for part in torch.arange(size).tensor_split(accelerator.num_processes)]
+    if not method.whole_batch or accelerator.num_processes == 1:
+        return distillation
+    sizes = [len(part) for part in torch.arange(len(labels)).tensor_split(accelerator.num_processes)]
     own, rank = sizes[accelerator.process_index], accelerator.process_index
-    local = features.embedding[:own]
-    padded = F.pad(local.detach(), (0, 0, 0, max(sizes) - own))  # la communication veut des parts égales
-    parts = [p[:n] for p, n in zip(accelerator.gather(padded).split(max(sizes)), sizes, strict=True)]
-    if own:
-        parts[rank] = local.detach() + (local - local.detach()) * (size / own)
-    return features._replace(embedding=torch.cat(parts))
+
+    def gather(local: Tensor) -> Tensor:
+        local = local[:own]
+        padded = F.pad(local.detach(), (0, 0) * (local.dim() - 1) + (0, max(sizes) - own))  # des parts égales
+        parts = [p[:n] for p, n in zip(accelerator.gather(padded).split(max(sizes)), sizes, strict=True)]
+        if own:
+            parts[rank] = local.detach() + (local - local.detach()) * (len(labels) / own)
+        return torch.cat(parts)
+
+    return lambda student, teacher, _: distillation(
+        *(method.read(gather, features, choice) for features in (student, teacher)), labels
+    )
 
 
 def model_error(model: nn.Module, part: Split, accelerator: Accelerator | None = None) -> float:
@@ -238,22 +242,3 @@ def model_error(model: nn.Module, part: Split, accelerator: Accelerator | None =
             images, labels = part.where(batch).to(device)
             wrong += (model(images).argmax(dim=1) != labels).sum().item()
     return 100 * wrong / len(part.labels)
-
-
-def _features(model: nn.Module, images: Tensor) -> Features:
-    """Ce que le modèle calcule en chemin ; d'un modèle qui ne rend que ses logits, ses logits."""
-    if hasattr(model, "forward_features"):
-        return model.forward_features(images)
-    logits = model(images)
-    return Features([], logits, logits)
-
-
-class _WithFeatures(nn.Module):
-    """Un student dont ``forward`` rend les features : DDP n'enveloppe que ``forward``."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Features:
-        return _features(self.model, images)

@@ -220,31 +220,31 @@ class FeatureDistillationLoss(nn.Module):
 class AttentionTransfer(nn.Module):
     r"""Perte complète d'un transfert d'attention : où regarde le teacher, et les étiquettes.
 
-    .. math:: \alpha \beta \frac{1}{L} \sum_l \mathrm{attention\_loss}(f^s_l, f^t_l) + (1 - \alpha) \mathrm{CE}(z_s, y)
+    .. math:: \alpha \, s \frac{1}{L} \sum_l \mathrm{attention\_loss}(f^s_l, f^t_l) + (1 - \alpha) \mathrm{CE}(z_s, y)
 
     Args:
         alpha: poids de la distillation, de 0 à 1 ; 0,5 par défaut.
-        beta: facteur ≥ 0 des cartes ; 1000, celui des auteurs. Il compense le 1/HW de leur moyenne : de 8×8 à 32×32,
+        scale: facteur s ≥ 0 des cartes ; 1000, le β des auteurs. Il compense le 1/HW de leur moyenne : de 8×8 à 32×32,
             alpha = 0,5 équilibre deux termes du même ordre ; sur des cartes plus petites, prenez environ 10·HW.
 
     Raises:
-        TypeError, ValueError: alpha hors de [0, 1], beta négatif.
+        TypeError, ValueError: alpha hors de [0, 1], scale négatif.
 
     Source : Zagoruyko et Komodakis (2017), section 3.1 et annexe, arXiv:1612.03928 (ici moyenne sur les couches).
     """
 
-    def __init__(self, alpha: float = 0.5, *, beta: float = 1000.0):
+    def __init__(self, alpha: float = 0.5, *, scale: float = 1000.0):
         super().__init__()
         check_alpha(alpha)
-        check_non_negative("beta", beta)
-        self.alpha, self.beta = alpha, beta
+        check_non_negative("scale", scale)
+        self.alpha, self.scale = alpha, scale
 
     def forward(self, student_features, teacher_features, student_logits: Tensor, labels: Tensor) -> LossTerms:
         """Mêmes arguments et mêmes refus que :class:`FeatureDistillationLoss`, sur des cartes ``(B, C, H, W)``.
 
-        Les canaux peuvent différer : une carte d'attention n'en a plus. ``distillation`` contient déjà ``beta``.
+        Les canaux peuvent différer : une carte d'attention n'en a plus. ``distillation`` contient déjà ``scale``.
         """
         check_levels(student_features, teacher_features, (4,), "(B, C, H, W)")
         hard = hard_loss(student_logits, labels, student_features[0], "student_features[0]")
         terms = list(map(attention_loss, student_features, teacher_features))
-        return combine_terms(self.beta * sum(terms) / len(terms), hard, self.alpha)
+        return combine_terms(self.scale * sum(terms) / len(terms), hard, self.alpha)

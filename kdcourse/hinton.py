@@ -4,7 +4,8 @@ import json
 from importlib.resources import files
 from statistics import fmean
 
-from kdcourse.comparison import Interval, french, markdown_table, mean_interval, thousands
+from kdcourse.comparison import Interval, markdown_table, mean_interval
+from kdcourse.formats import french, thousands
 
 
 def hinton_table() -> str:
@@ -16,20 +17,20 @@ def hinton_table() -> str:
     Source : Hinton, Vinyals, Dean (2015), section 3, arXiv:1503.02531.
     """
     result = json.loads(files("kdcourse").joinpath("hinton_results.json").read_text(encoding="utf-8"))
-    runs, sizes, origin = result["graines"], result["tailles"], result["provenance"]
+    runs, sizes, origin = result["runs"], result["sizes"], result["provenance"]
     rows = []
-    for name, paper in result["article"].items():
-        errors, threes = ([run[name][key] for run in runs] for key in ("erreurs", "erreurs_sur_les_3"))
+    for name, paper in result["paper"].items():
+        errors, threes = ([run[name][key] for run in runs] for key in ("errors", "errors_on_threes"))
         ours = mean_interval([100 * count / sizes["test"] for count in errors])
-        kept = "" if paper["erreurs_sur_les_3"] is None else paper["erreurs_sur_les_3"]
-        rows.append((name, paper["erreurs"], french(paper["erreurs"] / 100, 2), kept, french(fmean(errors)),
+        kept = "" if paper["errors_on_threes"] is None else paper["errors_on_threes"]
+        rows.append((paper["label"], paper["errors"], french(paper["errors"] / 100, 2), kept, french(fmean(errors)),
                      ours.text(2), french(fmean(threes))))  # fmt: skip
     header = ("Erreurs de test", f"article, sur {thousands(10_000)}", "en %", f"dont sur {thousands(1010)} trois",
               f"mesurées, sur {thousands(sizes['test'])}", "en %",
-              f"dont sur {result['trois_du_test']} trois")  # fmt: skip
-    gain, first = Interval(**result["gain"]), Interval(**result["premier_essai"]["gain"])
+              f"dont sur {result['test_threes']} trois")  # fmt: skip
+    gain, first = Interval(**result["gain"]), Interval(**result["first_run"]["gain"])
     day = "/".join(reversed(origin["date"].split("-")))
-    choice = result["choix"]
+    choice = result["choice"]
     return "\n\n".join([
         markdown_table(header, rows),
         f"Gain de la distillation, apparié : **{gain.text(2)} point**, intervalle à 95 % sur {len(runs)} graines. "
@@ -37,8 +38,8 @@ def hinton_table() -> str:
         f"{thousands(sizes['validation'])} de validation, {thousands(sizes['test'])} de test. La validation a choisi "
         f"le pas d'Adam ({french(choice['learning_rate'], 3)}) et alpha ({french(choice['alpha'])}), sur d'autres "
         "graines. "
-        f"Mesuré le {day} : {origin['processeur']}, torch {origin['torch']}.",
-        f"C'est le second essai. Le premier se réglait sur {result['premier_essai']['graines_reglage']} graines, et "
-        f"donnait un gain de {first.text(2)} point. Nous sommes passés à {len(result['graines_reglage'])} graines de "
+        f"Mesuré le {day} : {origin['processor']}, torch {origin['torch']}.",
+        f"C'est le second essai. Le premier se réglait sur {result['first_run']['tuning_seed_count']} graines, et "
+        f"donnait un gain de {first.text(2)} point. Nous sommes passés à {len(result['tuning_seeds'])} graines de "
         "réglage après l'avoir vu.",
     ])  # fmt: skip

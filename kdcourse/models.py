@@ -5,31 +5,66 @@ logits en un seul passage. Aucune n'emploie BatchNorm : ses statistiques courant
 ``torch.vmap``, donc pas dans le moteur qui entraîne beaucoup de students à la fois ; GroupNorm la remplace.
 """
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdcourse._common import check_number, shape_of
+from kdcourse._common import check_number, check_positive_integer, shape_of
 from kdcourse.features import AdaptationLayer
 from kdcourse.loop import evaluating
 
 
 class Features(NamedTuple):
-    """Ce qu'un modèle calcule en chemin : une carte par étage, l'embedding ``(B, D)``, les logits ``(B, C)``."""
+    """Ce qu'un modèle calcule en chemin : une carte par étage, l'embedding ``(B, D)``, les logits ``(B, C)``.
+
+    D'un modèle qui ne rend que ses logits : aucune carte, et ``None`` pour embedding.
+    """
 
     maps: list[Tensor]
-    embedding: Tensor
+    embedding: Tensor | None
     logits: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Features":
+        """Les mêmes features, chaque tenseur changé par ``function``."""
+        embedding = None if self.embedding is None else function(self.embedding)
+        return Features([function(part) for part in self.maps], embedding, function(self.logits))
+
+
+class Reader(nn.Module):
+    """Un modèle dont ``forward`` rend des ``Features`` : DDP et ``functional_call`` ne connaissent que ``forward``.
+
+    Args:
+        model: un modèle qui rend ses logits.
+        features: vrai s'il faut aussi ses cartes et son embedding, par ``forward_features``.
+    """
+
+    def __init__(self, model: nn.Module, features: bool):
+        super().__init__()
+        self.model, self.features = model, features
+
+    def forward(self, images: Tensor) -> Features:
+        """Ce que le modèle calcule de ces images."""
+        return self.model.forward_features(images) if self.features else Features([], None, self.model(images))
+
+
+class Trained(NamedTuple):
+    """Un modèle entraîné, en ``eval`` sur son appareil, et ce que chaque époque a mesuré.
+
+    Une époque est ``{"epoch": 1, "loss": …}``, sa perte moyenne ; l'entraînement y joint ce qu'il a mesuré d'autre.
+    """
+
+    model: nn.Module
+    history: list[dict[str, float]]
 
 
 def _check_sizes(name: str, sizes) -> tuple[int, ...]:
     if not isinstance(sizes, (tuple, list)) or not sizes:
         raise ValueError(f"{name} : {sizes!r} reçu, une suite non vide de tailles attendue, (32, 32) par exemple.")
-    for size in sizes:
-        check_number(name, size, 1, float("inf"), "une suite d'entiers ≥ 1")
-    return tuple(int(size) for size in sizes)
+    return tuple(check_positive_integer(name, size) for size in sizes)
 
 
 def _check_images(images: Tensor, channels: int | None, features: int | None) -> None:
@@ -55,6 +90,10 @@ class MLP(nn.Module):
     def __init__(self, in_features=64, hidden=(32, 32), classes=10, dropout=0.0, input_dropout=0.0):
         super().__init__()
         hidden = _check_sizes("hidden", hidden)
+        for name, size in (("in_features", in_features), ("classes", classes)):
+            check_positive_integer(name, size)
+        for name, probability in (("dropout", dropout), ("input_dropout", input_dropout)):
+            check_number(name, probability, 0, math.nextafter(1, 0), "un nombre de [0, 1[")
         self.in_features = in_features
         self.input_dropout = nn.Dropout(input_dropout) if input_dropout else nn.Identity()
         self.stages = nn.ModuleList()
@@ -93,6 +132,8 @@ class CNN(nn.Module):
     def __init__(self, in_channels=1, channels=(8, 16), classes=10, groups=4):
         super().__init__()
         channels = _check_sizes("channels", channels)
+        for name, size in (("in_channels", in_channels), ("classes", classes), ("groups", groups)):
+            check_positive_integer(name, size)
         if any(width % groups for width in channels):
             raise ValueError(f"channels : {channels} reçu, des multiples de groups = {groups} attendus.")
         self.in_channels = in_channels

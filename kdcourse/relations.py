@@ -199,9 +199,9 @@ def _cosines(gram: Tensor, inverse: Tensor, block: slice) -> Tensor:
 
 _RELATIONS = {
     "cosine": (cosine_relation_loss, 1.0),
-    "similarity_preserving": (similarity_preserving_loss, 3000.0),
-    "distance": (rkd_distance_loss, 25.0),
-    "angle": (rkd_angle_loss, 50.0),
+    "SP": (similarity_preserving_loss, 3000.0),
+    "RKD distance": (rkd_distance_loss, 25.0),
+    "RKD angle": (rkd_angle_loss, 50.0),
 }
 
 
@@ -212,7 +212,7 @@ class RelationDistillation(nn.Module):
 
     Args:
         alpha: poids de la distillation, de 0 à 1 ; 0,5 par défaut.
-        relation: ``"cosine"``, ``"similarity_preserving"``, ``"distance"`` ou ``"angle"``.
+        relation: ``"cosine"``, ``"SP"``, ``"RKD distance"`` ou ``"RKD angle"``.
         scale: facteur s ≥ 0 de la relation, qui met les deux termes au même ordre de grandeur. Par défaut, celui des
             auteurs : 3000 (SP), 25 (distance), 50 (angle) ; 1 pour les cosinus.
 

@@ -6,7 +6,6 @@ génération d'avant (Born-Again), ou rien du tout (le lissage d'étiquettes, te
 
 from collections.abc import Iterable
 from math import nan
-from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, cat, nn
@@ -29,6 +28,7 @@ from kdcourse._common import (
 )
 from kdcourse.logits import KnowledgeDistillationLoss, kd_loss
 from kdcourse.loop import frozen_copy, frozen_logits, train_epochs
+from kdcourse.models import Trained
 
 
 class SelfDistillation(nn.Module):
@@ -204,16 +204,9 @@ def ps_kd(model: nn.Module, dataloader: Iterable, epochs: int = 10, *, alpha=0.8
     return history
 
 
-class Generation(NamedTuple):
-    """Un réseau de la lignée, entraîné, en ``eval``, et la perte moyenne de chacune de ses époques."""
-
-    model: nn.Module
-    history: list[float]
-
-
 def born_again(
     make_model, dataloader: Iterable, generations=3, *, epochs=10, temperature=4.0, alpha=0.7, learning_rate=1e-3
-) -> list[Generation]:
+) -> list[Trained]:
     """Entraîne une lignée de réseaux identiques : le premier par les étiquettes, chaque suivant par le précédent.
 
     Le teacher est une copie figée de la génération précédente ; le student, un réseau neuf. Rend la lignée.
@@ -243,8 +236,9 @@ def born_again(
         if any(student is generation.model for generation in lineage):
             raise ValueError("make_model : le même objet reçu deux fois, un réseau neuf attendu à chaque appel.")
         teacher = frozen_copy(lineage[-1].model) if lineage else None
-        history = list(train_epochs(student, dataloader, loss_of_batch, epochs, learning_rate))
-        lineage.append(Generation(student, history))
+        losses = train_epochs(student, dataloader, loss_of_batch, epochs, learning_rate)
+        history = [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, start=1)]
+        lineage.append(Trained(student, history))
     return lineage
 
 

@@ -7,25 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdcourse.comparison import Interval, mean_interval
+from kdcourse.comparison import Interval, error_rate, mean_interval
 from kdcourse.data import Split
-from kdcourse.training import Students
-
-
-def temperature_grid(temperatures: Sequence[float], alphas: Sequence[float], seeds: Sequence[int]) -> dict:
-    """Les arguments ``seeds``, ``temperatures`` et ``alphas`` de ``train_many`` pour une carte.
-
-    D'abord un student seul (alpha = 0, où T n'agit pas) par graine, puis chaque T, chaque alpha, chaque graine.
-    """
-    temperatures, alphas, seeds = list(temperatures), list(alphas), list(seeds)
-    if any(not 0 < alpha <= 1 for alpha in alphas):
-        raise ValueError(f"alphas : {list(alphas)} reçu, des nombres de ]0, 1] attendus ; le student seul est déjà là.")
-    cells = [(t, a, s) for t in temperatures for a in alphas for s in seeds]
-    return {
-        "seeds": [*seeds, *(s for _, _, s in cells)],
-        "temperatures": [1.0] * len(seeds) + [t for t, _, _ in cells],
-        "alphas": [0.0] * len(seeds) + [a for _, a, _ in cells],
-    }
+from kdcourse.students import Students, grid
 
 
 @dataclass(frozen=True)
@@ -50,7 +34,7 @@ class TemperatureMap:
     def measure(
         cls, students: Students, temperatures: Sequence[float], alphas: Sequence[float], test: Split
     ) -> "TemperatureMap":
-        """Mesure les students qu'a entraînés ``train_many(…, **temperature_grid(…), validation=…)``.
+        """Mesure les students de ``train_many(…, **grid(…, alone=True), validation=…)``.
 
         Raises:
             ValueError: un nombre de students qui n'est pas celui de la grille, ou pas de validation.
@@ -64,28 +48,21 @@ class TemperatureMap:
             )
         if students.validation_errors is None:
             raise ValueError("students : entraînés sans validation, train_many(…, validation=…) attendu.")
-        grid = temperature_grid(temperatures, alphas, students.seeds[:seeds].tolist())
-        trained = [students.temperatures, students.alphas, students.seeds]
-        wanted = [grid["temperatures"], grid["alphas"], grid["seeds"]]
-        for name, ours, theirs in zip(("temperatures", "alphas", "seeds"), trained, wanted, strict=True):
-            # Un student seul n'a pas de température : sa valeur n'importe pas.
-            apart = (ours.cpu() - torch.tensor(theirs)).abs() > 1e-6
-            if apart[seeds if name == "temperatures" else 0 :].any():
-                raise ValueError(f"{name} : les students n'ont pas été entraînés dans l'ordre de temperature_grid.")
+        wanted = grid(seeds=students.seeds[:seeds].tolist(), temperatures=temperatures, alphas=alphas, alone=True)
+        for name, values in wanted.items():
+            if not torch.allclose(getattr(students, name).cpu(), torch.tensor(values)):
+                raise ValueError(f"{name} : les students n'ont pas été entraînés dans l'ordre de grid(…, alone=True).")
         logits = students.logits(test.images)
-        predictions = logits.argmax(dim=-1)
-        errors = 100 * (predictions != test.labels).float().mean(dim=-1)
-        classes = logits.shape[-1]
+        predictions, classes = logits.argmax(dim=-1), logits.shape[-1]
         pairs = torch.stack([torch.bincount(classes * test.labels + p, minlength=classes**2) for p in predictions])
-        groups = pairs.float().view(-1, seeds, classes, classes).mean(dim=1)
-        curves = students.validation_errors.view(rows * columns + 1, seeds, -1)
-        return cls(
-            list(temperatures),
-            list(alphas),
-            *(part.cpu() for part in (errors[:seeds], errors[seeds:].view(rows, columns, seeds))),
-            *(part.cpu() for part in (curves[0], curves[1:].unflatten(0, (rows, columns)))),
-            *(part.cpu() for part in (groups[0], groups[1:].unflatten(0, (rows, columns)))),
+        confusions = students.rows(pairs.float().unflatten(1, (classes, classes))).mean(dim=1)
+        curves = students.rows(students.validation_errors)
+        measures = (
+            side.cpu()
+            for part in (students.rows(error_rate(logits, test.labels)), curves, confusions)
+            for side in (part[0], part[1:].unflatten(0, (rows, columns)))
         )
+        return cls(list(temperatures), list(alphas), *measures)
 
     def gain(self, row: int, column: int) -> Interval:
         """Gain apparié de test sur le student seul, en points."""

@@ -10,6 +10,7 @@ entraînement, il est relu. La commande relancée avec ``--resume`` repart de l�
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from torch import nn
 from kdcourse import models
 from kdcourse._checkpoints import add_results, torch_bytes, write_whole
 from kdcourse._command_line import FrenchParser, integer, number
-from kdcourse._engine_checks import check_choice, check_output
 from kdcourse._engine_processes import leave, processes
-from kdcourse.comparison import french
+from kdcourse._training_checks import check_output
 from kdcourse.cost import out_of_memory
 from kdcourse.data import DATASETS, Dataset, load_dataset
 from kdcourse.engine import distill, model_error
-from kdcourse.method_comparison import METHODS, WITHOUT_TEACHER, Choice, load_choices
+from kdcourse.formats import french, short
+from kdcourse.methods import ALONE, METHODS, Choice, Method, check_choice, find_method
 from kdcourse.models import AdaptedStudent
 
 ARCHITECTURES = (
@@ -65,58 +66,48 @@ def _known(error: RuntimeError) -> str | None:
 
 def run(options: argparse.Namespace) -> None:
     """Le teacher, s'il en faut un ; puis le student ; puis leurs erreurs de test, lues une seule fois."""
-    if options.method not in METHODS:
-        raise ValueError(f"--method : {options.method!r} reçu, une de {', '.join(METHODS)} attendue.")
+    method = find_method(options.method, "--method")
     family = {"digits": "digits", "cifar10": "color", "cifar100": "color"}.get(options.data, "mnist")
     student_name, teacher_name = options.student or f"{family}_student", options.teacher or f"{family}_teacher"
-    given = {name: getattr(options, name) for name in Choice._fields if getattr(options, name) is not None}
-    choice = load_choices().get(options.method, Choice(0.0))._replace(**given)
-    output = Path(options.output or f"runs/{options.data}-{options.method.replace(' + ', '+')}")
-    alone = options.method in WITHOUT_TEACHER
-    if alone and options.teacher:
-        raise ValueError(f"--teacher : {options.teacher!r} reçu avec --method {options.method}, qui n'en a pas.")
+    given = {part.name: getattr(options, part.name) for part in fields(Choice)}
+    choice = replace(check_choice(None, method), **{name: value for name, value in given.items() if value is not None})
+    output = Path(options.output or f"runs/{options.data}-{method.name.replace(' ', '')}")
+    if options.teacher and not method.needs_teacher:
+        raise ValueError(f"--teacher : {options.teacher!r} reçu avec --method {method.name}, qui n'en a pas.")
     _builder(student_name, 10)  # une faute de frappe se dit avant des heures d'entraînement du teacher
-    check_choice(choice)
     check_output(output, options.resume)
     process = processes()
     with process.local_main_process_first():  # un seul télécharge
         data = load_dataset(options.data, options.folder)
     teacher, results = None, {}
-    if not alone:
+    if method.needs_teacher:
         if teacher_name in ARCHITECTURES:
-            _try_one_step(student_name, teacher_name, data, options, choice)
+            _try_one_step(student_name, teacher_name, data, options, method, choice)
             process.print(f"Teacher : {teacher_name}, entraîné sur les étiquettes, dans {output / 'teacher'}.")
-            teacher = _train(teacher_name, data, output / "teacher", options, method="seul")
+            teacher = _train(teacher_name, data, output / "teacher", options, method=ALONE)
         else:
             teacher = load_model(teacher_name).to(process.device)
         results["teacher"] = model_error(teacher, data.test)
-    process.print(
-        f"Student : {student_name}, méthode {options.method}{_describe(options.method, choice)}, dans {output}."
-    )
-    method = dict(method=options.method, choice=choice, stage=options.stage)
-    student = _train(student_name, data, output, options, teacher, **method)
+    process.print(f"Student : {student_name}, méthode {method.name}{_describe(method, choice)}, dans {output}.")
+    student = _train(student_name, data, output, options, teacher, method=method, choice=choice)
     results["student"] = model_error(student, data.test)
     errors = " ; ".join(f"{who}, {french(error, 2)} %" for who, error in results.items())
     process.print(f"Erreur de test sur {len(data.test.labels)} images : {errors}.")
     if process.is_main_process:
-        add_results(output, {f"erreur_test_{who}": error for who, error in results.items()})
+        add_results(output, {f"test_error_{who}": error for who, error in results.items()})
 
 
-def _try_one_step(student_name: str, teacher_name: str, data: Dataset, options, choice: Choice) -> None:
+def _try_one_step(student_name: str, teacher_name: str, data: Dataset, options, method: Method, choice: Choice) -> None:
     """Un pas sur deux images : ce que la méthode refuse se dit avant des heures d'entraînement du teacher."""
     student, teacher = (_builder(name, _classes(data)) for name in (student_name, teacher_name))
     few = dict(epochs=1, batch_size=2, jitter=options.jitter, mixed_precision=options.mixed_precision)
     try:
-        distill(
-            student, data.train.where(slice(0, 2)), teacher(), method=options.method, choice=choice,
-            stage=options.stage, **few,
-        )  # fmt: skip
+        distill(student, data.train.where(slice(0, 2)), teacher(), method=method, choice=choice, **few)
     except (ValueError, TypeError) as error:
-        maps = "hint" in options.method or "attention" in options.method
         advice = " Cette méthode compare des cartes : digits_teacher, color_teacher et color_student en ont."
         raise ValueError(
-            f"--method {options.method} : {student_name} ne peut pas apprendre de {teacher_name} "
-            f"({str(error).rstrip('.')}).{advice * maps}"
+            f"--method {method.name} : {student_name} ne peut pas apprendre de {teacher_name} "
+            f"({str(error).rstrip('.')}).{advice * method.reads_maps}"
         ) from None
 
 
@@ -160,11 +151,11 @@ def load_model(path: str | Path) -> nn.Module:
     return model.eval()
 
 
-def _describe(method: str, choice: Choice) -> str:
-    if method == "seul":
+def _describe(method: Method, choice: Choice) -> str:
+    if method.loss is None:
         return ""
-    alpha, weight, temperature = (f"{value:g}".replace(".", ",") for value in choice)
-    return f" (alpha = {alpha}, facteur {weight}, T = {temperature})"
+    scale = f", {method.scale} = {short(choice.scale)}" if method.scale else ""
+    return f" (alpha = {short(choice.alpha)}{scale}, T = {short(choice.temperature)})"
 
 
 def _builder(name: str, classes: int) -> Callable[[], nn.Module]:
@@ -185,8 +176,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     tuned = "par défaut, celui réglé sur les chiffres"
     add("--temperature", type=number, help=f"température T > 0 ; {tuned}")
     add("--alpha", type=number, help=f"poids de la distillation, dans [0, 1] ; {tuned}")
-    add("--weight", type=number, help=f"facteur du terme propre à la méthode ; {tuned}")
-    add("--stage", type=integer, default=1, help="étage dont hint et attention comparent les cartes (1 par défaut)")
+    add("--scale", type=number, help=f"facteur du terme propre à la méthode ; {tuned}")
+    add("--stage", type=integer, help=f"étage dont hint et attention comparent les cartes ; {tuned}")
     add("--epochs", type=integer, default=10, help="passages sur les données (10 par défaut)")
     add("--batch-size", type=integer, default=128, help="exemples par lot, tous processus réunis (128 par défaut)")
     add("--learning-rate", type=number, default=1e-3, help="pas d'Adam (0.001 par défaut)")

@@ -245,18 +245,18 @@ print(f"plus grand écart entre les logits des deux versions : {gap:.0e}")
 # lots par époque pour 1 000 images, un seul pour 100), et nous choisissons **sur la validation**.
 
 # %%
-from kdcourse import mean_interval, points
+from kdcourse import grid, mean_interval, points
 
 seeds, sizes = list(range(10)), [50, 100, 200, 500, 1000]
 errors = {"validation": [], "test": []}
 for size in sizes:
     few, few_logits = digits.train.where(slice(0, size)), teacher_logits[:size]
     students = train_many(
-        digits_student, few, few_logits, seeds=seeds * 2, temperatures=4.0,
-        alphas=[0.0] * 10 + [0.9] * 10, epochs=600 * 100 // max(size, 100),
+        digits_student, few, few_logits, **grid(alphas=[0, 0.9], seeds=seeds),
+        epochs=600 * 100 // max(size, 100),
     )
     for name in errors:  # pour chaque régime : (seul ou distillé, graine)
-        errors[name].append(students.errors(getattr(digits, name)).reshape(2, 10))
+        errors[name].append(students.table(getattr(digits, name)))
 gains = [mean_interval(alone - distilled) for alone, distilled in errors["validation"]]
 for size, gain in zip(sizes, gains):
     print(f"{thousands(size):>5} images : gain en validation {points(gain)}")
@@ -317,11 +317,10 @@ from kdcourse import MLP
 twenty, losers = list(range(20)), {}
 for width, epochs, hot in ((4, 60, (1, 4, 20)), (4, 240, (4, 20)), (32, 60, (1, 4, 20))):
     students = train_many(
-        lambda: MLP(hidden=(width, width)), digits.train, teacher_logits,
-        seeds=twenty * (1 + len(hot)), alphas=[0.0] * 20 + [0.9] * 20 * len(hot),
-        temperatures=[1.0] * 20 + [t for t in hot for _ in twenty], epochs=epochs,
+        lambda: MLP(hidden=(width, width)), digits.train, teacher_logits, epochs=epochs,
+        **grid(temperatures=hot, alphas=0.9, seeds=twenty, alone=True),
     )
-    alone_w, *distilled_w = students.errors(digits.test).reshape(-1, 20)
+    alone_w, *distilled_w = students.table(digits.test)
     print(f"deux couches de {width} unités, {epochs} époques, seul : {mean_interval(alone_w)} %")
     for temperature, values in zip(hot, distilled_w):
         losers[width, epochs, temperature] = mean_interval(alone_w - values)
@@ -361,15 +360,19 @@ from kdcourse import bias_sweep, tune_bias
 no_three = digits.train.without_class(3)
 three_logits = teacher_logits[digits.train.labels != 3]
 students = train_many(
-    digits_student, no_three, three_logits, seeds=twenty * 3,
-    temperatures=[20.0] * 20 + [1.0] * 40, alphas=[1.0] * 40 + [0.0] * 20,
+    digits_student, no_three, three_logits,
+    **grid(temperatures=[20, 1], alphas=1.0, seeds=twenty, alone=True),
 )
 biases = torch.arange(0, 30.01, 0.25)
-valid, test = (
-    bias_sweep(students.logits(part.images), part.labels, label=3, biases=biases)
-    for part in (digits.validation, digits.test)
-)
-tuned = tune_bias(valid)
+
+def sweep_each(students, part):  # une mesure par réglage
+    logits = students.rows(students.logits(part.images))
+    return [bias_sweep(z, part.labels, label=3, biases=biases) for z in logits]
+
+names = ["seul", "distillé, T = 20", "distillé, T = 1"]
+valid, test = (dict(zip(names, sweep_each(students, part)))
+               for part in (digits.validation, digits.test))
+tuned = {name: tune_bias(sweep) for name, sweep in valid.items()}
 print("3 dans les données du student :", (no_three.labels == 3).sum().item())
 print("3 dans le test :", (digits.test.labels == 3).sum().item())
 runner_up = no_three.labels[three_logits.argsort(dim=-1)[:, -2] == 3]
@@ -379,31 +382,29 @@ print("le teacher y voit un 3 en second :", ", ".join(f"{n} images de {c}" for c
 # %%
 from kdcourse import markdown_table
 
-names = ["distillé, T = 20", "distillé, T = 1", "seul"]
-raw = [values[:, 0].reshape(3, 20) for values in test]  # rappel, erreur
-best = [values.reshape(3, 20) for values in test.at(tuned)]
+shown = ["distillé, T = 20", "distillé, T = 1", "seul"]
+best = {name: test[name].at(tuned[name]) for name in shown}  # rappel, erreur
 rows = [
-    [name, *(mean_interval(values[i]) for values in raw),
-     french(biases[tuned].reshape(3, 20)[i].mean()), *(mean_interval(values[i]) for values in best)]
-    for i, name in enumerate(names)
+    [name, *(mean_interval(values[:, 0]) for values in test[name]),
+     french(biases[tuned[name]].mean()), *map(mean_interval, best[name])]
+    for name in shown
 ]
 header = ["student", "rappel des 3, brut (%)", "erreur, brute (%)", "biais réglé",
           "rappel des 3, réglé (%)", "erreur, réglée (%)"]
-gap_one, gap_none = (mean_interval(best[0][0] - best[0][i]) for i in (1, 2))
+recall, error = best["distillé, T = 20"]
+gap_one, gap_none = (mean_interval(recall - best[name][0]) for name in shown[1:])
 display(Markdown(markdown_table(header, rows)), Markdown(
-    f"Le student à $T = 20$ reconnaît **{french(best[0][0].mean())} %** des 3 qu'il n'a jamais "
-    f"vus, pour {french(best[1][0].mean())} % d'erreur globale. Écart apparié de rappel : {gap_one} "
+    f"Le student à $T = 20$ reconnaît **{french(recall.mean())} %** des 3 qu'il n'a jamais "
+    f"vus, pour {french(error.mean())} % d'erreur globale. Écart apparié de rappel : {gap_one} "
     f"points avec $T = 1$, {points(gap_none)} avec le student seul (20 graines)."
 ))
 
 # %%
 from kdcourse import plot_bias_sweep
 
-sweeps = {
-    name: (test.rows(slice(20 * i, 20 * i + 20)), tuned[20 * i : 20 * i + 20], role)
-    for i, (name, role) in enumerate(zip(names, ["distilled", "neutral", "student"]))
-}
-plot_bias_sweep(biases, sweeps, label=3)
+roles = zip(shown, ["distilled", "neutral", "student"])
+panels = {name: (test[name], tuned[name], role) for name, role in roles}
+plot_bias_sweep(biases, panels, label=3)
 
 # %% [markdown]
 # Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine.
@@ -422,18 +423,16 @@ plot_bias_sweep(biases, sweeps, label=3)
 
 # %%
 longer = train_many(
-    digits_student, no_three, three_logits, seeds=seeds * 2,
-    temperatures=[20.0] * 10 + [1.0] * 10, alphas=1.0, epochs=240,
+    digits_student, no_three, three_logits, epochs=240,
+    **grid(temperatures=[20, 1], alphas=1.0, seeds=seeds),
 )
-valid_long, test_long = (
-    bias_sweep(longer.logits(part.images), part.labels, label=3, biases=biases)
-    for part in (digits.validation, digits.test)
-)
-long_recall, long_error = (v.reshape(2, 10) for v in test_long.at(tune_bias(valid_long)))
-gap_long = mean_interval(long_recall[0] - long_recall[1])
-for i, name in enumerate(names[:2]):
-    print(f"{name}, 240 époques : rappel {mean_interval(long_recall[i])} %, "
-          f"erreur {mean_interval(long_error[i])} %")
+parts = (sweep_each(longer, part) for part in (digits.validation, digits.test))
+measured = [test_w.at(tune_bias(valid_w)) for valid_w, test_w in zip(*parts)]
+(recall_hot, _), (recall_cold, _) = measured
+gap_long = mean_interval(recall_hot - recall_cold)
+for name, (recall_w, error_w) in zip(shown, measured):
+    print(f"{name}, 240 époques : rappel {mean_interval(recall_w)} %, "
+          f"erreur {mean_interval(error_w)} %")
 print(f"écart apparié de rappel : {points(gap_long)}")
 
 # %% [markdown]
@@ -445,7 +444,7 @@ print(f"écart apparié de rappel : {points(gap_long)}")
 # %%
 from kdcourse import BiasExplorer
 
-BiasExplorer(biases, sweeps, label=3)
+BiasExplorer(biases, panels, label=3)
 
 # %% [markdown]
 # Amenez le biais vers 5 : à $T = 20$, le rappel est haut et l'erreur au plus bas. Amenez-le à 15 : à $T = 1$, presque tous
@@ -645,8 +644,8 @@ display(Markdown(f"""
 - Ce gain fond quand les étiquettes abondent : {points(last)} à {thousands(sizes[-1])} images. À
   $T = 1$, il vaut {points(losers[32, 60, 1])} ; pour un student de 4 unités, à $T = 20$,
   {points(losers[4, 60, 20])} en 60 époques, {losers[4, 240, 20]} en 240 (20 graines).
-- Distillé à $T = 20$, un student reconnaît {french(best[0][0].mean())} % des 3 qu'il n'a jamais
-  vus ; à $T = 1$, {french(best[0][1].mean())} % ; seul, {french(best[0][2].mean())} %. Avec quatre fois plus
+- Distillé à $T = 20$, un student reconnaît {french(recall.mean())} % des 3 qu'il n'a jamais
+  vus ; à $T = 1$, {french(best[shown[1]][0].mean())} % ; seul, {french(best["seul"][0].mean())} %. Avec quatre fois plus
   d'époques, l'écart entre $T = 20$ et $T = 1$ n'est plus que de {points(gap_long)}.
 - $\\alpha$ pondère la distillation, $1 - \\alpha$ les étiquettes : vérifiez la convention avant de
   recopier une perte.

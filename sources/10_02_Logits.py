@@ -168,9 +168,9 @@ plot_temperature_gradients(swept, *map(torch.stack, (with_factor, without_factor
 # reçoit une réponse **différente** ?
 
 # %%
-from kdcourse import mean_interval, plot_curves, points, predict_features, train_many
+from kdcourse import grid, mean_interval, plot_curves, points, predict_features, train_many
 
-def matching(student, teacher):
+def matching(student, teacher, labels):
     gap = student.logits - teacher.logits
     return (gap - gap.mean(dim=-1, keepdim=True)).square().mean() / 2
 
@@ -178,12 +178,11 @@ features, budget = predict_features(teacher, hundred.images), dict(epochs=120, b
 matched = train_many(digits_student, hundred, seeds=seeds, alphas=1.0, **budget,
                      distillation=matching, teacher_features=features)
 hot = [1, 4, 16, 64, 256]
-students = train_many(digits_student, hundred, teacher_logits[:100],
-                      seeds=seeds * 5, alphas=1.0,
-                      temperatures=[T for T in hot for _ in seeds], **budget)
+students = train_many(digits_student, hundred, teacher_logits[:100], **budget,
+                      **grid(temperatures=hot, alphas=1.0, seeds=seeds))
 first, others = (s.logits(digits.test.images).argmax(-1) for s in (matched, students))
-apart = 100 * (others.view(5, 10, -1) != first).float().mean(dim=-1)
-gap = matched.errors(digits.test) - students.errors(digits.test).view(5, 10)[2]
+apart = 100 * (students.rows(others) != first).float().mean(dim=-1)
+gap = matched.errors(digits.test) - students.table(digits.test)[hot.index(16)]
 print("erreur, logits égalés moins T = 16 :", points(mean_interval(gap)))
 plot_curves(hot, {"distillé à T, contre logits égalés": (apart, "distilled")},
             "température T", "réponses de test différentes (%)",
@@ -216,9 +215,9 @@ for count in (100, 1000):
     for width in (6, 12, 32):
         part, logits, options = few(count)
         probe = train_many(
-            make_student(width), part, logits, seeds=seeds * 2,
-            temperatures=8.0, alphas=[0.0] * 10 + [0.9] * 10, **options)
-        alone, distilled = probe.errors(digits.validation).view(2, 10)
+            make_student(width), part, logits, **options,
+            **grid(temperatures=8.0, alphas=[0, 0.9], seeds=seeds))
+        alone, distilled = probe.table(digits.validation)
         print(f"{thousands(count):>5} images, {width:2} unités : seul "
               f"{french(alone.mean()):>4} %, gain {mean_interval(alone - distilled)}")
 
@@ -256,22 +255,21 @@ error = error_rate(one(digits.validation.images), digits.validation.labels)
 print(f"erreur de validation d'un student, à la main : {french(error)} %")
 
 # %%
-from kdcourse import TemperatureMap, temperature_grid
+from kdcourse import TemperatureMap
 
 temperatures = [0.5, 1, 2, 4, 8, 16, 32]
 alphas = [0.2, 0.4, 0.6, 0.8, 0.9, 1.0]
 
 def draw(width, count, alphas):
     part, logits, options = few(count)
-    grid = temperature_grid(temperatures, alphas, seeds)
-    students = train_many(make_student(width), part, logits, **grid,
+    asked = grid(temperatures=temperatures, alphas=alphas, seeds=seeds, alone=True)
+    students = train_many(make_student(width), part, logits, **asked,
                           validation=digits.validation, **options)
     measured = TemperatureMap.measure(students, temperatures, alphas, digits.test)
     return students, measured
 
 students, wide = draw(32, 100, alphas)
-row, column = temperatures.index(8), alphas.index(0.9)
-same = students[10 + (row * 6 + column) * 10]  # T = 8, alpha = 0,9, graine 0
+same = students.one(temperature=8, alpha=0.9, seed=0)
 gap = (same(digits.test.images) - one(digits.test.images)).abs().max()
 print(f"{len(students)} students ; écart avec la boucle à la main : {gap:.0e}")
 
@@ -315,10 +313,9 @@ for name, measured in maps.items():
 # %%
 part, logits, options = few(1000)
 longer = train_many(
-    make_student(6), part, logits, seeds=seeds * 3, epochs=600, batch_size=100,
-    temperatures=[1.0] * 10 + [4.0] * 10 + [16.0] * 10,
-    alphas=[0.0] * 10 + [1.0] * 20)
-alone, *distilled = longer.errors(digits.test).view(3, 10)
+    make_student(6), part, logits, epochs=600, batch_size=100,
+    **grid(temperatures=[4, 16], alphas=1.0, seeds=seeds, alone=True))
+alone, *distilled = longer.table(digits.test)
 for T, errors in zip((4, 16), distilled):
     before = narrow.gain(temperatures.index(T), -1)
     patient = mean_interval(alone - errors)
@@ -368,10 +365,9 @@ display(MapExplorer(wide), MapExplorer(narrow))
 sizes, measured = [100, 300, 1000], []
 for size in sizes:
     part = digits.train.where(slice(0, size))
-    both = train_many(digits_student, part, teacher_logits[:size],
-                      seeds=seeds * 2, temperatures=8.0,
-                      alphas=[0.0] * 10 + [1.0] * 10, epochs=60_000 // size)
-    measured.append(both.errors(digits.test).view(2, 10))
+    both = train_many(digits_student, part, teacher_logits[:size], epochs=60_000 // size,
+                      **grid(temperatures=8.0, alphas=[0, 1], seeds=seeds))
+    measured.append(both.table(digits.test))
 labelled, unlabelled = torch.stack(measured, dim=1)
 for size, gap in zip(sizes, labelled - unlabelled):
     print(f"{thousands(size):>5} images : {points(mean_interval(gap))} en faveur du teacher")
@@ -480,12 +476,12 @@ with torch.no_grad():
 # dix graines. Il gagne bien moins que la carte ne le promet. Lisez sa perte et cherchez.
 
 # %%
-def colleague(student, teacher, T=8.0):
+def colleague(student, teacher, labels, T=8.0):
     log_student = F.log_softmax(student.logits / T, dim=-1)
     log_teacher = F.log_softmax(teacher.logits / T, dim=-1)
     return T**2 * (log_teacher.exp() * (log_teacher - log_student)).mean()
 
-def repaired(student, teacher):
+def repaired(student, teacher, labels):
     return kd_loss(student.logits, teacher.logits, 8.0)
 
 bars = {"seul": (wide.alone, "student")}
@@ -661,15 +657,15 @@ many = list(range(256 if device.type == "cuda" else 10))
 fine = [4.0, 6.0, 8.0, 12.0, 16.0]
 start = time.perf_counter()
 students = train_many(
-    digits_student, hundred.to(device), teacher_logits[:100].to(device),
-    seeds=many * 5, temperatures=[T for T in fine for _ in many], alphas=0.9, **budget)
-errors = students.errors(digits.validation.to(device)).cpu().view(5, -1)
+    digits_student, hundred.to(device), teacher_logits[:100].to(device), **budget,
+    **grid(temperatures=fine, alphas=0.9, seeds=many))
+errors = students.table(digits.validation.to(device)).cpu()
 seconds = time.perf_counter() - start
 where = "GPU" if device.type == "cuda" else "processeur"
 print(f"{len(students)} students en {french(seconds)} s sur {where}")
 for T, values in zip(fine, errors):
     print(f"T = {T:2.0f} : {mean_interval(values)} % d'erreur de validation, "
-          f"{mean_interval(values - errors[2])} de plus qu'à T = 8")
+          f"{mean_interval(values - errors[fine.index(8)])} de plus qu'à T = 8")
 
 # %%
 from kdcourse import Choice, distill, distill_seeds, hinton_table

@@ -159,7 +159,7 @@ print("perte du dernier lot :", french(loss.item(), 2))
 
 # %% [markdown]
 # Le moteur `train_many` du cours sait entraîner beaucoup de students guidés à la fois. Il lui faut deux choses : ce que le
-# teacher calcule (`teacher_features`), et une perte entre deux `Features` (`distillation`). `AdaptedStudent` range le
+# teacher calcule (`teacher_features`), et une perte entre deux `Features`, qui reçoit aussi les étiquettes (`distillation`). `AdaptedStudent` range le
 # student et son adaptateur dans un seul module : l'optimiseur reçoit donc les deux. Le student est construit le premier : à
 # graine égale, ses poids de départ sont ceux du student sans adaptateur. Vérifions les deux.
 
@@ -171,7 +171,7 @@ def adapted(stage):
     return lambda: AdaptedStudent(small_student(), stage, 8, channels)
 
 def hint(stage):
-    return lambda s, t: 10 * hint_loss(s.maps[stage], t.maps[stage])
+    return lambda s, t, labels: 10 * hint_loss(s.maps[stage], t.maps[stage])
 
 three = train_many(
     adapted(2), few, seeds=range(3), alphas=0.5, distillation=hint(2),
@@ -214,7 +214,7 @@ for ours, theirs in zip(features.maps, hints.maps):
     torch.testing.assert_close(losses[-1], attention_loss(ours, theirs))
     size = f"{ours.shape[2]}×{ours.shape[3]}"
     print(f"carte {size} : perte d'attention {french(losses[-1], 4)}")
-module = AttentionTransfer(alpha=0.5, beta=1000)
+module = AttentionTransfer(alpha=0.5, scale=1000)
 terms = module(features.maps, hints.maps, features.logits, few.labels)
 torch.testing.assert_close(terms.distillation, 1000 * sum(losses) / 3)
 print(f"AttentionTransfer : {french(terms.distillation)} (attention),",
@@ -240,21 +240,22 @@ print(f"AttentionTransfer : {french(terms.distillation)} (attention),",
 # **À vous de parier** : à l'étage 0, combien de fois le gradient de l'attention est-il plus petit que celui des étiquettes ?
 
 # %%
+from kdcourse import grid
+
 seeds = list(range(10))
-count = len(seeds)
 
 def attention(*stages, beta=None):
-    def guide(s, t):
+    def guide(s, t, labels):
         terms = [attention_loss(s.maps[k], t.maps[k]) for k in stages]
         pixels = [s.maps[k][0, 0].numel() for k in stages]
         betas = [beta or 10 * hw for hw in pixels]
         return sum(b * q for b, q in zip(betas, terms)) / len(stages)
     return guide
 
-def train(make, guide, size, alphas=0.5, seeds=seeds, epochs=None):
+def train(make, guide, size, alphas=0.5, epochs=None):
     part = digits.train.where(slice(0, size))
     return train_many(
-        make, part, seeds=seeds, alphas=alphas, distillation=guide,
+        make, part, **grid(alphas=alphas, seeds=seeds), distillation=guide,
         teacher_features=predict_features(teacher, part.images),
         epochs=epochs or 1600 // size, batch_size=10, learning_rate=0.02,
     )
@@ -275,7 +276,7 @@ started = train(small_student, attention(0, 1, 2), 25, epochs=20)
 sizes = [m[0, 0].numel() for m in hints.maps]
 plot_gradient_norms({
     "au départ": norms(new),
-    "après 20 époques": norms(started[k] for k in range(count)),
+    "après 20 époques": norms(started),
 }, sizes)
 
 # %% [markdown]
@@ -299,15 +300,12 @@ plot_gradient_norms({
 from kdcourse import mean_interval, points
 
 alphas = [0.0, 0.25, 0.5, 0.75, 1.0]
-grid = train(
-    small_student, attention(0, 1, 2), 25,
-    alphas=[a for a in alphas for _ in seeds], seeds=seeds * len(alphas),
-)
-grid_errors = grid.errors(digits.test).reshape(len(alphas), len(seeds))
+weighed = train(small_student, attention(0, 1, 2), 25, alphas)
+by_alpha = weighed.table(digits.test)
 beta_one = train(small_student, attention(0, 1, 2, beta=1.0), 25)
-gain_one = mean_interval(grid_errors[0] - beta_one.errors(digits.test))
-for alpha, row in zip(alphas, grid_errors):
-    gain = mean_interval(grid_errors[0] - row)
+gain_one = mean_interval(by_alpha[0] - beta_one.errors(digits.test))
+for alpha, row in zip(alphas, by_alpha):
+    gain = mean_interval(by_alpha[0] - row)
     print(f"α = {french(alpha, 2)} : erreur {mean_interval(row)} %"
           + (f", gain {points(gain)}" if alpha else ""))
 print(f"α = 0,50 et β = 1 : gain {points(gain_one)}")
@@ -332,8 +330,8 @@ print(f"α = 0,50 et β = 1 : gain {points(gain_one)}")
 from IPython.display import Markdown, display
 from kdcourse import map_similarity, markdown_table, model_attention
 
-groups = {"neuf": new, "seul": [grid[k] for k in range(count)],
-          "guidé": [grid[2 * count + k] for k in range(count)]}
+groups = {"neuf": new, "seul": [weighed.one(alpha=0, seed=k) for k in seeds],
+          "guidé": [weighed.one(alpha=0.5, seed=k) for k in seeds]}
 targets = model_attention(teacher, digits.test.images)
 similarity = {}  # (étage, graine)
 for name, models in groups.items():
@@ -359,13 +357,13 @@ columns = {"teacher": targets[1][chosen]}
 for name, models in groups.items():
     columns[name] = model_attention(models[0], images)[1]
 close = {k: french(s[1].mean(), 2) for k, s in similarity.items()}
-per_alpha = [grid[count * i] for i in range(len(alphas))]  # graine 0
-by_alpha = [model_attention(m, images)[1][1] for m in per_alpha]
+per_alpha = [weighed.one(alpha=alpha, seed=0) for alpha in alphas]
+attentions = [model_attention(m, images)[1][1] for m in per_alpha]
 title = (f"Ressemblance au teacher, étage 1 : guidé {close['guidé']}, "
          f"seul {close['seul']} (dix graines)")
 display(plot_attention_maps(images, columns, title), Markdown(table),
         plot_alpha_maps(images[1], targets[1][chosen[1]], alphas,
-                        torch.stack(by_alpha), grid_errors))
+                        torch.stack(attentions), by_alpha))
 
 # %% [markdown]
 # Plus un pixel est sombre, plus les canaux y sont actifs. Dans le tableau, lisez d'abord les deux repères. Une carte
@@ -385,7 +383,7 @@ first = digits.test.images[:6]
 maps = zip(*(model_attention(model, first) for model in per_alpha))
 AttentionExplorer(
     first, model_attention(teacher, first),
-    [torch.stack(stage) for stage in maps], alphas, grid_errors,
+    [torch.stack(stage) for stage in maps], alphas, by_alpha,
 )
 
 # %% [markdown]
@@ -407,10 +405,10 @@ for k in range(3):
     runs[f"hint, étage {k}"] = train(adapted(k), hint(k), 25)
 for k in range(3):
     runs[f"attention, étage {k}"] = train(small_student, attention(k), 25)
-validation = grid.errors(digits.validation).reshape(len(alphas), count)
+validation = weighed.table(digits.validation)
 for name, run in runs.items():
     layers[name] = validation[0] - run.errors(digits.validation)
-layers["attention, tous"] = validation[0] - validation[2]
+layers["attention, tous"] = validation[0] - validation[alphas.index(0.5)]
 best = {family: max((name for name in layers if name.startswith(family)),
                     key=lambda name: layers[name].mean())
         for family in ("hint", "attention")}
@@ -444,7 +442,7 @@ for other in ("attention, tous", "attention, étage 2"):
 # %%
 from kdcourse import kd_loss
 
-def kd(s, t):
+def kd(s, t, labels):
     return kd_loss(s.logits, t.logits, 4.0)
 
 last = best["attention"][-1]  # un chiffre, ou le s de « tous »
@@ -453,23 +451,21 @@ stage = int(best["hint"][-1])
 methods = {
     "hint": (adapted(stage), hint(stage)),
     "attention": (small_student, guide),
-    "attention + KD": (small_student, lambda s, t: guide(s, t) + kd(s, t)),
+    "attention + KD": (small_student, lambda *batch: guide(*batch) + kd(*batch)),
 }
 
 # %%
 regimes, names = [25, 50, 100], ["seul", "KD", *methods]
 test, valid = {}, {}
-both = [0.0] * count + [0.5] * count  # seul, puis KD
 for size in regimes:
-    pair = train(small_student, kd, size, both, seeds * 2)
+    pair = train(small_student, kd, size, alphas=[0, 0.5])  # seul, puis KD
     students = {}
     for name, (make, guided_by) in methods.items():
         # À 25 images, deux d'entre eux sont déjà entraînés.
         done = runs.get(best.get(name)) if size == 25 else None
         students[name] = done or train(make, guided_by, size)
     for part, errors in [(digits.test, test), (digits.validation, valid)]:
-        couple = pair.errors(part).reshape(2, count)
-        errors[size, "seul"], errors[size, "KD"] = couple
+        errors[size, "seul"], errors[size, "KD"] = pair.table(part)
         for name, group in students.items():
             errors[size, name] = group.errors(part)
 
@@ -524,8 +520,8 @@ panel = {"100 images, test": last_stage}
 display(plot_gains(panel, f"Au dernier étage : {gain_summary(panel)}"))
 for name, values in last_stage.items():
     print(f"{name} : gain {points(mean_interval(values))}")
-twice = train(small_student, attention(2), 100, [0.0] * count + [0.5] * count, seeds * 2, 32)
-alone, guided = twice.errors(digits.test).reshape(2, count)
+twice = train(small_student, attention(2), 100, alphas=[0, 0.5], epochs=32)
+alone, guided = twice.table(digits.test)
 longer = mean_interval(alone - guided)
 print(f"attention, étage 2, deux fois plus de pas : gain {points(longer)}")
 
@@ -735,9 +731,9 @@ display(Markdown(f"""
   fait gagner {points(gain_of(25, "hint"))} à 25 images ; figé, {stuck}.
 - La perte d'attention est de l'ordre de $1/HW$ : à $\\beta = 1$, son gain,
   {points(gain_one)}, n'est pas établi ; à $10 \\cdot HW$, il vaut
-  {mean_interval(grid_errors[0] - grid_errors[2])}.
+  {mean_interval(by_alpha[0] - by_alpha[alphas.index(0.5)])}.
 - L'attention dit où, non quoi : à $\\alpha = 1$, le student se trompe dans
-  {french(grid_errors[-1].mean())} % des cas. Ajoutée à KD, elle gagne
+  {french(by_alpha[-1].mean())} % des cas. Ajoutée à KD, elle gagne
   sur KD seul {more[0]} images ; {more[-1]}, où rien n'est établi.
 - La couche compte : le hint donne {mean_interval(layers["hint, étage 0"])}
   points à l'étage 0, {mean_interval(layers["hint, étage 2"])} à l'étage 2

@@ -147,7 +147,7 @@ print(f"relations {french(terms.distillation, 3)}, étiquettes "
 #
 # | Relation | Ce que l'on compare | Source |
 # |---|---|---|
-# | cosinus | $\hat F \hat F^\top$ : on normalise, puis on multiplie | ce cours |
+# | *cosine* (similarité cosinus) | $\hat F \hat F^\top$ : on normalise, puis on multiplie | ce cours |
 # | SP (*similarity-preserving*) | $FF^\top$, puis chaque ligne divisée par sa norme : on multiplie, puis on normalise | Tung et Mori, 2019 |
 # | RKD distance (*relational knowledge distillation*) | $\lVert f_i - f_j \rVert$, divisée par la moyenne des distances du lot | Park et al., 2019 |
 # | RKD angle | le cosinus de l'angle en $i$ du triangle $j\,i\,k$ | Park et al., 2019 |
@@ -167,7 +167,7 @@ from kdcourse import markdown_table, rkd_angle_loss, rkd_distance_loss
 from kdcourse import similarity_preserving_loss
 
 losses = {
-    "cosinus": cosine_relation_loss, "SP": similarity_preserving_loss,
+    "cosine": cosine_relation_loss, "SP": similarity_preserving_loss,
     "RKD distance": rkd_distance_loss, "RKD angle": rkd_angle_loss}
 f, normal = guide.embedding[:50].double(), torch.randn(256, 256).double()
 changed = {
@@ -263,24 +263,25 @@ plot_cost(batches, cost, steps)
 # **À vous de parier** : à ce budget, une relation peut-elle faire aussi bien que les logits, qu'elle ne regarde pas ?
 
 # %%
-from kdcourse import Features, kd_loss, train_many
+from kdcourse import Features, grid, kd_loss, train_many
 
 def guided_by(loss, scale):
-    return lambda s, t: scale * loss(s.embedding, t.embedding)
+    return lambda s, t, labels: scale * loss(s.embedding, t.embedding)
 
-scales = {"cosinus": 30, "SP": 300, "RKD distance": 25, "RKD angle": 50}
-methods = {"logits": lambda s, t: kd_loss(s.logits, t.logits, 4.0)}
+def added(*names):
+    return lambda *batch: sum(methods[name](*batch) for name in names)
+
+scales = {"cosine": 30, "SP": 300, "RKD distance": 25, "RKD angle": 50}
+methods = {"logits": lambda s, t, labels: kd_loss(s.logits, t.logits, 4.0)}
 methods |= {name: guided_by(losses[name], scales[name]) for name in losses}
-methods["RKD distance + angle"] = lambda s, t: (
-    methods["RKD distance"](s, t) + methods["RKD angle"](s, t))
+methods["RKD distance + angle"] = added("RKD distance", "RKD angle")
 
 def run(name, alphas, size=100, seeds=10, device="cpu", **options):
     seen = [t[:size].to(device) for t in (guide.embedding, guide.logits)]
     return train_many(
         digits_student, digits.train.where(slice(0, size)).to(device),
         distillation=methods[name], teacher_features=Features([], *seen),
-        seeds=list(range(seeds)) * len(alphas),
-        alphas=[alpha for alpha in alphas for _ in range(seeds)],
+        **grid(alphas=alphas, seeds=range(seeds)),
         **dict(epochs=100, batch_size=25) | options)
 
 # %%
@@ -289,18 +290,17 @@ alphas, valid, test = [0.1, 0.5, 0.9], {}, {}
 def measure(name, alphas):
     students = run(name, alphas)
     valid[name], test[name] = (
-        students.errors(part).reshape(len(alphas), 10)
-        for part in (digits.validation, digits.test))
+        students.table(part) for part in (digits.validation, digits.test))
 
 measure("logits", [0.0, *alphas])  # alpha = 0 : le student seul
 alone_valid, valid["logits"] = valid["logits"][0], valid["logits"][1:]
 alone, test["logits"] = test["logits"][0], test["logits"][1:]
-tuned = ["logits", "cosinus", "SP", "RKD distance"]
+tuned = ["logits", "cosine", "SP", "RKD distance"]
 for name in tuned[1:]:
     measure(name, alphas)
 best = min(tuned[1:], key=lambda name: valid[name].mean(1).min())
 both = f"logits + {best}"
-methods[both] = lambda s, t: methods["logits"](s, t) + methods[best](s, t)
+methods[both] = added("logits", best)
 measure(both, alphas)
 for name in ("RKD angle", "RKD distance + angle"):
     measure(name, [0.5])
@@ -380,9 +380,10 @@ trio = "logits", best, both
 regimes = {50: {}, 100: {n: gains[n] for n in trio}, 1000: {}}
 for size in (50, 1000):
     for name in trio:
-        weights = [0.0] * (name == "logits") + [alphas[chosen[name]]]
+        kept_alpha = alphas[chosen[name]]
+        weights = [0, kept_alpha] if name == "logits" else [kept_alpha]
         students = run(name, weights, size, epochs=400 * 25 // size)
-        errors = students.errors(digits.test).reshape(-1, 10)
+        errors = students.table(digits.test)
         if name == "logits":
             reference = errors[0]  # alpha = 0 : le student seul
         regimes[size][name] = reference - errors[-1]
@@ -410,9 +411,8 @@ from kdcourse import plot_curves
 
 def long(name, weights):
     students = run(name, weights, epochs=200, validation=digits.validation)
-    curves = students.validation_errors.reshape(len(weights), 10, 200)
     wrong = students.logits(digits.test.images).argmax(-1) != digits.test.labels
-    return curves, 100 * wrong.float().reshape(len(weights), 10, -1)
+    return students.rows(students.validation_errors), 100 * students.rows(wrong.float())
 
 curves, faults = long("logits", [0.0, alphas[chosen["logits"]]])
 best_curves, best_faults = long(best, [alphas[chosen[best]]])
@@ -421,8 +421,8 @@ late_valid = mean_interval(curves[1, :, -1] - best_curves[0, :, -1])
 late, by_image = mean_interval(gap.mean(1)), mean_interval(gap.mean(0))
 print(f"gain de {best} sur les logits à 800 pas : validation {late_valid}, test {late} ;")
 print(f"au test, l'intervalle sur les images au lieu des graines : {by_image}")
-heavy = long("cosinus", [0.9])[1][0].mean(1)
-print(f"cosinus, α = 0,9, test : {mean_interval(test['cosinus'][-1])} % à 400 "
+heavy = long("cosine", [0.9])[1][0].mean(1)
+print(f"cosine, α = 0,9, test : {mean_interval(test['cosine'][-1])} % à 400 "
       f"pas, {mean_interval(heavy)} % à 800")
 
 # %%
@@ -477,13 +477,13 @@ plot_curves(
 # %%
 from kdcourse import class_contrast, plot_relation_matrices, relation_state
 
-snapshots = {k: run("cosinus", [0.0, 0.1, 0.5, 0.9], epochs=k, seeds=1)
+snapshots = {k: run("cosine", [0.0, 0.1, 0.5, 0.9], epochs=k, seeds=1)
              for k in (1, 2, 5, 10, 25, 50, 100)}
 assert torch.equal(snapshots[10].losses, snapshots[100].losses[:, :10])
 test_labels = sorted_by_class(digits.test).labels
 columns, contrast = {}, {}
-for name, i in ("seul", 0), ("guidé (α = 0,5)", 2):
-    states = {k: relation_state(snapshots[k][i], teacher, digits.test)
+for name, alpha in ("seul", 0), ("guidé (α = 0,5)", 0.5):
+    states = {k: relation_state(snapshots[k].one(seed=0, alpha=alpha), teacher, digits.test)
               for k in (1, 10, 100)}
     columns[name] = {f"époque {k}, écart {french(state.loss, 3)}":
                      state.relations for k, state in states.items()}
@@ -680,9 +680,9 @@ on_gpu = device.type == "cuda"
 seeds, lots = (100, (5, 10, 25, 50, 100)) if on_gpu else (10, (5, 50))
 test_part = digits.test.to(device)
 for size in lots:
-    students = run("cosinus", [0.0, 0.5], epochs=400 * size // 100,
+    students = run("cosine", [0.0, 0.5], epochs=400 * size // 100,
                    batch_size=size, seeds=seeds, device=device)
-    lonely, guided = students.errors(test_part).cpu().reshape(2, seeds)
+    lonely, guided = students.table(test_part).cpu()
     print(f"lot de {size:3} : seul {mean_interval(lonely)} %, "
           f"gain de la relation {points(mean_interval(lonely - guided))}")
 
@@ -696,7 +696,7 @@ if on_gpu:
 else:
     few = digits.train.where(slice(0, 100))
     data, small, big = digits._replace(train=few), digits_student, teacher
-for method in ("seul", "cosinus", "RKD"):
+for method in ("seul", "cosine", "RKD"):
     found = distill_seeds(small, data.train, big, range(3), method=method,
                           epochs=20 if on_gpu else 60, batch_size=128,
                           learning_rate=0.001 if on_gpu else 0.01,

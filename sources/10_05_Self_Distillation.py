@@ -590,17 +590,16 @@ _ = check("10.5 c", ps_kd_targets)
 
 # %%
 import time
-from kdcourse import best_device
+from kdcourse import best_device, grid
 
 device = best_device()
 many = list(range(128 if device.type == "cuda" else 10))
 levels = [0.0, 0.05, 0.1, 0.2, 0.4]
 start = time.perf_counter()
-swept = train_many(digits_student, hundred.to(device),
-                   torch.zeros(100, 10, device=device), seeds=many * 5,
-                   temperatures=1.0, alphas=[e for e in levels for _ in many], epochs=300)
+swept = train_many(digits_student, hundred.to(device), torch.zeros(100, 10, device=device),
+                   **grid(temperatures=1.0, alphas=levels, seeds=many), epochs=300)
 images, labels = digits.validation
-logits = swept.logits(images.to(device)).cpu().view(5, -1, len(labels), 10)
+logits = swept.rows(swept.logits(images.to(device)).cpu())
 where = "GPU" if device.type == "cuda" else "processeur"
 print(f"{len(swept)} students en {french(time.perf_counter() - start)} s sur {where}")
 plain = error_rate(logits[0], labels)  # epsilon = 0

@@ -261,7 +261,7 @@ print(f"erreur de test : {french(test_error(copies[main]))} % avant, "
 # **À vous de parier** : les étiquettes suffisent-elles ?
 
 # %%
-from kdcourse import mean_interval, plot_paired, points, train_many
+from kdcourse import grid, mean_interval, plot_paired, points, train_many
 
 seeds = list(range(10))
 teachers = [train_one(wide, digits.train, seed=seed, epochs=10)
@@ -275,8 +275,7 @@ def finetune(convert, alphas=(0.9,), count=1000, steps=200, lr=0.01):
     return train_many(
         lambda: next(models), digits.train.where(slice(0, count)),
         guides[:, :count].repeat(len(alphas), 1, 1),  # le sien à chacun
-        seeds=seeds * len(alphas),
-        alphas=[alpha for alpha in alphas for _ in seeds],
+        **grid(alphas=alphas, seeds=seeds),
         epochs=steps * 25 // count, batch_size=25, learning_rate=lr)
 
 def tensor_train(rank):
@@ -286,8 +285,7 @@ def tensor_train(rank):
 both = (0.0, 0.9)  # étiquettes seules, teacher
 tuned = finetune(tensor_train(main), both)
 few_tuned = finetune(tensor_train(main), both, count=100)
-many, few = (students.errors(digits.test).view(2, 10)
-             for students in (tuned, few_tuned))
+many, few = (students.table(digits.test) for students in (tuned, few_tuned))
 labelled, distilled = many
 raw = {rank: torch.stack([test_error(tensor_train(rank)(t))
                           for t in teachers]) for rank in (2, 4)}
@@ -504,9 +502,9 @@ tucker = convert_to_tensor_train(cnn, 8)
 print(tucker.compression_report)
 logits = predict_features(cnn, digits.train.images).logits
 repaired = train_many(
-    lambda: copy.deepcopy(tucker), digits.train, logits, seeds=seeds * 2,
-    alphas=[0.0] * 10 + [0.9] * 10, epochs=2, batch_size=25)
-conv_labels, conv_teacher = repaired.errors(digits.test).view(2, 10)
+    lambda: copy.deepcopy(tucker), digits.train, logits,
+    **grid(alphas=[0, 0.9], seeds=seeds), epochs=2, batch_size=25)
+conv_labels, conv_teacher = repaired.table(digits.test)
 conv_gain = mean_interval(conv_labels - conv_teacher)
 print(f"erreur : {french(test_error(cnn))} % avant, "
       f"{french(test_error(tucker))} % compressé,")
@@ -717,18 +715,21 @@ print(f"{french(smaller_by, 0)} fois moins de paramètres, une seule graine")
 # **À vous de parier** : ajouter à KD un second terme, quel qu'il soit, vaut-il son prix ?
 
 # %%
-from kdcourse import CNN, compare_distillation_methods, load_choices
+from kdcourse import CNN, compare_distillation_methods, load_choices, plot_methods
 
 def two_stages():
     return CNN(channels=(8, 16))
 
 rows = compare_distillation_methods(
     two_stages, cnn, digits.train.where(slice(0, 100)), digits.test, load_choices())
+cells = [row.cells() for row in rows]
+display(Markdown(markdown_table(list(cells[0]), [list(row.values()) for row in cells])),
+        plot_methods(rows))
 
 # %%
 errors_of = {row.method: row.errors for row in rows}
-added = {row.method: mean_interval(errors_of["KD"] - row.errors)
-         for row in rows if row.method.startswith("KD + ")}
+added = {row.method.name: mean_interval(errors_of[row.method.base] - row.errors)
+         for row in rows if row.method.base}
 for name, gain_on_kd in added.items():
     print(f"{name:15} : gain sur KD {points(gain_on_kd)}")
 better = [name for name, gain_on_kd in added.items() if gain_on_kd.low > 0]

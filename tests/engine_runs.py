@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from toy_methods import FORGETFUL, TOYS
 
 from kdcourse import CNN, load_dataset
 from kdcourse._engine_processes import leave
 from kdcourse.engine import distill
-from kdcourse.method_comparison import METHODS, Choice
+from kdcourse.methods import METHODS, Choice
 
 CHOICE = Choice(0.5, 2.0, 3.0)
 
@@ -30,26 +31,29 @@ def few(examples):
 
 def run(method, examples=69, make_model=make_student, **options):
     """Deux époques de lots de 32 ; 69 exemples laissent un dernier lot de 5, impair."""
-    teacher = None if method in ("seul", "PS-KD") else make_teacher()
+    method = METHODS.get(method, method) if isinstance(method, str) else method
+    teacher = make_teacher() if getattr(method, "needs_teacher", True) else None
     options = dict(choice=CHOICE, epochs=2, batch_size=32, learning_rate=3e-3) | options
     return distill(make_model, few(examples), teacher, method=method, **options)
 
 
 def parameters(method, **options):
     result = run(method, **options)
-    return {**result.model.state_dict(), "perte": torch.tensor([row["perte"] for row in result.history])}
+    return {**result.model.state_dict(), "loss": torch.tensor([row["loss"] for row in result.history])}
 
 
+CASES = {name: {} for name in [*METHODS, *TOYS, FORGETFUL.name]}
 # Un dernier lot d'un seul exemple : l'un des deux processus n'a rien.
-CASES = {method: {} for method in METHODS} | {"KD, reste 1": {"examples": 65}, "KD + RKD, reste 1": {"examples": 65}}
-CASES |= {"PS-KD, reste 1": {"examples": 65}, "KD, décalages": {"jitter": 2}}
+CASES |= {f"{name}, reste 1": {"examples": 65} for name in ("KD", "DIST", "KD + RKD", "PS-KD")}
+CASES |= {"KD, décalages": {"jitter": 2}}
 
 
 RESUMED = dict(examples=65, checkpoint_every=1)  # trois pas par époque, dont un d'un seul exemple
 
 
 def run_case(name):
-    return parameters(name.split(",")[0], **CASES[name])
+    own = TOYS | {FORGETFUL.name: FORGETFUL}
+    return parameters(own[name] if name in own else name.split(",")[0], **CASES[name])
 
 
 class Drawing(CNN):
@@ -104,7 +108,7 @@ if __name__ == "__main__":
     drawn = gather_object([Drawing.drawn[-1]])
     found["hasard repris"] = resumed("seul", Path(sys.argv[1]).parent / "hasard", make_model=Drawing)
     found["tirages"] = drawn
-    found["processus"] = PartialState().num_processes
+    found["processes"] = PartialState().num_processes
     if PartialState().is_main_process:
         torch.save(found, sys.argv[1])
     leave(0)

@@ -40,6 +40,32 @@ def dkd(student, teacher, labels, temperature=4.0, alpha=1.0, beta=8.0):
     return temperature**2 * total / len(student)
 
 
+def standardized(row):
+    mean = sum(row) / len(row)
+    deviation = math.sqrt(sum((z - mean) ** 2 for z in row) / (len(row) - 1))
+    return [(z - mean) / (deviation + 1e-7) for z in row]
+
+
+def standardized_kd(student, teacher, temperature=2.0):
+    return kd([standardized(row) for row in student], [standardized(row) for row in teacher], temperature)
+
+
+def decorrelation(a, b, epsilon=0.0):
+    """1 - Pearson ; 0 si l'un des deux vecteurs est constant. ``epsilon`` s'ajoute au produit des normes."""
+    if min(max(a) - min(a), max(b) - min(b)) <= 1e-8:
+        return 0.0
+    a, b = ([x - sum(v) / len(v) for x in v] for v in (a, b))
+    return 1 - dot(a, b) / (math.sqrt(dot(a, a)) * math.sqrt(dot(b, b)) + epsilon)
+
+
+def dist(student, teacher, temperature=1.0, beta=1.0, gamma=1.0, epsilon=0.0):
+    p, q = ([softmax(row, temperature) for row in logits] for logits in (student, teacher))
+    columns = zip(zip(*p, strict=True), zip(*q, strict=True), strict=True)
+    rows = [decorrelation(a, b, epsilon) for a, b in zip(p, q, strict=True)]
+    columns = [decorrelation(a, b, epsilon) for a, b in columns]
+    return temperature**2 * (beta * sum(rows) / len(rows) + gamma * sum(columns) / len(columns))
+
+
 def cross_entropy(logits, labels):
     return -sum(log_softmax(row, 1.0)[y] for row, y in zip(logits, labels, strict=True)) / len(labels)
 

@@ -26,8 +26,8 @@ def test_le_debit_compte_trois_tenseurs_et_deux_pour_la_copie(logits, monkeypatc
     monkeypatch.setattr(bandwidth, "timed", lambda run, device: (run(), 1e-6)[1])
     rows, _ = bandwidth.measure(logits, "cpu")
     # 8 × 50 nombres de 4 octets : 1600 octets par tenseur ; un Go/s, c'est mille octets par microseconde.
-    assert rows["copie"]["go_s"] == 3.2
-    assert rows["kd_loss"]["go_s"] == 4.8
+    assert rows["copie"]["gb_s"] == 3.2
+    assert rows["kd_loss"]["gb_s"] == 4.8
     assert all(row["ms"] == 0.001 for row in rows.values())
 
 
@@ -37,7 +37,7 @@ def test_un_logit_bfloat16_pese_deux_octets(logits):
 
 def test_toutes_les_versions_ont_la_meme_valeur_et_le_meme_gradient(logits):
     rows, _ = bandwidth.measure(logits, "cpu")
-    accords = {name: (row["meme_valeur"], row["meme_gradient"]) for name, row in rows.items() if name != "copie"}
+    accords = {name: (row["same_value"], row["same_gradient"]) for name, row in rows.items() if name != "copie"}
     assert set(accords.values()) == {(True, True)}, accords
 
 
@@ -89,8 +89,10 @@ def test_le_resultat_est_range_avec_la_definition_du_debit(monkeypatch, tmp_path
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "bandwidth-cpu.json").read_text(encoding="utf-8"))
     assert result["definition"] in printed and "3·B·C" in result["definition"]
-    assert result["forme"] == [8, 50] and result["mesures"]["kd_loss"]["ms"] > 0
-    assert json.loads(printed.splitlines()[-1])["mesures"] == result["mesures"]
+    rows = {row["name"]: row for row in result["versions"]}
+    assert result["shape"] == [8, 50] and rows["kd_loss"]["ms"] > 0
+    assert [row["target"] for row in result["targets"]] == [bandwidth.TARGET]
+    assert json.loads(printed.splitlines()[-1])["versions"] == result["versions"]
 
 
 def test_chaque_type_de_logits_garde_sa_propre_mesure(monkeypatch, tmp_path):

@@ -76,7 +76,7 @@ def test_un_etage_que_le_student_n_a_pas_est_refuse(stage, data):
         AdaptedStudent(small(), stage, 8, 12).forward_features(data.images)
 
 
-def hint(student, teacher):
+def hint(student, teacher, labels):
     return hint_loss(student.maps[1], teacher.maps[1])
 
 

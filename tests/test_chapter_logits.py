@@ -77,7 +77,7 @@ def test_les_titres_des_gradients_portent_les_pentes_des_donnees():
     exact = torch.stack([limit * (1 + 1 / t) for t in temperatures])
     without = torch.stack([limit / t**2 for t in temperatures])
     left, right = plot_temperature_gradients(temperatures, exact, without, limit).axes
-    assert "-2,0" in left.get_title().replace("−", "-") and "-1,0" in right.get_title().replace("−", "-")
+    assert "−2{,}0" in left.get_title() and "−1{,}0" in right.get_title()
     assert right.lines[0].get_ydata() == pytest.approx([100, 50, 25, 12.5], rel=1e-4)
 
 

@@ -113,7 +113,7 @@ def training():
     teacher, data = MLP(hidden=(16,)).eval(), load_dataset().train.where(slice(0, 40))
     guide = predict_features(teacher, data.images)
 
-    def distance(student: Features, target: Features):
+    def distance(student: Features, target: Features, labels):
         return (cosine_relations(student.embedding) - cosine_relations(target.embedding)).square().mean()
 
     snapshots = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kdcourse import bias_sweep, error_rate, french, markdown_table, mean_interval, points, tune_bias
+from kdcourse import bias_sweep, error_rate, markdown_table, mean_interval, points, tune_bias
 from kdcourse.comparison import BiasSweep, Interval
 
 
@@ -60,13 +60,6 @@ def test_le_biais_regle_est_le_milieu_du_plateau_de_validation():
 def test_un_biais_pour_une_classe_absente_est_refuse():
     with pytest.raises(ValueError, match="label : 3 reçu"):
         bias_sweep(torch.zeros(1, 2, 10), torch.tensor([0, 1]), 3, torch.zeros(1))
-
-
-@pytest.mark.parametrize(
-    "value, digits, text", [(3.14159, 2, "3,14"), (-0.5, 1, "−0,5"), (-0.01, 1, "0,0"), (12, 0, "12")]
-)
-def test_les_nombres_s_ecrivent_a_la_francaise(value, digits, text):
-    assert french(value, digits) == text
 
 
 def test_un_tableau_a_une_ligne_par_mesure():

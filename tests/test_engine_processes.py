@@ -8,6 +8,7 @@ from pathlib import Path
 import engine_runs
 import pytest
 import torch
+from toy_methods import FORGETFUL
 
 HERE = Path(__file__).parent
 
@@ -29,10 +30,18 @@ def two_processes(tmp_path_factory):
     return torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize("case", engine_runs.CASES)
+@pytest.mark.parametrize("case", [case for case in engine_runs.CASES if case != FORGETFUL.name])
 def test_deux_processus_egalent_un_seul(two_processes, case):
-    assert two_processes["processus"] == 2
+    assert two_processes["processes"] == 2
     torch.testing.assert_close(two_processes[case], engine_runs.run_case(case), rtol=1e-4, atol=2e-6)
+
+
+def test_une_relation_qui_n_aurait_que_sa_part_du_lot_serait_une_autre_perte(two_processes):
+    """Le piège : la même relation, qui oublie de dire ``whole_batch``, s'entraîne sans un mot et autrement."""
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(
+            two_processes[FORGETFUL.name], engine_runs.run_case(FORGETFUL.name), rtol=1e-4, atol=2e-6
+        )
 
 
 def test_deux_processus_arretes_puis_repris_egalent_un_seul_jamais_arrete(two_processes):

@@ -355,7 +355,7 @@ def test_le_beta_par_defaut_met_l_attention_au_meme_ordre_que_les_etiquettes(siz
 
 def test_beta_multiplie_l_attention():
     student, teacher = layers((2, 3, 4, 4)), layers((2, 3, 4, 4), seed=7)
-    one, two = (AttentionTransfer(beta=beta)(student, teacher, LOGITS, LABELS) for beta in (1.0, 2.0))
+    one, two = (AttentionTransfer(scale=scale)(student, teacher, LOGITS, LABELS) for scale in (1.0, 2.0))
     torch.testing.assert_close(two.distillation, 2 * one.distillation)
 
 
@@ -444,7 +444,7 @@ def test_un_module_refuse_un_alpha_hors_de_0_1(build, wrong, error):
 
 @pytest.mark.parametrize("wrong", [-1.0, math.inf])
 def test_le_transfert_d_attention_refuse_un_beta_negatif_ou_infini(wrong):
-    assert_refused(lambda: AttentionTransfer(beta=wrong), ValueError, "beta", str(wrong), "positif ou nul")
+    assert_refused(lambda: AttentionTransfer(scale=wrong), ValueError, "scale", str(wrong), "positif ou nul")
 
 
 def test_la_perte_de_features_refuse_vecteur_contre_carte():

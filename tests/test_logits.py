@@ -1,10 +1,11 @@
-"""10.2 : kd_loss, dkd_loss et KnowledgeDistillationLoss."""
+"""10.2 : kd_loss, dkd_loss, standardized_kd_loss, dist_loss et KnowledgeDistillationLoss."""
 
 import math
 
 import pytest
 import references
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from loss_contract import (
@@ -26,16 +27,24 @@ from loss_contract import (
     value_and_gradient,
 )
 
-from kdcourse import KnowledgeDistillationLoss, dkd_loss, kd_loss
+from kdcourse import KnowledgeDistillationLoss, dist_loss, dkd_loss, kd_loss, standardized_kd_loss
 
 LABELS = torch.tensor([0, 2, 1, 3])
 
 
-def dkd(student, teacher):
-    return dkd_loss(student, teacher, LABELS)
+def dkd(student, teacher, temperature=4.0):
+    return dkd_loss(student, teacher, LABELS[: len(student)].to(student.device), temperature)
 
 
-LOSSES = pytest.mark.parametrize("loss", [kd_loss, dkd])
+def by_class(student, teacher):
+    return dist_loss(student, teacher, beta=0.0)
+
+
+def by_example(student, teacher):
+    return dist_loss(student, teacher, gamma=0.0)
+
+
+LOSSES = pytest.mark.parametrize("loss", [kd_loss, dkd, standardized_kd_loss, dist_loss])
 TEMPERATURES = st.sampled_from([0.5, 1.0, 4.0, 20.0])
 
 
@@ -82,6 +91,47 @@ def test_le_gradient_de_dkd_est_celui_de_la_reference():
     torch.testing.assert_close(value_and_gradient(dkd, student, teacher)[1].tolist(), expected, rtol=1e-6, atol=1e-9)
 
 
+@PROPERTIES
+@given(logits_pairs(), TEMPERATURES)
+def test_la_kd_standardisee_egale_la_reference(logits, temperature):
+    student, teacher, _ = logits
+    expected = references.standardized_kd(student.tolist(), teacher.tolist(), temperature)
+    value = standardized_kd_loss(student, teacher, temperature)
+    assert value.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@PROPERTIES
+@given(logits_pairs(), TEMPERATURES, st.sampled_from([0.0, 1.0, 2.5]), st.sampled_from([0.0, 1.0, 2.5]))
+def test_dist_egale_la_reference(logits, temperature, beta, gamma):
+    student, teacher, _ = logits
+    expected = references.dist(student.tolist(), teacher.tolist(), temperature, beta, gamma)
+    value = dist_loss(student, teacher, temperature, beta, gamma)
+    assert value.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_dist_egale_la_formule_des_auteurs_a_leur_1e_8_pres():
+    student, teacher = pair(8, 10)
+    expected = references.dist(student.tolist(), teacher.tolist(), epsilon=1e-8)
+    assert dist_loss(student, teacher).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss, reference",
+    [(standardized_kd_loss, references.standardized_kd), (dist_loss, references.dist)],
+    ids=["standardized_kd", "dist"],
+)
+def test_le_gradient_est_celui_de_la_reference(loss, reference):
+    student, teacher = pair(3, 4)
+    expected = references.numeric_gradient(lambda s: reference(s, teacher.tolist()), student.tolist())
+    torch.testing.assert_close(value_and_gradient(loss, student, teacher)[1].tolist(), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_la_kd_standardisee_et_dist_ont_les_valeurs_par_defaut_des_auteurs():
+    student, teacher = pair(4, 5)
+    assert standardized_kd_loss(student, teacher) == standardized_kd_loss(student, teacher, temperature=2.0)
+    assert dist_loss(student, teacher) == dist_loss(student, teacher, temperature=1.0, beta=1.0, gamma=1.0)
+
+
 def test_dkd_a_les_valeurs_par_defaut_de_l_article():
     student, teacher = pair(4, 5)
     assert dkd_loss(student, teacher, LABELS) == dkd_loss(
@@ -99,6 +149,14 @@ def test_kd_n_est_jamais_negative(logits, temperature):
     assert kd_loss(student, teacher, temperature) >= -1e-13 * temperature**2
 
 
+@PROPERTIES
+@given(logits_pairs(), TEMPERATURES, st.sampled_from([0.0, 1.0, 2.5]))
+def test_dist_va_de_0_a_2_fois_t2_fois_la_somme_des_poids(logits, temperature, gamma):
+    student, teacher, _ = logits
+    largest = 2 * temperature**2 * (1 + gamma)
+    assert 0 <= dist_loss(student, teacher, temperature, gamma=gamma) <= largest * (1 + 1e-12)
+
+
 @LOSSES
 def test_deux_logits_egaux_donnent_zero(loss):
     student, _ = pair(4, 5)
@@ -113,13 +171,51 @@ def test_ajouter_une_constante_aux_logits_ne_change_rien(loss):
 
 
 @PROPERTIES
+@given(logits_pairs(), st.floats(0.5, 100), st.floats(-10, 10))
+def test_la_kd_standardisee_ignore_une_fonction_affine_croissante_des_logits(logits, slope, offset):
+    student, teacher, _ = logits
+    slopes = torch.linspace(1, slope, len(student), dtype=torch.float64)[:, None]  # une par exemple
+    expected = standardized_kd_loss(student, teacher)
+    scaled = standardized_kd_loss(slopes * student + offset, teacher)
+    torch.testing.assert_close(scaled, expected, rtol=1e-3, atol=1e-3)  # le 1e-7 : 1e-4 d'un écart-type de 1e-3
+    scaled = standardized_kd_loss(student, slopes * teacher - offset)
+    torch.testing.assert_close(scaled, expected, rtol=1e-3, atol=1e-3)
+
+
+@PROPERTIES
+@given(logits_pairs(), st.floats(0.1, 1))
+def test_dist_ignore_une_fonction_affine_croissante_des_probabilites(logits, slope):
+    student, teacher, _ = logits
+    flattened = (slope * student.softmax(1) + (1 - slope) / student.shape[1]).log()
+    torch.testing.assert_close(dist_loss(flattened, teacher), dist_loss(student, teacher), rtol=1e-7, atol=1e-7)
+
+
+def test_la_correlation_de_deux_nombres_n_a_pas_de_gradient():
+    for loss, (student, teacher) in [(by_example, pair(5, 2)), (by_class, pair(2, 5))]:
+        value, gradient = value_and_gradient(loss, student, teacher)
+        assert 0 < value < 2 and gradient.abs().max() < 1e-13
+
+
+@LOSSES
+def test_l_ordre_des_classes_n_importe_pas(loss):
+    student, teacher = pair(4, 4)
+    order = LABELS.argsort()  # LABELS est une permutation : elle renomme ses propres classes
+    named = lambda s, t: dkd_loss(s, t, order[LABELS])  # noqa: E731
+    torch.testing.assert_close(
+        (named if loss is dkd else loss)(student[:, LABELS], teacher[:, LABELS]), loss(student, teacher)
+    )
+
+
+@PROPERTIES
 @given(logits_pairs(), st.randoms(use_true_random=False))
-def test_kd_et_dkd_ne_dependent_pas_de_l_ordre_du_lot(logits, random):
+def test_les_pertes_ne_dependent_pas_de_l_ordre_du_lot(logits, random):
     student, teacher, labels = logits
     order = random.sample(range(len(labels)), len(labels))
     torch.testing.assert_close(kd_loss(student[order], teacher[order]), kd_loss(student, teacher))
     shuffled = dkd_loss(student[order], teacher[order], labels[order])
     torch.testing.assert_close(shuffled, dkd_loss(student, teacher, labels))
+    for loss in (standardized_kd_loss, dist_loss):
+        torch.testing.assert_close(loss(student[order], teacher[order]), loss(student, teacher))
 
 
 @PROPERTIES
@@ -174,10 +270,112 @@ def test_la_partie_hors_cible_de_dkd_ignore_le_logit_de_la_cible():
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_des_logits_de_1e4_donnent_des_nombres_finis(loss, dtype, temperature):
     extreme = torch.tensor([[1e4, -1e4, 0, 5], [-1e4, 1e4, 1e4, 3], [1e4] * 4, [-1e4, -1e4, -1e4, 1e4]], dtype=dtype)
-    at = {kd_loss: lambda s, t: kd_loss(s, t, temperature), dkd: lambda s, t: dkd_loss(s, t, LABELS, temperature)}[loss]
+    at = lambda s, t: loss(s, t, temperature)  # noqa: E731
     assert_finite(at, extreme, extreme.flip(1))
     assert_finite(at, torch.zeros_like(extreme), extreme)
     assert_finite(at, extreme, torch.zeros_like(extreme))
+
+
+@LOSSES
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_des_logits_de_1e30_donnent_des_nombres_finis(loss, dtype):
+    student, teacher = pair(4, 5, dtype=dtype)
+    assert_finite(loss, 1e30 * student, teacher)
+    assert_finite(loss, student, 1e30 * teacher)
+
+
+@LOSSES
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_un_lot_degenere_donne_des_nombres_finis(loss, dtype, batch):
+    ordinary = pair(batch, 5, dtype=dtype)[1]
+    uniform, duplicated = torch.full((batch, 5), 0.3, dtype=dtype), ordinary[:1].expand(batch, 5)
+    one_hot = 100 * torch.eye(5, dtype=dtype)[:batch]
+    kinds = [ordinary, uniform, duplicated, one_hot, one_hot[:1].expand(batch, 5)]
+    for student in kinds:
+        for teacher in kinds:
+            assert_finite(loss, student, teacher)
+
+
+# En float64 aussi : sur un processeur, torch calcule en float64 l'écart-type de nombres float32.
+@pytest.mark.parametrize("scale, dtype", [(1e30, torch.float32), (1e200, torch.float64)])
+def test_la_kd_standardisee_reste_exacte_quand_le_carre_des_logits_deborde(scale, dtype):
+    student, teacher = pair(4, 5, dtype=dtype)
+    large = standardized_kd_loss(scale * student, scale * teacher)
+    torch.testing.assert_close(large, standardized_kd_loss(student, teacher), rtol=1e-5, atol=0)
+
+
+def test_la_kd_standardisee_reste_exacte_loin_de_zero():
+    student, teacher = ((64 * logits).round() / 64 for logits in pair(4, 5, dtype=torch.float32))
+    far = standardized_kd_loss(student + 2.0**16, teacher - 2.0**16)  # ces sommes sont exactes en float32
+    torch.testing.assert_close(far, standardized_kd_loss(student, teacher), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.3, 3e38])
+def test_des_logits_constants_sont_une_prediction_uniforme_sans_gradient(constant):
+    teacher = pair(4, 5, dtype=torch.float32)[1]
+    uniform = torch.full((4, 5), constant)
+    value, gradient = value_and_gradient(standardized_kd_loss, uniform, teacher)
+    expected = references.kd([[0.0] * 5] * 4, [references.standardized(row) for row in teacher.tolist()], 2.0)
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+    assert (gradient == 0).all()
+
+
+def test_dist_ignore_un_exemple_aux_predictions_uniformes():
+    student, teacher = pair(4, 5)
+    student[0], teacher[1] = 0.3, -0.7
+    value, gradient = value_and_gradient(by_example, student, teacher)
+    assert value == by_example(student[2:], teacher[2:]) / 2
+    assert (gradient[:2] == 0).all() and (gradient[2:] != 0).any(1).all()
+
+
+@pytest.mark.parametrize("logit", [-1000.0, -25.0])
+def test_dist_ignore_une_classe_a_laquelle_personne_ne_croit(logit):
+    student, teacher = pair(4, 5)
+    student, teacher = (F.pad(logits, (0, 1), value=logit) for logits in (student, teacher))
+    assert student.softmax(1)[:, 5].max() < 1e-10
+    torch.testing.assert_close(by_class(student, teacher), by_class(student[:, :5], teacher[:, :5]) * 5 / 6)
+
+
+def test_dist_compte_une_classe_rare():
+    student, teacher = (F.pad(logits, (0, 1), value=-12.0) for logits in pair(4, 5))
+    assert student.softmax(1)[:, 5].max() < 1e-5
+    expected = references.dist(student.tolist(), teacher.tolist(), beta=0.0)
+    assert by_class(student, teacher).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("classes", [3, 7, 10, 1000])
+def test_dist_d_un_student_uniforme_aux_arrondis_pres_est_nulle(classes):
+    teacher = pair(8, classes, dtype=torch.float32)[1]
+    assert_zero_without_gradient(dist_loss, torch.full((8, classes), 0.3), teacher)
+
+
+def test_dist_ne_correle_pas_des_exemples_egaux_aux_arrondis_pres():
+    student, teacher = pair(8, 10, dtype=torch.float32)
+    same = student[:1] + torch.linspace(0, 1, 8)[:, None]
+    assert len(same.softmax(1)[:, 0].unique()) > 1
+    assert_zero_without_gradient(by_class, same, teacher)
+
+
+def test_dist_d_un_seul_exemple_se_reduit_a_la_relation_entre_ses_classes():
+    student, teacher = pair(1, 5)
+    assert_zero_without_gradient(by_class, student, teacher)
+    assert_zero_without_gradient(dist_loss, student, student.clone())
+    assert dist_loss(student, teacher) == by_example(student, teacher) > 0
+
+
+@pytest.mark.parametrize("confidence", [5.0, 15.0, 17.0, 20.0, 50.0, 100.0])
+def test_un_teacher_presque_certain_n_emballe_pas_le_gradient_de_dist(confidence):
+    student, teacher = pair(8, 10, dtype=torch.float32)
+    teacher = teacher + confidence * torch.eye(10)[torch.arange(8) % 2]  # huit classes n'ont presque rien
+    assert value_and_gradient(dist_loss, student, teacher)[1].norm() < 1
+
+
+def test_deux_distributions_egales_annulent_dist_meme_avec_des_classes_rares():
+    _, teacher = pair(8, 10)
+    assert_zero_without_gradient(dist_loss, 10 * teacher, 10 * teacher)
+    rare = references.dist((10 * teacher).tolist(), (10 * teacher).tolist(), epsilon=1e-8)
+    assert rare > 1e-3  # ce que donne le 1e-8 ajouté au produit des normes
 
 
 def test_kd_reste_exacte_quand_une_probabilite_du_teacher_s_annule():
@@ -206,7 +404,6 @@ def test_dkd_d_un_teacher_certain_garde_la_hierarchie_des_autres_classes():
 @LOSSES
 def test_un_lot_d_un_seul_exemple_est_accepte(loss):
     student, teacher = pair(1, 5)
-    loss = kd_loss if loss is kd_loss else lambda s, t: dkd_loss(s, t, LABELS[:1])
     value, gradient = value_and_gradient(loss, student, teacher)
     assert value > 0 and gradient.abs().sum() > 0
 
@@ -255,23 +452,22 @@ def test_vmap_egale_la_boucle(loss):
 @LOSSES
 @needs_gpu
 def test_le_gpu_donne_la_meme_valeur(loss):
-    loss = kd_loss if loss is kd_loss else lambda s, t: dkd_loss(s, t, LABELS.to(s.device))
     assert_same_on_gpu(loss, *pair(4, 5))
 
 
-def test_chaque_student_a_sa_temperature_sous_vmap():
-    students, teacher = pair(3, 4, 5, teacher_shape=(4, 5))
-    temperatures = torch.tensor([1.0, 4.0, 20.0], dtype=torch.float64)
-    together = torch.vmap(kd_loss, in_dims=(0, None, 0))(students, teacher, temperatures)
-    alone = [kd_loss(s, teacher, T) for s, T in zip(students, temperatures.tolist(), strict=True)]
-    torch.testing.assert_close(together, torch.stack(alone))
+@LOSSES
+def test_vmap_egale_la_boucle_sur_un_lot_degenere(loss):
+    student, teacher = pair(4, 5)
+    student[0], student[1], teacher[2] = 0.3, student[2], 0.0
+    assert_vmaps(loss, student, teacher)
 
 
-def test_chaque_student_a_sa_temperature_sous_vmap_avec_dkd():
+@LOSSES
+def test_chaque_student_a_sa_temperature_sous_vmap(loss):
     students, teacher = pair(3, 4, 5, teacher_shape=(4, 5))
     temperatures = torch.tensor([1.0, 4.0, 20.0], dtype=torch.float64)
-    together = torch.vmap(dkd_loss, in_dims=(0, None, None, 0))(students, teacher, LABELS, temperatures)
-    alone = [dkd_loss(s, teacher, LABELS, T) for s, T in zip(students, temperatures.tolist(), strict=True)]
+    together = torch.vmap(loss, in_dims=(0, None, 0))(students, teacher, temperatures)
+    alone = [loss(s, teacher, T) for s, T in zip(students, temperatures.tolist(), strict=True)]
     torch.testing.assert_close(together, torch.stack(alone))
 
 
@@ -309,7 +505,11 @@ def test_alpha_1_ignore_les_etiquettes_et_alpha_0_le_teacher():
 GOOD = torch.zeros(4, 5)
 
 
-@pytest.mark.parametrize("loss", [kd_loss, lambda s, t: dkd_loss(s, t, LABELS)], ids=["kd", "dkd"])
+@pytest.mark.parametrize(
+    "loss",
+    [kd_loss, lambda s, t: dkd_loss(s, t, LABELS), standardized_kd_loss, dist_loss],
+    ids=["kd", "dkd", "standardized_kd", "dist"],
+)
 @pytest.mark.parametrize(
     "student, teacher, error, fragments",
     [
@@ -332,21 +532,25 @@ def test_des_logits_inattendus_sont_refuses(loss, student, teacher, error, fragm
     [
         lambda T: kd_loss(GOOD, GOOD, T),
         lambda T: dkd_loss(GOOD, GOOD, LABELS, T),
+        lambda T: standardized_kd_loss(GOOD, GOOD, T),
+        lambda T: dist_loss(GOOD, GOOD, T),
         lambda T: KnowledgeDistillationLoss(temperature=T),
     ],
-    ids=["kd", "dkd", "module"],
+    ids=["kd", "dkd", "standardized_kd", "dist", "module"],
 )
 @pytest.mark.parametrize("wrong", [0, -1.0, math.nan, math.inf])
 def test_une_temperature_nulle_negative_ou_infinie_est_refusee(call, wrong):
     assert_refused(lambda: call(wrong), ValueError, "temperature", str(wrong), "strictement positif")
 
 
-def test_kd_refuse_une_temperature_par_classe():
-    assert_refused(lambda: kd_loss(GOOD, GOOD, torch.ones(5)), ValueError, "temperature", "(5,)", "()")
+@LOSSES
+def test_une_temperature_par_classe_est_refusee(loss):
+    assert_refused(lambda: loss(GOOD, GOOD, torch.ones(5)), ValueError, "temperature", "(5,)", "()")
 
 
-def test_kd_refuse_une_temperature_qui_n_est_pas_un_nombre():
-    assert_refused(lambda: kd_loss(GOOD, GOOD, "4"), TypeError, "temperature", "'4'", "str", "nombre fini")
+@LOSSES
+def test_une_temperature_qui_n_est_pas_un_nombre_est_refusee(loss):
+    assert_refused(lambda: loss(GOOD, GOOD, "4"), TypeError, "temperature", "'4'", "str", "nombre fini")
 
 
 @pytest.mark.parametrize("name", ["alpha", "beta"])
@@ -355,9 +559,16 @@ def test_dkd_refuse_un_poids_negatif_ou_infini(name, wrong, error):
     assert_refused(lambda: dkd_loss(GOOD, GOOD, LABELS, **{name: wrong}), error, name, str(wrong), "positif ou nul")
 
 
-def test_dkd_refuse_une_seule_classe():
+@pytest.mark.parametrize("name", ["beta", "gamma"])
+@pytest.mark.parametrize("wrong, error", [(-0.1, ValueError), (math.inf, ValueError), (None, TypeError)])
+def test_dist_refuse_un_poids_negatif_ou_infini(name, wrong, error):
+    assert_refused(lambda: dist_loss(GOOD, GOOD, **{name: wrong}), error, name, str(wrong), "positif ou nul")
+
+
+@pytest.mark.parametrize("loss", [dkd, standardized_kd_loss])
+def test_une_seule_classe_est_refusee(loss):
     one = torch.zeros(2, 1)
-    assert_refused(lambda: dkd_loss(one, one, torch.zeros(2).long()), ValueError, "student_logits", "(2, 1)", "C ≥ 2")
+    assert_refused(lambda: loss(one, one), ValueError, "student_logits", "(2, 1)", "C ≥ 2")
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1, math.nan])

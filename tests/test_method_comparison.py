@@ -24,16 +24,8 @@ from kdcourse import (
     train_many,
 )
 from kdcourse.cost import peak_bytes, step_ratios
-from kdcourse.method_comparison import (
-    METHODS,
-    Choice,
-    MethodRow,
-    Problem,
-    distillation_of,
-    method_table,
-    one_step,
-    train_method,
-)
+from kdcourse.method_comparison import MethodRow, Problem, one_step, train_method
+from kdcourse.methods import METHODS, Choice
 
 STUDENT, TEACHER = (lambda: CNN(channels=(4, 8))), (lambda: CNN(channels=(8, 12)))
 CHOICES = {method: Choice(0.5, 1.0, 2.0) for method in METHODS if method != "seul"}
@@ -53,7 +45,7 @@ def teacher():
 @pytest.fixture(scope="module")
 def problem(digits, teacher):
     data = digits.train.where(slice(0, 24))
-    return Problem(STUDENT, predict_features(teacher, data.images), data, stage=1, epochs=1, batch_size=12)
+    return Problem(STUDENT, predict_features(teacher, data.images), data, epochs=1, batch_size=12)
 
 
 @pytest.fixture(scope="module")
@@ -63,38 +55,42 @@ def rows(digits, teacher):
 
 
 def test_chaque_methode_a_sa_ligne_et_le_student_seul_est_en_tete(rows):
-    assert [row.method for row in rows] == list(METHODS)
+    assert [row.method for row in rows] == list(METHODS.values())
     assert rows[0].gain is None and rows[0].step_ratio == 1.0 and rows[0].extra_bytes == 0
     for row in rows[1:]:
         torch.testing.assert_close(torch.tensor(row.gain.mean), (rows[0].errors - row.errors).mean())
 
 
 def test_seul_un_adaptateur_ajoute_des_parametres(rows):
-    extra = {row.method: row.extra_parameters for row in rows}
+    extra = {row.method.name: row.extra_parameters for row in rows}
     assert {name for name, count in extra.items() if count} == {"hint", "KD + hint"}
     assert extra["hint"] == 8 * 12 + 12  # une convolution 1×1 et son biais
 
 
-def test_le_tableau_dit_tout_et_ses_colonnes_s_alignent(rows):
-    lines = method_table(rows).splitlines()
-    assert len(lines) == len(METHODS) + 1
-    start = lines[0].index("gain")
-    assert all(line[start - 2 : start] == "  " for line in lines)
-    assert str(rows[1].gain) in lines[2]
+def test_une_ligne_en_clair_dit_la_methode_et_toutes_ses_mesures(rows):
+    cells = rows[1].cells()
+    assert cells["méthode"] == rows[1].method.name and cells["gain (points)"] == rows[1].gain
+    assert len(cells) == 6 and rows[0].cells()["gain (points)"] == ""
+
+
+def test_la_comparaison_n_affiche_rien(digits, teacher, capsys):
+    data = digits.train.where(slice(0, 24))
+    compare_distillation_methods(STUDENT, teacher, data, data, {"KD": Choice(0.5)}, seeds=[1, 2], epochs=1)
+    assert capsys.readouterr().out == ""
 
 
 def test_la_figure_classe_les_methodes_par_gain(rows):
     gains, times = plot_methods(rows).axes
     names = [tick.get_text() for tick in gains.get_yticklabels()]
     by_gain = sorted(rows[1:], key=lambda row: row.gain.mean, reverse=True)
-    assert names == [row.method for row in by_gain]
+    assert names == [row.method.name for row in by_gain]
     assert [bar.get_width() for bar in times.patches] == [row.step_ratio for row in by_gain]
 
 
 def test_le_titre_ne_nomme_qu_un_ajout_que_les_graines_etablissent():
     def row(method, errors):
         errors = torch.tensor(errors)
-        return MethodRow(method, errors, mean_interval(errors), mean_interval(10 - errors), 1.0, 0, 0)
+        return MethodRow(METHODS[method], errors, mean_interval(errors), mean_interval(10 - errors), 1.0, 0, 0)
 
     rows = [row("seul", [10.0, 10.1, 9.9]), row("KD", [8.0, 8.1, 7.9]), row("KD + SP", [7.0, 7.1, 6.9])]
     assert "ajouts qui battent KD : KD + SP" in plot_methods(rows).get_suptitle()
@@ -122,23 +118,23 @@ def test_chaque_perte_est_celle_de_ses_fonctions_pures(problem, method, expected
     torch.manual_seed(3)
     student = STUDENT().forward_features(problem.data.images)
     arguments = student, problem.teacher_features, problem.data.labels
-    loss = distillation_of(method, Choice(0.5, 3.0, 2.0), stage=1)
+    loss = METHODS[method].distillation(Choice(0.5, 3.0, 2.0))
     torch.testing.assert_close(loss(*arguments), expected(*arguments))
 
 
 def test_le_hint_s_entraine_avec_son_adaptateur(problem):
-    make = problem.make_model("hint")
+    make = problem.make_model(METHODS["hint"], Choice(0.5))
     model = make()
     student = model.forward_features(problem.data.images)
     assert student.maps[1].shape[1] == problem.teacher_features.maps[1].shape[1]
-    loss = distillation_of("hint", Choice(0.5), stage=1)(student, problem.teacher_features, problem.data.labels)
+    loss = METHODS["hint"].distillation(Choice(0.5))(student, problem.teacher_features, problem.data.labels)
     torch.testing.assert_close(loss, hint_loss(student.maps[1], problem.teacher_features.maps[1]))
-    assert problem.make_model("attention") is STUDENT
+    assert problem.make_model(METHODS["attention"], Choice(0.5)) is STUDENT
 
 
 def test_les_students_compares_sont_ceux_du_moteur(problem, digits):
     images = digits.test.images[:30]
-    ours = train_method(problem, "KD", Choice(0.5, 1.0, 2.0), [4, 5], images)
+    ours = train_method(problem, METHODS["KD"], Choice(0.5, 1.0, 2.0), [4, 5], images)
     theirs = train_many(
         STUDENT, problem.data, problem.teacher_features.logits, seeds=[4, 5], temperatures=2.0, alphas=0.5, epochs=1,
         batch_size=12,
@@ -149,13 +145,13 @@ def test_les_students_compares_sont_ceux_du_moteur(problem, digits):
 def test_toutes_les_methodes_partent_des_memes_poids_et_voient_les_memes_lots(problem, digits):
     """Un alpha nul les rend toutes égales au student seul."""
     images = digits.test.images[:30]
-    alone = train_method(problem, "seul", Choice(0.0), [4], images)
-    for method in METHODS[1:]:
+    alone = train_method(problem, METHODS["seul"], Choice(0.0), [4], images)
+    for method in METHODS.values():
         ours = train_method(problem, method, Choice(0.0, 1.0, 2.0), [4], images)
-        torch.testing.assert_close(ours, alone, rtol=1e-3, atol=1e-4, msg=method)
+        torch.testing.assert_close(ours, alone, rtol=1e-3, atol=1e-4, msg=method.name)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_un_pas_mesure_entraine_vraiment(problem, method):
     made = []
 
@@ -171,18 +167,16 @@ def test_un_pas_mesure_entraine_vraiment(problem, method):
 
 
 def test_une_methode_inconnue_donne_celles_qui_existent(digits, teacher):
-    with pytest.raises(ValueError, match=r"choices : 'CRD' reçu, des méthodes de .*'PS-KD'"):
+    with pytest.raises(ValueError, match=r"choices : 'CRD' reçu, une de .*PS-KD.* attendue"):
         compare_distillation_methods(STUDENT, teacher, digits.train, digits.test, {"CRD": Choice(0.5)})
-    with pytest.raises(ValueError, match="method : 'PS-KD' reçu, une méthode qui compare des features attendue : KD"):
-        distillation_of("PS-KD", Choice(0.5), 1)
 
 
 def test_les_reglages_livres_couvrent_toutes_les_methodes_et_disent_d_ou_ils_viennent():
     choices = load_choices()
     assert set(choices) == set(METHODS) - {"seul"}
     stored = json.loads((Path(kdcourse.__file__).parent / "method_choices.json").read_text(encoding="utf-8"))
-    assert {"date", "torch", "processeur"} <= set(stored["provenance"])
-    assert not set(stored["graines"]) & set(range(10))  # celles de la comparaison finale
+    assert {"date", "torch", "processor"} <= set(stored["provenance"])
+    assert not set(stored["seeds"]) & set(range(10))  # celles de la comparaison finale
 
 
 def test_le_temps_est_un_rapport_au_premier_et_la_memoire_un_sommet():
@@ -197,7 +191,5 @@ def test_une_seule_graine_ou_un_reglage_qui_n_en_est_pas_un_est_refuse_avant_d_e
     options = STUDENT, teacher, digits.train, digits.test
     with pytest.raises(ValueError, match=r"seeds : \[0\] reçu, deux graines"):
         compare_distillation_methods(*options, {"KD": Choice(0.5)}, seeds=[0])
-    with pytest.raises(TypeError, match="choices\\['KD'\\] : tuple reçu, Choice"):
+    with pytest.raises(TypeError, match="choice : tuple reçu pour la méthode KD, Choice"):
         compare_distillation_methods(*options, {"KD": (0.5, 1.0)})
-    with pytest.raises(ValueError, match="weight : -1 reçu"):
-        compare_distillation_methods(*options, {"SP": Choice(0.5, -1)})

@@ -340,9 +340,9 @@ FEATURES, LOGITS, LABELS = (
 TEACHER = pair(4, 6, dtype=torch.float32)[1]
 DEFAULT_SCALES = {
     "cosine": (cosine_relation_loss, 1),
-    "similarity_preserving": (similarity_preserving_loss, 3000),
-    "distance": (rkd_distance_loss, 25),
-    "angle": (rkd_angle_loss, 50),
+    "SP": (similarity_preserving_loss, 3000),
+    "RKD distance": (rkd_distance_loss, 25),
+    "RKD angle": (rkd_angle_loss, 50),
 }
 
 
@@ -356,7 +356,7 @@ def test_le_module_pese_sa_relation_par_son_echelle_et_alpha(relation):
 
 
 def test_l_echelle_donnee_remplace_celle_par_defaut():
-    terms = RelationDistillation(relation="angle", scale=2.0)(FEATURES, TEACHER, LOGITS, LABELS)
+    terms = RelationDistillation(relation="RKD angle", scale=2.0)(FEATURES, TEACHER, LOGITS, LABELS)
     assert terms.distillation == 2 * rkd_angle_loss(FEATURES, TEACHER)
 
 
@@ -420,7 +420,7 @@ def test_le_module_refuse_des_logits_ou_des_etiquettes_inattendus(logits, labels
 
 @pytest.mark.parametrize("wrong", ["rkd", None, ["cosine"]])
 def test_le_module_refuse_une_relation_inconnue(wrong):
-    expected = ["relation", repr(wrong), "'cosine'", "'similarity_preserving'", "'distance'", "'angle'"]
+    expected = ["relation", repr(wrong), "'cosine'", "'SP'", "'RKD distance'", "'RKD angle'"]
     assert_refused(lambda: RelationDistillation(relation=wrong), ValueError, *expected)
 
 

@@ -53,7 +53,7 @@ def test_tue_en_pleine_epoque_puis_repris_egale_jamais_tue(killed, method, momen
 
 
 def _without_seconds(history):
-    return [{name: value for name, value in row.items() if name != "secondes"} for row in history]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_sans_resume_un_entrainement_existant_n_est_pas_ecrase(folder):
 
 def test_resume_sur_un_dossier_vide_part_du_debut(folder):
     result = run("KD", output=folder, resume=True, **OPTIONS)
-    assert [row["epoque"] for row in result.history] == [1, 2]
+    assert [row["epoch"] for row in result.history] == [1, 2]
 
 
 def test_reprendre_un_entrainement_fini_ne_fait_plus_un_pas(folder, monkeypatch):
@@ -147,7 +147,7 @@ def test_reprendre_un_entrainement_fini_ne_fait_plus_un_pas(folder, monkeypatch)
         (dict(learning_rate=0.1), "learning_rate : 0.003 au point de reprise, 0.1 demandé"),
         (dict(method="DKD"), "method : KD au point de reprise, DKD demandé"),
         (dict(epochs=3), "epochs : 2 au point de reprise, 3 demandé"),
-        (dict(examples=70), "donnees : "),
+        (dict(examples=70), "data : "),
         (dict(mixed_precision="bf16"), "precision : no au point de reprise, bf16 demandé"),
     ],
 )
@@ -171,7 +171,7 @@ def dropping(dropout, hidden=16):
 @pytest.mark.parametrize("other", [dropping(0.0), dropping(0.5, hidden=17), make_student])
 def test_reprendre_avec_un_autre_student_est_refuse(folder, other):
     run("seul", output=folder, make_model=dropping(0.5), **OPTIONS)
-    with pytest.raises(ValueError, match="modele : MLP .* au point de reprise, (MLP|CNN) .* demandé"):
+    with pytest.raises(ValueError, match="model : MLP .* au point de reprise, (MLP|CNN) .* demandé"):
         run("seul", output=folder, resume=True, make_model=other, **OPTIONS)
 
 
@@ -186,7 +186,7 @@ def test_reprendre_avec_d_autres_etiquettes_est_refuse(folder):
     data = few(69)
     options = dict(method="seul", epochs=1, output=folder)
     distill(make_student, data, **options)
-    with pytest.raises(ValueError, match="donnees : "):
+    with pytest.raises(ValueError, match="data : "):
         distill(make_student, data._replace(labels=data.labels.roll(1)), resume=True, **options)
 
 
@@ -225,7 +225,7 @@ def test_un_point_entier_mais_d_une_autre_origine_est_refuse(folder, state):
 def test_un_point_d_une_autre_version_ou_un_dossier_a_sa_place_est_refuse(folder):
     run("KD", output=folder, **OPTIONS)
     path = folder / "reprise.pt"
-    path.write_bytes(b"kdcourse reprise 2" + path.read_bytes()[18:])
+    path.write_bytes(b"kdcourse reprise 3" + path.read_bytes()[18:])
     assert len(load_checkpoint(folder)[1]) == 1
     path.unlink()
     path.mkdir()
@@ -251,13 +251,13 @@ def test_l_histoire_perdue_d_un_entrainement_fini_se_retrouve(folder, content):
     path = folder / "histoire.json"
     path.unlink() if content is None else path.write_text(content, encoding="utf-8")
     run("KD", output=folder, resume=True, **OPTIONS)
-    assert json.loads(path.read_text(encoding="utf-8"))["epoques"] == expected
+    assert json.loads(path.read_text(encoding="utf-8"))["epochs"] == expected
 
 
 def test_les_secondes_d_avant_la_coupure_comptent(folder):
     interrupted("KD", 4, output=folder, **OPTIONS)
     spent = load_checkpoint(folder)[0]["seconds"]
-    assert 0 < spent <= run("KD", output=folder, resume=True, **OPTIONS).history[0]["secondes"] + 5e-4
+    assert 0 < spent <= run("KD", output=folder, resume=True, **OPTIONS).history[0]["seconds"] + 5e-4
 
 
 def test_resume_sans_dossier_est_refuse():
@@ -271,7 +271,7 @@ def test_l_histoire_s_ecrit_en_csv_et_en_json(folder):
         rows = list(csv.DictReader(file))
     assert [{name: float(value) for name, value in row.items()} for row in rows] == history
     record = json.loads((folder / "histoire.json").read_text(encoding="utf-8"))
-    assert record["epoques"] == history and record["reglages"]["method"] == "KD"
+    assert record["epochs"] == history and record["settings"]["method"] == "KD"
 
 
 def test_sans_dossier_rien_ne_s_ecrit(tmp_path, monkeypatch):

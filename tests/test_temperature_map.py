@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kdcourse import MLP, TemperatureMap, load_dataset, mean_interval, temperature_grid, train_many
+from kdcourse import MLP, TemperatureMap, grid, load_dataset, mean_interval, train_many
 
 TEMPERATURES, ALPHAS, SEEDS = [1.0, 8.0], [0.2, 0.6, 1.0], [3, 5, 8]
 
@@ -17,27 +17,15 @@ def digits():
 def students(digits):
     part = digits.train.where(slice(0, 60))
     logits = 4 * torch.randn(60, 10, generator=torch.Generator().manual_seed(0))
-    grid = temperature_grid(TEMPERATURES, ALPHAS, SEEDS)
     return train_many(
-        lambda: MLP(hidden=(8,)), part, logits, **grid, validation=digits.validation, epochs=4, batch_size=30
-    )
+        lambda: MLP(hidden=(8,)), part, logits, validation=digits.validation, epochs=4, batch_size=30,
+        **grid(temperatures=TEMPERATURES, alphas=ALPHAS, seeds=SEEDS, alone=True),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def measured(students, digits):
     return TemperatureMap.measure(students, TEMPERATURES, ALPHAS, digits.test)
-
-
-def test_la_grille_commence_par_les_students_seuls_puis_suit_t_alpha_graine():
-    grid = temperature_grid([2.0, 4.0], [0.5, 1.0], [7, 9])
-    assert grid["seeds"] == [7, 9] * 5
-    assert grid["alphas"] == [0.0, 0.0, 0.5, 0.5, 1.0, 1.0, 0.5, 0.5, 1.0, 1.0]
-    assert grid["temperatures"][2:] == [2.0] * 4 + [4.0] * 4
-
-
-def test_un_alpha_nul_est_refuse_dans_la_grille():
-    with pytest.raises(ValueError, match=r"alphas : \[0.0, 0.5\] reçu, .*student seul est déjà là"):
-        temperature_grid([1.0], [0.0, 0.5], [0])
 
 
 def test_chaque_case_contient_les_students_de_ses_reglages(students, measured, digits):
@@ -111,7 +99,3 @@ def test_une_classe_absente_du_test_garde_sa_colonne(students, digits):
     expected = ((answers == 9) & (part.labels == 8)).float().sum(-1).mean()
     assert measured.alone_confusion.shape == (10, 10)
     assert measured.alone_confusion[8, 9] == pytest.approx(expected.item())
-
-
-def test_une_grille_accepte_des_generateurs():
-    assert temperature_grid(iter([1.0, 2.0]), iter([0.5]), iter([3])) == temperature_grid([1.0, 2.0], [0.5], [3])

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -46,21 +47,21 @@ def test_lancee_autrement_la_commande_donne_le_meme_student(trained, tmp_path, l
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("Erreur de test sur 500 images : teacher,") == 1  # un seul processus parle
-    assert record(tmp_path / "kd")["reglages"]["processus"] == count
+    assert record(tmp_path / "kd")["settings"]["processes"] == count
     student, expected = (load_model(folder / "student.pt").state_dict() for folder in (tmp_path / "kd", trained))
     torch.testing.assert_close(student, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_les_options_arrivent_au_moteur(trained):
-    expected = dict(method="KD", temperature=3.5, alpha=0.25, weight=1.0, seed=4, epochs=1, batch_size=200)
-    assert expected.items() <= record(trained)["reglages"].items()
-    assert record(trained / "teacher")["reglages"]["method"] == "seul"
+    expected = dict(method="KD", temperature=3.5, alpha=0.25, scale=1.0, seed=4, epochs=1, batch_size=200)
+    assert expected.items() <= record(trained)["settings"].items()
+    assert record(trained / "teacher")["settings"]["method"] == "seul"
 
 
 def test_les_erreurs_de_test_rangees_sont_celles_des_modeles_ranges(trained):
-    test, results = load_dataset().test, record(trained)["resultats"]
-    assert results["erreur_test_student"] == model_error(load_model(trained / "student.pt"), test)
-    assert results["erreur_test_teacher"] == model_error(load_model(trained / "teacher" / "student.pt"), test)
+    test, results = load_dataset().test, record(trained)["results"]
+    assert results["test_error_student"] == model_error(load_model(trained / "student.pt"), test)
+    assert results["test_error_teacher"] == model_error(load_model(trained / "teacher" / "student.pt"), test)
 
 
 def test_un_student_pt_sert_de_teacher_sans_etre_reentraine(trained, tmp_path, capsys):
@@ -68,8 +69,8 @@ def test_un_student_pt_sert_de_teacher_sans_etre_reentraine(trained, tmp_path, c
     options = ["--method", "SP", "--student", "digits_teacher", "--teacher", str(teacher), "--output", str(tmp_path)]
     assert main([*QUICK, *options]) == 0
     assert not (tmp_path / "teacher").exists()
-    assert "méthode SP (alpha = 0,5, facteur 300, T = 8)" in capsys.readouterr().out
-    assert load_choices()["SP"]._asdict().items() <= record(tmp_path)["reglages"].items()
+    assert "méthode SP (alpha = 0,5, facteur = 300, T = 8)" in capsys.readouterr().out
+    assert asdict(load_choices()["SP"]).items() <= record(tmp_path)["settings"].items()
 
 
 def test_l_adaptateur_de_hint_ne_reste_pas_dans_le_student_range(trained, tmp_path):
@@ -78,7 +79,7 @@ def test_l_adaptateur_de_hint_ne_reste_pas_dans_le_student_range(trained, tmp_pa
     assert main([*QUICK, *options, "--output", str(tmp_path)]) == 0
     model = load_model(tmp_path / "student.pt")
     assert not isinstance(model, AdaptedStudent) and not model.training
-    assert model_error(model, load_dataset().test) == record(tmp_path)["resultats"]["erreur_test_student"]
+    assert model_error(model, load_dataset().test) == record(tmp_path)["results"]["test_error_student"]
 
 
 def test_la_commande_relancee_avec_resume_retrouve_tout(trained, capsys):
@@ -103,7 +104,7 @@ def test_mnist_se_lit_d_un_dossier_et_choisit_ses_architectures(tmp_path, capsys
     options = ["--data", "mnist_t10k", "--folder", str(T10K), "--method", "seul", "--student", "mnist_student"]
     assert main([*options, "--epochs", "1", "--batch-size", "500", "--output", str(tmp_path)]) == 0
     assert "Erreur de test sur 2000 images" in capsys.readouterr().out
-    assert record(tmp_path)["resultats"]["erreur_test_student"] < 25
+    assert record(tmp_path)["results"]["test_error_student"] < 25
 
 
 @pytest.mark.parametrize(
@@ -156,11 +157,11 @@ def test_chaque_option_du_budget_arrive_au_moteur(tmp_path, monkeypatch):
     options += ["--method", "attention", "--student", "digits_teacher", "--stage", "2", "--output", str(tmp_path)]
     assert main(options) == 0
     first_try, teacher, student = calls
-    assert (first_try["stage"], student["stage"]) == (2, 2)
+    assert (first_try["choice"].stage, student["choice"].stage) == (2, 2)
     for call in (teacher, student):
         assert given.items() <= call.items() and call["resume"] is False
         assert call["validation"] is not None
-    assert "erreur_validation" in record(tmp_path)["epoques"][0]
+    assert "validation_error" in record(tmp_path)["epochs"][0]
 
 
 def test_reprendre_avec_une_autre_architecture_se_dit_en_une_phrase(tmp_path, capsys):
@@ -169,7 +170,7 @@ def test_reprendre_avec_une_autre_architecture_se_dit_en_une_phrase(tmp_path, ca
     capsys.readouterr()
     assert main([*options, "--resume", "--student", "digits_teacher"]) == 1
     error = capsys.readouterr().err
-    assert "modele : MLP" in error and error.startswith("Erreur. ") and error.count("\n") == 1
+    assert "model : MLP" in error and error.startswith("Erreur. ") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

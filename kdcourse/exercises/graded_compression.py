@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from kdcourse._common import shape_of
-from kdcourse.comparison import error_rate, french, thousands
+from kdcourse.comparison import error_rate
 from kdcourse.data import Split, load_dataset, shift_and_noise
 from kdcourse.exercises import compression
 from kdcourse.exercises.answer_code import alone, code_of, reachable, travels
 from kdcourse.exercises.exercise import reason
+from kdcourse.formats import french, thousands
 from kdcourse.models import digits_teacher
 from kdcourse.training import initial_model
 

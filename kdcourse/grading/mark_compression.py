@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kdcourse.data import load_dataset
+from kdcourse.formats import french
 from kdcourse.grading import compression
 from kdcourse.grading.answer import Answer, Mark, decode, encode, failure
 from kdcourse.grading.warm import Limits
@@ -36,10 +37,9 @@ def grade(answer: Answer, seed: int) -> tuple[dict[str, Mark], dict]:
     share = compression.accuracy_share(accuracy)
     size_share = compression.size_share(size, accuracy)
     detail = f"{size} octets, dont {len(artifact)} pour l'artefact et {answer.size} pour le code compressé"
-    accuracy_text = f"{accuracy:.1f}".replace(".", ",")
     marks = {
         _CONTRACT: Mark(1.0, "compress rend des octets, et predict des logits, dans un processus neuf"),
-        _ACCURACY: Mark(share, f"{accuracy_text} % des images cachées sont reconnues"),
+        _ACCURACY: Mark(share, f"{french(accuracy)} % des images cachées sont reconnues"),
         _SIZE: Mark(size_share, detail),
     }
     return marks, {"exactitude": round(accuracy, 2), "octets": size}

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import nbformat
 
+from kdcourse.formats import thousands
+
 _ASSIGNMENT = "exercice_10_3"
 
 
@@ -58,7 +60,7 @@ def plot_front(points: list[Entry]):
     axes.step(*zip(*best, strict=True), where="post", color="#D55E00", linewidth=2, label="front : nul ne fait mieux")
     axes.set_xscale("log", base=2)
     axes.set(xlabel="artefact et code, en octets (échelle log)", ylabel="exactitude, en % des images cachées")
-    axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}".replace(",", "\u00a0"))
+    axes.xaxis.set_major_formatter(lambda size, _: thousands(round(size)))
     plural = "s" if len(best) > 1 else ""
     axes.set_title(f"{len(best)} copie{plural} sur {len(points)} tien{'nent' if plural else 't'} le front")
     axes.legend(loc="lower right")

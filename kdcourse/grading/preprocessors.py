@@ -13,6 +13,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import rmtree
 from traitlets import Bool, Integer
 
+from kdcourse.formats import short
 from kdcourse.grading.isolation import Isolation
 from kdcourse.grading.sandbox import SandboxError
 
@@ -213,9 +214,8 @@ def _write(cell, mark) -> None:
     points = cell.metadata.nbgrader.points
     earned = round(points * min(max(mark.share, 0.0), 1.0), 2)
     feedback = _clean(" ".join(mark.feedback.split())).rstrip(".")
-    earned_text, points_text = (f"{value:g}".replace(".", ",") for value in (earned, points))
     cell.execution_count = 1
     cell.outputs = [
-        new_output("stream", name="stdout", text=f"{earned_text} sur {points_text} — {feedback}.\n"),
+        new_output("stream", name="stdout", text=f"{short(earned)} sur {short(points)} — {feedback}.\n"),
         new_output("execute_result", data={"text/plain": repr(earned)}, execution_count=1),
     ]

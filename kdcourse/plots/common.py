@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
-from kdcourse.comparison import Interval, french, mean_interval, points, thousands
+from kdcourse.comparison import Interval, mean_interval, points
+from kdcourse.formats import french, short, thousands
 
 COLORS = {
     "teacher": "#0072B2",
@@ -40,7 +41,12 @@ def finished(figure: Figure) -> Figure:
 def comma_axis(*axes) -> None:
     """Met la virgule décimale aux graduations."""
     for axis in axes:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace(".", ",").replace("-", "−")))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def in_formula(value: float) -> str:
+    """Un nombre dans une formule : sans accolades, matplotlib mettrait une espace après la virgule."""
+    return french(value).replace(",", "{,}")
 
 
 def as_picture(image: Tensor) -> np.ndarray:
@@ -134,7 +140,7 @@ def plot_curves(
         mean_curve(ax, x, values, role, name)
     if log:
         ax.set_xscale("log")
-        ax.set_xticks(x, [thousands(value) if isinstance(value, int) else f"{value:g}" for value in x])
+        ax.set_xticks(x, [thousands(value) if isinstance(value, int) else short(value) for value in x])
         ax.minorticks_off()
     else:
         comma_axis(ax.xaxis)

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor, nn
 
-from kdcourse.comparison import french, mean_interval
+from kdcourse.comparison import mean_interval
 from kdcourse.data import Split
 from kdcourse.features import attention_loss, attention_map
+from kdcourse.formats import french, short
 from kdcourse.models import Features, predict_features
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, error_bar, finished, subplots
 
@@ -159,7 +160,7 @@ def plot_alpha_maps(image: Tensor, teacher: Tensor, alphas: Sequence[float], map
     axes[0].imshow(as_picture(image), cmap="gray_r")
     for ax, values in zip(axes[1:], [teacher, *maps], strict=True):
         ax.imshow(values[0].cpu().numpy(), cmap="viridis_r", vmin=0, vmax=top)
-    names = ["image", "teacher", *(f"α = {alpha:g}".replace(".", ",") for alpha in alphas)]
+    names = ["image", "teacher", *(f"α = {short(alpha)}" for alpha in alphas)]
     likeness = [french(value, 2) for value in map_similarity(maps[:, None], teacher[None])]
     notes = [
         f"ressemblance {close}\nerreur (%)\n{mean_interval(row)}" for close, row in zip(likeness, errors, strict=True)

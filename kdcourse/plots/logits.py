@@ -9,8 +9,19 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from kdcourse._common import check_number
-from kdcourse.comparison import french, mean_interval
-from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, finished, log_slope, mean_curve, subplots
+from kdcourse.comparison import mean_interval
+from kdcourse.formats import french, short
+from kdcourse.plots.common import (
+    COLORS,
+    MARKERS,
+    as_picture,
+    comma_axis,
+    finished,
+    in_formula,
+    log_slope,
+    mean_curve,
+    subplots,
+)
 from kdcourse.plots.principles import softened
 from kdcourse.temperature_map import TemperatureMap
 
@@ -50,15 +61,17 @@ def plot_temperature_gradients(
     left.axhline(target, color=COLORS["teacher"], ls="--", lw=1.5, label="limite")
     far = len(temperatures) // 2
     slope = log_slope(temperatures[far:], norms(without_factor).mean(dim=1)[far:])
-    left.set(ylabel="norme du gradient (nats par logit)", title=f"Sans T², il s'éteint comme $T^{{{french(slope)}}}$")
+    left.set(
+        ylabel="norme du gradient (nats par logit)", title=f"Sans T², il s'éteint comme $T^{{{in_formula(slope)}}}$"
+    )
     left.legend(frameon=False)
     gaps = norms(with_factor - limit) / norms(limit)
     mean_curve(right, temperatures, 100 * gaps, "distilled", "")
     slope = log_slope(temperatures[far:], gaps.mean(dim=1)[far:])
-    right.set(ylabel="écart à la limite (%)", title=f"Avec T², il rejoint sa limite comme $T^{{{french(slope)}}}$")
+    right.set(ylabel="écart à la limite (%)", title=f"Avec T², il rejoint sa limite comme $T^{{{in_formula(slope)}}}$")
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel="température T")
-        ax.set_xticks(temperatures, [f"{t:g}".replace(".", ",") for t in temperatures], fontsize=8)
+        ax.set_xticks(temperatures, [short(t) for t in temperatures], fontsize=8)
         ax.minorticks_off()
     figure.supxlabel("moyenne sur les graines, bande : intervalle à 95 %", fontsize=8)
     return finished(figure)
@@ -75,7 +88,7 @@ def plot_gradients(student: Tensor, teacher: Tensor, temperatures: Sequence[floa
         ax.axhline(0, color="0.4", lw=0.8)
         gap = french(100 * (values - limit).norm() / limit.norm(), 0)
         ax.set(xticks=classes, xlabel="classe")
-        ax.set_title(f"T = {temperature:g}".replace(".", ",") + f"\nécart à la limite : {gap} %", fontsize=10)
+        ax.set_title(f"T = {short(temperature)}\nécart à la limite : {gap} %", fontsize=10)
         ax.tick_params(axis="x", labelsize=8)
     axes[0].set_ylabel("gradient")
     comma_axis(axes[0].yaxis)
@@ -115,7 +128,7 @@ def draw_map(ax, measured: TemperatureMap):
     span = max(1.0, float(np.abs(gains).max()))
     image = ax.imshow(gains, cmap=GAIN_COLORS, norm=TwoSlopeNorm(0, -span, span), aspect="auto", origin="lower")
     ax.set_xticks(range(len(measured.alphas)), [french(a) for a in measured.alphas])
-    ax.set_yticks(range(len(measured.temperatures)), [f"{t:g}".replace(".", ",") for t in measured.temperatures])
+    ax.set_yticks(range(len(measured.temperatures)), [short(t) for t in measured.temperatures])
     ax.set(xlabel="poids de la distillation, alpha", ylabel="température T")
     return image
 
@@ -134,9 +147,8 @@ def plot_map_curves(measured: TemperatureMap, column: int) -> Figure:
             ax.plot(epochs, [i.mean for i in intervals], line, color=COLORS[role], label=name)
             band = [i.low for i in intervals], [i.high for i in intervals]
             ax.fill_between(epochs, *band, color=COLORS[role], alpha=0.2, lw=0)
-        temperature = f"{measured.temperatures[row]:g}".replace(".", ",")
         gain = mean_interval(measured.alone_curve[:, -1] - measured.curves[row, column, :, -1])
-        ax.set_title(f"T = {temperature}\ngain final : {french(gain.mean)}", fontsize=10)
+        ax.set_title(f"T = {short(measured.temperatures[row])}\ngain final : {french(gain.mean)}", fontsize=10)
         ax.set(xlabel="époque", ylim=(0, 3 * float(measured.alone_curve[:, -1].mean())))
     axes[0].set_ylabel("erreur de validation (%)")
     handles, labels = axes[0].get_legend_handles_labels()

@@ -23,14 +23,14 @@ def plot_methods(rows: Sequence[MethodRow]) -> Figure:
         gain_bar(gains, y, alone.errors - row.errors)
         times.barh(y, row.step_ratio, color=COLORS["neutral"], alpha=0.5)
         times.text(row.step_ratio, y, f" × {french(row.step_ratio)}", va="center", fontsize=8)
-    gains.set_yticks(range(len(methods)), [row.method for row in methods])
+    gains.set_yticks(range(len(methods)), [row.method.name for row in methods])
     gains.set_ylim(len(methods) - 0.4, -0.6)
     gains.set(xlabel="gain apparié (points), barre : intervalle à 95 %")
     times.set(xlabel="temps d'un pas / student seul", xlim=(0, 1.25 * max(row.step_ratio for row in rows)))
     comma_axis(gains.xaxis, times.xaxis)
-    added = {row.method: row.errors for row in methods if row.method.startswith("KD + ")}
-    kd = next((row.errors for row in methods if row.method == "KD"), None)
-    better = [] if kd is None else [name for name, errors in added.items() if mean_interval(kd - errors).low > 0]
+    errors = {row.method: row.errors for row in rows}
+    added = [row for row in methods if row.method.base in errors]
+    better = [row.method.name for row in added if mean_interval(errors[row.method.base] - row.errors).low > 0]
     figure.suptitle(
         f"{sum(row.gain.low > 0 for row in methods)} méthodes sur {len(methods)} battent le student seul "
         f"({french(alone.error.mean)} %) ; ajouts qui battent KD : {', '.join(better) or 'aucun'}",

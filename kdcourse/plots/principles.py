@@ -9,8 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor, nn
 
-from kdcourse.comparison import french, mean_interval
+from kdcourse.comparison import mean_interval
 from kdcourse.data import Split
+from kdcourse.formats import french, short
 from kdcourse.loop import predict
 from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, subplots
 
@@ -80,7 +81,7 @@ def plot_prediction(
         probabilities = softened(logits, temperature)
         ax.bar(range(len(logits)), probabilities.numpy(), color=COLORS["teacher"])
         ax.set(ylim=(0, 1), xticks=range(len(logits)), xlabel="classe")
-        ax.set_title(f"T = {temperature:g}\n{bits(entropy_bits(probabilities))}".replace(".", ","))
+        ax.set_title(f"T = {short(temperature)}\n{bits(entropy_bits(probabilities))}")
         ax.tick_params(axis="x", labelsize=8)
         comma_axis(ax.yaxis)
         if ax is not axes[1]:

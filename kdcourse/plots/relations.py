@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
-from kdcourse.comparison import french, mean_interval
+from kdcourse.comparison import mean_interval
 from kdcourse.data import Split
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, log_slope, subplots
+from kdcourse.formats import french, short
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, in_formula, log_slope, subplots
 
 COLORMAP = "cividis"  # lisible par les daltoniens, et en niveaux de gris
 
@@ -104,7 +105,7 @@ def plot_weights(alphas: Sequence[float], errors: Mapping[str, Tensor], alone: T
         ax.plot(range(len(alphas)), [i.mean for i in intervals], color=COLORS["distilled"], lw=1)
         for place, interval in enumerate(intervals):
             error_bar(ax, place, interval, "distilled")
-        ax.set_xticks(range(len(alphas)), [f"{a:g}".replace(".", ",") for a in alphas])
+        ax.set_xticks(range(len(alphas)), [short(a) for a in alphas])
         ax.set(xlim=(-0.4, len(alphas) - 0.6), title=name)
     axes[0][0].set(ylabel="erreur de validation (%)")
     axes[0][0].set_ylim(bottom=0)
@@ -143,7 +144,6 @@ def plot_cost(
     comma_axis(ax.yaxis)
     slopes = {name: slope(batches, times) for name, times in losses.items()}
     steepest = max(slopes, key=slopes.get)
-    power = french(slopes[steepest]).replace(",", "{,}")
-    ax.set_title(f"La plus raide quand le lot grandit : {steepest}, temps en $B^{{{power}}}$")
+    ax.set_title(f"La plus raide quand le lot grandit : {steepest}, temps en $B^{{{in_formula(slopes[steepest])}}}$")
     ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return finished(figure)

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from kdcourse.calibration import Reliability, expected_calibration_error, reliability
-from kdcourse.comparison import french, mean_interval, points
+from kdcourse.comparison import mean_interval, points
+from kdcourse.formats import french
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, subplots
 
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from kdcourse._common import check_finite, check_floating
-from kdcourse.comparison import french, mean_interval, thousands
+from kdcourse.comparison import mean_interval
+from kdcourse.formats import french, thousands
 from kdcourse.plots.common import COLORS, MARKERS, finished, subplots
 from kdcourse.tensor_train import TTLinear
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from kdcourse.comparison import french, mean_interval
+from kdcourse.comparison import mean_interval
+from kdcourse.formats import french
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
 from kdcourse.plots.features import map_similarity
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from kdcourse.comparison import Interval, french, mean_interval, points
+from kdcourse.comparison import Interval, mean_interval, points
+from kdcourse.formats import french
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.logits import draw_map, logit_gradient, matching_gradient
 from kdcourse.temperature_map import TemperatureMap

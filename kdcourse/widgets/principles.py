@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from kdcourse._common import check_number
-from kdcourse.comparison import BiasSweep, french, mean_interval
+from kdcourse.comparison import BiasSweep, mean_interval
 from kdcourse.data import Split
+from kdcourse.formats import french
 from kdcourse.loop import predict
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
 from kdcourse.plots.principles import bits, entropy_bits, most_uncertain, softened

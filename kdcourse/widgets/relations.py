@@ -6,8 +6,9 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from kdcourse.comparison import error_rate, french
+from kdcourse.comparison import error_rate
 from kdcourse.data import Split
+from kdcourse.formats import french
 from kdcourse.models import predict_features
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.relations import draw_relations, sorted_by_class

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from kdcourse._common import check_number
 from kdcourse.calibration import Reliability, expected_calibration_error, reliability
-from kdcourse.comparison import Interval, error_rate, french, mean_interval
+from kdcourse.comparison import Interval, error_rate, mean_interval
+from kdcourse.formats import french
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.self_distillation import draw_reliability, reliability_points
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, control_layout, slider

@@ -21,7 +21,7 @@ from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from kdcourse.comparison import french
+from kdcourse.formats import french
 from kdcourse.widgets.screen_reader import in_words, labels
 
 DPI = 100

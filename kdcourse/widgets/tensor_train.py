@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from kdcourse.comparison import french, thousands
+from kdcourse.formats import french, thousands
 from kdcourse.plots.common import COLORS, MARKERS
 from kdcourse.plots.tensor_train import (
     SVD_ROLE,

@@ -109,12 +109,14 @@ _ = check("10.1", multi_teacher_loss)
 # classe 1. **À vous de parier** : les deux façons de combiner désignent-elles la même classe ?
 
 # %%
+from kdcourse import french
+
 certain, leaning = [12.0, 0.0, 0.0], [0.0, 2.0, 0.0]
 three = torch.tensor([certain, leaning, leaning])
 means = {"probabilités": three.softmax(-1).mean(0),
          "logits": three.mean(0).softmax(-1)}
 for name, mean in means.items():
-    shown = (f"{value:.2f}".replace(".", ",") for value in mean)
+    shown = (french(value, 2) for value in mean)
     print(f"moyenne des {name:12} :", *shown)
 
 # %% [markdown]
@@ -148,7 +150,7 @@ committees = {"mêmes images": five_teachers(True),
               "chacun les siennes": five_teachers(False)}
 
 # %%
-from kdcourse import error_rate, french
+from kdcourse import error_rate
 
 images, labels = digits.validation
 guides, best = {}, {}

@@ -125,15 +125,15 @@ def guide():  # entraîné au premier appel seulement
     return predict_features(teacher, part.images).logits
 
 # %%
-from kdcourse import MLP, train_many
+from kdcourse import MLP, grid, train_many
 
 @cache
 def errors(width):  # (2, 10) : seuls, puis distillés
     students = train_many(
         lambda: MLP(hidden=(width, width)), part, guide(),
-        seeds=seeds * 2, alphas=[0.0] * 10 + [0.9] * 10,
-        temperatures=8.0, epochs=100, batch_size=50)
-    return students.errors(digits.test).view(2, 10)
+        **grid(temperatures=8.0, alphas=[0, 0.9], seeds=seeds),
+        epochs=100, batch_size=50)
+    return students.table(digits.test)
 
 def train_one(width, distilled, seed):
     return errors(width)[int(distilled), seeds.index(seed)].item()

@@ -84,7 +84,7 @@ torch.set_num_threads(1)  # comme à la correction
 
 # %%
 from kdcourse import compression_teacher, error_rate, french
-from kdcourse import load_dataset, parameter_count
+from kdcourse import load_dataset, parameter_count, thousands
 
 digits, teacher = load_dataset("digits"), compression_teacher()
 
@@ -97,11 +97,11 @@ def accuracy(model):  # en %, dix passages de la validation par le capteur
     return 100 - error_rate(logits, labels).mean().item()
 
 def measured(size, right):
-    size = f"{size:,}".replace(",", "\N{NO-BREAK SPACE}")
+    size = thousands(size)
     return f"{size} octets, {french(right)} % d'images reconnues"
 
 count = parameter_count(teacher)
-print(f"teacher, {count} paramètres en float32 : "
+print(f"teacher, {thousands(count)} paramètres en float32 : "
       f"{measured(4 * count, accuracy(teacher))}")
 
 # %%
@@ -256,8 +256,7 @@ def plot_points(points):
         ax.plot(*points[name], MARKERS[role], color=COLORS[role], ms=8,
                 label=name)
     ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_formatter(
-        lambda size, _: f"{size:,.0f}".replace(",", "\N{NO-BREAK SPACE}"))
+    ax.xaxis.set_major_formatter(lambda size, _: thousands(round(size)))
     _, (before, _), (size, right) = points.values()
     ax.set(xlabel="octets, sans le code (échelle log)",
            ylabel="images de validation reconnues (%)",

@@ -1,0 +1,208 @@
+"""Les méthodes de distillation du cours. Chacune est une valeur : sa perte, ce qu'elle lit, ce qu'elle demande.
+
+Les entraînements, la comparaison, la commande et les figures interrogent cette valeur ; aucun ne regarde un nom.
+Ajouter une méthode, c'est ajouter son entrée à ``METHODS``, sa perte et son test.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+
+from torch import Tensor
+
+from kdcourse._common import check_alpha, check_integer, check_module_temperature, check_non_negative
+from kdcourse.features import attention_loss, hint_loss
+from kdcourse.logits import dist_loss, dkd_loss, kd_loss, standardized_kd_loss
+from kdcourse.models import Features
+from kdcourse.relations import (
+    cosine_relation_loss,
+    rkd_angle_loss,
+    rkd_distance_loss,
+    similarity_preserving_loss,
+)
+from kdcourse.self_distillation import ps_kd_loss
+
+Distillation = Callable[[Features, Features, Tensor], Tensor]
+"""``distillation(student, teacher, labels)`` : les features d'un lot, ``(B, …)``, chez l'un et chez l'autre, et ses
+étiquettes, qu'elle peut ignorer ; elle rend un scalaire."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Les réglages d'une méthode ; chacun est vérifié ici, et gardé en nombre de Python.
+
+    Args:
+        alpha: poids de la distillation, dans [0, 1].
+        scale: facteur ≥ 0 du terme propre à la méthode.
+        temperature: T > 0, sans unité.
+        stage: étage dont hint et attention comparent les cartes, à partir de 0.
+
+    Raises:
+        TypeError, ValueError: réglage hors de son domaine, nommé dans le message.
+    """
+
+    alpha: float
+    scale: float = 1.0
+    temperature: float = 4.0
+    stage: int = 1
+
+    def __post_init__(self):
+        check_alpha(self.alpha)
+        check_non_negative("scale", self.scale)
+        check_module_temperature(self.temperature)
+        for name in ("alpha", "scale", "temperature"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        stage = check_integer("stage", self.stage, 0, 2**31, "le numéro d'un étage, un entier ≥ 0,")
+        object.__setattr__(self, "stage", stage)
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """Une méthode de distillation.
+
+    Args:
+        name: son nom, partout le même.
+        loss: ``loss(student, teacher, labels, choice)`` rend le terme de distillation d'un lot, scalaire ; ``choice``
+            est un ``Choice``. ``None`` : les étiquettes seules.
+        reads: ce qu'elle lit du teacher et du student, parmi ``"logits"``, ``"map"`` (la carte d'un étage) et
+            ``"embedding"``.
+        needs_teacher: faux si elle se passe de teacher.
+        remembers: vrai si son teacher est le modèle lui-même, à l'époque précédente, dont le poids croît d'époque en
+            époque jusqu'à alpha (PS-KD).
+        needs_adapter: vrai si le student a besoin d'un adaptateur pour que les canaux se comparent.
+        whole_batch: vrai si elle lie les exemples d'un lot : à plusieurs processus, il lui faut le lot entier.
+        scale: le nom de son facteur, ``Choice.scale`` ; ``None`` si elle n'en a pas.
+        base: la méthode à laquelle elle ajoute un terme (KD), s'il y en a une.
+        tried: ce que ``python -m benchmarks compare`` essaie sur la validation, réglage par réglage.
+    """
+
+    name: str
+    loss: Callable[[Features, Features, Tensor, Choice], Tensor] | None
+    reads: tuple[str, ...] = ("logits",)
+    needs_teacher: bool = True
+    remembers: bool = False
+    needs_adapter: bool = False
+    whole_batch: bool = False
+    scale: str | None = None
+    base: "Method | None" = None
+    tried: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def reads_maps(self) -> bool:
+        """Vrai si elle compare des cartes."""
+        return "map" in self.reads
+
+    @property
+    def reads_features(self) -> bool:
+        """Vrai si les logits ne lui suffisent pas : les modèles doivent avoir ``forward_features``."""
+        return not set(self.reads) <= {"logits"}
+
+    def read(self, function: Callable[[Tensor], Tensor], features: Features, choice: Choice) -> Features:
+        """Les mêmes features, ``function`` appliquée à ce que la méthode en lit, et à rien d'autre."""
+        maps, embedding, logits = features
+        if self.reads_maps:
+            maps = [function(part) if stage == choice.stage else part for stage, part in enumerate(maps)]
+        if "embedding" in self.reads:
+            embedding = function(embedding)
+        return Features(maps, embedding, function(logits) if "logits" in self.reads else logits)
+
+    def distillation(self, choice: Choice) -> Distillation:
+        """La perte à ces réglages, telle que ``train_one`` et ``train_many`` la prennent."""
+        return lambda student, teacher, labels: self.loss(student, teacher, labels, choice)
+
+
+def on_maps(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable:
+    """Une perte entre deux cartes, au facteur près, comme ``Method.loss`` la veut."""
+    return lambda s, t, labels, choice: choice.scale * loss(s.maps[choice.stage], t.maps[choice.stage])
+
+
+def on_embeddings(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable:
+    """Une perte entre deux embeddings, au facteur près, comme ``Method.loss`` la veut."""
+    return lambda s, t, labels, choice: choice.scale * loss(s.embedding, t.embedding)
+
+
+def added_to(base: Method, method: Method) -> Method:
+    """La méthode qui additionne les deux pertes, sous le même alpha."""
+
+    def loss(student: Features, teacher: Features, labels: Tensor, choice: Choice) -> Tensor:
+        return base.loss(student, teacher, labels, choice) + method.loss(student, teacher, labels, choice)
+
+    reads = tuple(dict.fromkeys(base.reads + method.reads))
+    return replace(method, name=f"{base.name} + {method.name}", loss=loss, reads=reads, base=base)
+
+
+def _relation(name: str, loss: Callable[[Tensor, Tensor], Tensor], *scales: float) -> Method:
+    return Method(name, on_embeddings(loss), ("embedding",), whole_batch=True, scale="facteur", tried={"scale": scales})
+
+
+ALONE = Method("seul", None, reads=(), needs_teacher=False)
+KD = Method(
+    "KD", lambda s, t, y, choice: kd_loss(s.logits, t.logits, choice.temperature), tried={"temperature": (4, 8, 16)}
+)
+_LOGITS = (
+    Method(
+        "DKD", lambda s, t, y, choice: dkd_loss(s.logits, t.logits, y, choice.temperature, beta=choice.scale),
+        scale="beta", tried={"scale": (0.25, 1, 4)},
+    ),
+    Method(
+        "DIST", lambda s, t, y, choice: choice.scale * dist_loss(s.logits, t.logits, choice.temperature),
+        whole_batch=True, scale="facteur", tried={"scale": (0.3, 1, 3), "temperature": (1, 4, 8)},
+    ),
+    Method(
+        "LSKD", lambda s, t, y, choice: choice.scale * standardized_kd_loss(s.logits, t.logits, choice.temperature),
+        scale="facteur", tried={"scale": (3, 9, 30), "temperature": (1, 2, 4)},
+    ),
+)  # fmt: skip
+# Le terme de chacune est dans l'échelle de son article ; les facteurs essayés encadrent ce qu'un balayage préférait.
+_TERMS = (
+    Method("hint", on_maps(hint_loss), ("map",), needs_adapter=True, scale="facteur", tried={"scale": (0.1, 1, 10)}),
+    Method("attention", on_maps(attention_loss), ("map",), scale="beta", tried={"scale": (1.6, 16, 160)}),
+    _relation("cosine", cosine_relation_loss, 0.3, 3, 30),
+    _relation("SP", similarity_preserving_loss, 3, 30, 300, 3000),
+    _relation("RKD", lambda s, t: 25 * rkd_distance_loss(s, t) + 50 * rkd_angle_loss(s, t), 0.1, 1, 3, 10),
+)
+# L'entropie croisée avec la prédiction antérieure ; alpha y joint l'étiquette, comme partout.
+_PS_KD = Method(
+    "PS-KD", lambda s, t, y, choice: ps_kd_loss(s.logits, t.logits.softmax(dim=-1), y, alpha=1.0),
+    needs_teacher=False, remembers=True, tried={"alpha": (0.4, 0.8)},
+)  # fmt: skip
+METHODS = {
+    method.name: method
+    for method in (ALONE, KD, *_LOGITS, *_TERMS, _PS_KD, *(added_to(KD, term) for term in _TERMS))
+}  # fmt: skip
+"""Nom → méthode : le student seul, KD, les autres pertes de logits, de features et de relations, PS-KD, les sommes."""
+
+
+def find_method(method, argument: str = "method") -> Method:
+    """Une ``Method``, ou celle du cours qui porte ce nom.
+
+    Raises:
+        ValueError: aucune méthode de ce nom ; le message donne celles qui existent.
+    """
+    if isinstance(method, Method):
+        return method
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"{argument} : {method!r} reçu, une de {', '.join(METHODS)} attendue, ou une Method.")
+    return METHODS[method]
+
+
+def load_choices() -> dict[str, Choice]:
+    """Les réglages que ``python -m benchmarks compare`` a choisis sur la validation, méthode par méthode."""
+    text = files("kdcourse").joinpath("method_choices.json").read_text(encoding="utf-8")
+    return {name: Choice(**choice) for name, choice in json.loads(text)["choices"].items()}
+
+
+def check_choice(choice, method: Method) -> Choice:
+    """Les réglages donnés ; sinon, ceux que le cours a choisis pour cette méthode.
+
+    Raises:
+        TypeError: autre chose qu'un ``Choice`` ; rien, pour une méthode que le cours n'a pas réglée.
+    """
+    if choice is None:
+        choice = Choice(0.0) if method.loss is None else load_choices().get(method.name)
+    if not isinstance(choice, Choice):
+        raise TypeError(
+            f"choice : {type(choice).__name__} reçu pour la méthode {method.name}, Choice(alpha, …) attendu."
+        )
+    return choice

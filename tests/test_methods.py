@@ -1,0 +1,136 @@
+"""Une méthode est une valeur : chaque entraînement la suit sans connaître son nom, et la même partout."""
+
+from dataclasses import replace
+
+import engine_runs
+import numpy as np
+import pytest
+import torch
+from engine_runs import CHOICE, few, make_student, make_teacher, run
+from toy_methods import TOY, TOYS
+
+from kdcourse import Features, compare_distillation_methods, load_choices, predict_features, train_many, train_one
+from kdcourse.method_comparison import Problem, one_step, train_method
+from kdcourse.methods import KD, METHODS, Choice, check_choice, find_method
+
+BUDGET = dict(epochs=2, batch_size=32, learning_rate=3e-3)
+WITH_LOSS = [method for method in METHODS.values() if method.loss]
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_une_methode_ajoutee_s_entraine_partout_de_meme(name):
+    method, data = TOYS[name], few(69)
+    features = predict_features(make_teacher(), data.images)
+    guided = dict(distillation=method.distillation(CHOICE), teacher_features=features)
+    single = train_one(make_student, data, alpha=CHOICE.alpha, **guided, **BUDGET)
+    together = train_many(make_student, data, alphas=CHOICE.alpha, seeds=[0, 1], **guided, **BUDGET)
+    large = run(method, **BUDGET).model
+    for other in (together[0], large):
+        torch.testing.assert_close(other.state_dict(), single.state_dict(), rtol=1e-3, atol=1e-5)
+
+
+def test_une_methode_ajoutee_se_compare_aux_autres():
+    data = few(24)
+    rows = compare_distillation_methods(
+        make_student, make_teacher(), data, data, {TOY: CHOICE, "KD": CHOICE}, seeds=[0, 1], epochs=1
+    )
+    assert [row.method for row in rows] == [METHODS["seul"], TOY, KD]
+
+
+def test_les_cas_des_deux_processus_ont_les_methodes_ajoutees():
+    assert set(TOYS) <= set(engine_runs.CASES)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_un_autre_nom_ne_change_pas_l_entrainement(method):
+    renamed = replace(method, name="x")
+    ours, theirs = (run(value, epochs=1, examples=40).model.state_dict() for value in (renamed, method))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    data = few(24)
+    problem = Problem(make_student, predict_features(make_teacher(), data.images), data, 1, 12)
+    ours, theirs = (train_method(problem, value, CHOICE, [0], data.images) for value in (renamed, method))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    one_step(problem, renamed, CHOICE)()
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS.values() if m.loss], ids=[m.name for m in METHODS.values() if m.loss]
+)
+def test_une_methode_ne_lit_que_ce_qu_elle_dit_lire(method):
+    """Ce qu'elle ne dit pas lire peut manquer : la perte est la même sans lui."""
+    data, choice = few(24), replace(CHOICE, stage=1)
+    student, teacher = (model.forward_features(data.images) for model in (engine_runs.make_student(), make_teacher()))
+    teacher = teacher._replace(maps=[teacher.maps[0][:, :4], teacher.maps[1][:, :8]])  # sans adaptateur
+    loss = method.distillation(choice)
+    read = []
+    for features in (student, teacher):
+        kept = []
+        method.read(lambda part, kept=kept: kept.append(part) or part, features, choice)
+        maps = [part if any(part is other for other in kept) else None for part in features.maps]
+        embedding, logits = (
+            part if any(part is other for other in kept) else None for part in (features.embedding, features.logits)
+        )
+        read.append(Features(maps, embedding, logits))
+    torch.testing.assert_close(loss(*read, data.labels), loss(student, teacher, data.labels))
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS.values() if m.loss], ids=[m.name for m in METHODS.values() if m.loss]
+)
+def test_une_methode_qui_lie_les_exemples_le_dit(method):
+    """Une moyenne sur les exemples se prend moitié par moitié ; une relation, non."""
+    data = few(24)
+    student, teacher = (model.forward_features(data.images) for model in (engine_runs.make_student(), make_teacher()))
+    teacher = teacher._replace(maps=[teacher.maps[0][:, :4], teacher.maps[1][:, :8]])
+    loss = method.distillation(CHOICE)
+    halves = [
+        loss(*(side.map(lambda part, half=half: part[half]) for side in (student, teacher)), data.labels[half])
+        for half in (slice(0, 12), slice(12, 24))
+    ]
+    same = torch.isclose(sum(halves) / 2, loss(student, teacher, data.labels), rtol=1e-4, atol=1e-7)
+    assert same.item() is not method.whole_batch
+
+
+def test_une_somme_additionne_les_deux_pertes_sous_le_meme_alpha():
+    both, base, term = METHODS["KD + RKD"], METHODS["KD"], METHODS["RKD"]
+    data = few(24)
+    student, teacher = (model.forward_features(data.images) for model in (make_student(), make_teacher()))
+    values = (m.distillation(CHOICE)(student, teacher, data.labels) for m in (both, base, term))
+    total, first, second = values
+    torch.testing.assert_close(total, first + second)
+    assert both.base is base and both.whole_batch and set(both.reads) == {"logits", "embedding"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (dict(alpha=1.5), ValueError, r"alpha : 1.5 reçu, un nombre de \[0, 1\]"),
+        (dict(alpha="0.5"), TypeError, "alpha : '0.5'"),
+        (dict(alpha=0.5, scale=-1), ValueError, "scale : -1 reçu"),
+        (dict(alpha=0.5, temperature=0), ValueError, "temperature : 0 reçu"),
+        (dict(alpha=0.5, temperature=torch.tensor(-4.0)), ValueError, "temperature : -4.0 reçu"),
+        (dict(alpha=0.5, stage="a"), TypeError, r"stage : 'a' \(str\) reçu, le numéro d'un étage"),
+        (dict(alpha=0.5, stage=-1), ValueError, "stage : -1 reçu, le numéro d'un étage"),
+    ],
+)
+def test_un_reglage_hors_de_son_domaine_est_refuse_a_sa_naissance(settings, error, message):
+    with pytest.raises(error, match=message):
+        Choice(**settings)
+
+
+def test_des_reglages_de_numpy_ou_de_torch_deviennent_des_nombres_de_python():
+    choice = Choice(np.float32(0.5), np.int64(2), torch.tensor(3.0), np.int64(1))
+    assert [type(value) for value in vars(choice).values()] == [float, float, float, int]
+    assert choice == Choice(0.5, 2.0, 3.0, 1)
+
+
+def test_un_nom_ou_la_valeur_donnent_la_meme_methode():
+    assert find_method("RKD") is METHODS["RKD"] is find_method(METHODS["RKD"])
+    assert [method.name for method in METHODS.values()] == list(METHODS)
+
+
+def test_une_methode_que_le_cours_n_a_pas_reglee_demande_ses_reglages():
+    with pytest.raises(TypeError, match=r"choice : NoneType reçu pour la méthode dispersion, Choice\(alpha, …\)"):
+        check_choice(None, TOY)
+    assert check_choice(None, METHODS["seul"]).alpha == 0.0
+    assert check_choice(None, KD) == load_choices()["KD"]

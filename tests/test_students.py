@@ -1,0 +1,78 @@
+"""Des students demandés par leurs réglages : l'ordre de la grille, le tableau des erreurs, un student par son nom."""
+
+import pytest
+import torch
+
+from kdcourse import MLP, grid, load_dataset, train_many
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset()
+
+
+@pytest.fixture(scope="module")
+def students(digits):
+    part = digits.train.where(slice(0, 60))
+    logits = 4 * torch.randn(60, 10, generator=torch.Generator().manual_seed(0))
+    asked = grid(temperatures=[2, 8.0], alphas=[0.5, 0.9], seeds=[3, 5, 8], alone=True)
+    return train_many(lambda: MLP(hidden=(8,)), part, logits, **asked, epochs=2, batch_size=30)
+
+
+def test_la_grille_va_de_t_en_alpha_puis_de_graine_en_graine():
+    asked = grid(temperatures=[2.0, 4.0], alphas=[0.5, 1.0], seeds=[7, 9])
+    assert asked["seeds"] == [7, 9] * 4
+    assert asked["temperatures"] == [2.0] * 4 + [4.0] * 4
+    assert asked["alphas"] == [0.5, 0.5, 1.0, 1.0] * 2
+
+
+def test_le_student_seul_est_en_tete_de_la_grille():
+    asked = grid(temperatures=[2.0, 4.0], alphas=1.0, seeds=[7, 9], alone=True)
+    assert asked["alphas"] == [0.0] * 2 + [1.0] * 4 and asked["temperatures"][2:] == [2.0, 2.0, 4.0, 4.0]
+
+
+def test_un_alpha_nul_est_refuse_dans_une_grille_qui_a_deja_le_student_seul():
+    with pytest.raises(ValueError, match=r"alphas : \[0.0, 0.5\] reçu, .*student seul est déjà là"):
+        grid(alphas=[0.0, 0.5], seeds=[0], alone=True)
+
+
+def test_une_grille_accepte_des_generateurs():
+    assert grid(temperatures=iter([1.0, 2.0]), seeds=iter([3])) == grid(temperatures=[1.0, 2.0], seeds=[3])
+
+
+def test_le_tableau_range_chaque_erreur_au_reglage_et_a_la_graine_qui_l_ont_donnee(students, digits):
+    table = students.table(digits.test)
+    assert table.shape == (5, 3)
+    settings = [(1.0, 0.0), (2.0, 0.5), (2.0, 0.9), (8.0, 0.5), (8.0, 0.9)]
+    for row, (temperature, alpha) in zip(table, settings, strict=True):
+        for error, seed in zip(row, (3, 5, 8), strict=True):
+            model = students.one(temperature=temperature, alpha=alpha, seed=seed)
+            wrong = model(digits.test.images).argmax(dim=1) != digits.test.labels
+            torch.testing.assert_close(error, 100 * wrong.float().mean())
+
+
+def test_toute_mesure_d_un_student_se_range_de_meme(students):
+    curves = students.rows(students.losses)
+    assert curves.shape == (5, 3, 2) and torch.equal(curves[1, 2], students.losses[5])
+
+
+def test_un_reglage_commun_a_tous_ne_se_redit_pas(digits):
+    students = train_many(lambda: MLP(hidden=(8,)), digits.train.where(slice(0, 30)), seeds=[4, 2], epochs=1)
+    assert torch.equal(students.one(seed=2).head.weight, students.parameters["head.weight"][1])
+
+
+@pytest.mark.parametrize("wanted", [dict(seed=3), dict(seed=3, alpha=0.7), dict(seed=4, alpha=0.0)])
+def test_un_student_qui_n_est_pas_unique_n_est_pas_choisi_au_hasard(students, wanted):
+    with pytest.raises(ValueError, match="seed, temperature, alpha : .* students ; les réglages d'un seul attendus"):
+        students.one(**wanted)
+
+
+def test_un_tableau_sans_les_memes_graines_partout_est_refuse(digits):
+    students = train_many(lambda: MLP(hidden=(8,)), digits.train.where(slice(0, 30)), seeds=[0, 1, 2, 0], epochs=1)
+    with pytest.raises(ValueError, match="students : des graines qui changent d'un réglage à l'autre"):
+        students.table(digits.test)
+
+
+def test_une_mesure_qui_n_est_pas_d_un_student_est_refusee(students):
+    with pytest.raises(ValueError, match="values : 3 mesures reçues, 15 attendues"):
+        students.rows(torch.zeros(3))
