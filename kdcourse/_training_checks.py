@@ -68,12 +68,16 @@ def check_teacher(data: Split, teacher_logits, distillation, features, students:
             f"teacher_features : {type(features).__name__} reçu, Features attendu, celles que rend "
             "predict_features(teacher, data.images)."
         )
-    for part in (*features.maps, features.embedding, features.logits):
+
+    def checked(part: Tensor) -> Tensor:
+        check_floating("teacher_features", part, (2, 3, 4), "(N, …)")
         check_same_device("teacher_features", part, "data", labels)
         if len(part) != len(labels):
             raise ValueError(f"teacher_features : {len(part)} exemples reçus, {len(labels)} attendus, ceux de data.")
         check_finite("teacher_features", part)
-    return features.map(Tensor.detach)
+        return part.detach()
+
+    return features.map(checked)
 
 
 _EXAMPLE = "(student, teacher, labels) attendue, lambda s, t, y: hint_loss(s.maps[0], t.maps[0]), par exemple"

@@ -52,7 +52,7 @@ def grid(
 
 
 def _several(values) -> list:
-    return [values] if isinstance(values, int | float) else list(values)
+    return list(values) if hasattr(values, "__iter__") else [values]
 
 
 @dataclass

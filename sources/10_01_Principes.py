@@ -391,7 +391,7 @@ rows = [
 ]
 header = ["student", "rappel des 3, brut (%)", "erreur, brute (%)", "biais réglé",
           "rappel des 3, réglé (%)", "erreur, réglée (%)"]
-recall, error = best["distillé, T = 20"]
+recall, error = best[shown[0]]
 gap_one, gap_none = (mean_interval(recall - best[name][0]) for name in shown[1:])
 display(Markdown(markdown_table(header, rows)), Markdown(
     f"Le student à $T = 20$ reconnaît **{french(recall.mean())} %** des 3 qu'il n'a jamais "
@@ -636,6 +636,7 @@ for method in ("seul", "KD"):
 # ## À retenir
 
 # %%
+hot_recall, cold_recall, alone_recall = (french(best[name][0].mean()) for name in shown)
 display(Markdown(f"""
 - Le teacher en sait plus que l'étiquette : à température élevée, ses probabilités classent
   *toutes* les classes.
@@ -644,8 +645,8 @@ display(Markdown(f"""
 - Ce gain fond quand les étiquettes abondent : {points(last)} à {thousands(sizes[-1])} images. À
   $T = 1$, il vaut {points(losers[32, 60, 1])} ; pour un student de 4 unités, à $T = 20$,
   {points(losers[4, 60, 20])} en 60 époques, {losers[4, 240, 20]} en 240 (20 graines).
-- Distillé à $T = 20$, un student reconnaît {french(recall.mean())} % des 3 qu'il n'a jamais
-  vus ; à $T = 1$, {french(best[shown[1]][0].mean())} % ; seul, {french(best["seul"][0].mean())} %. Avec quatre fois plus
+- Distillé à $T = 20$, un student reconnaît {hot_recall} % des 3 qu'il n'a jamais
+  vus ; à $T = 1$, {cold_recall} % ; seul, {alone_recall} %. Avec quatre fois plus
   d'époques, l'écart entre $T = 20$ et $T = 1$ n'est plus que de {points(gap_long)}.
 - $\\alpha$ pondère la distillation, $1 - \\alpha$ les étiquettes : vérifiez la convention avant de
   recopier une perte.
