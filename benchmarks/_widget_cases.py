@@ -120,7 +120,7 @@ def snapshots() -> dict:
     return {
         epochs: train_many(
             digits_student, digits().train, **grid(alphas=alphas, seeds=[0]), distillation=distance,
-            teacher_features=guide, epochs=epochs,
+            teacher=guide, epochs=epochs,
         )
         for epochs in (1, 2, 3, 5, 10, 20)
     }  # fmt: skip

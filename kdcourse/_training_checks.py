@@ -14,7 +14,6 @@ from kdcourse._common import (
     check_floating,
     check_integer,
     check_label_values,
-    check_labels,
     check_learning_rate,
     check_module,
     check_positive_integer,
@@ -34,62 +33,69 @@ def check_run(data, epochs, batch_size, learning_rate) -> tuple[int, int, float]
     return epochs, batch_size, check_learning_rate(learning_rate)
 
 
-def check_teacher(data: Split, teacher_logits, distillation, features, students: int = 0) -> Features | None:
-    """Ce que le teacher donne : rien, des logits, ou des features et la perte qui les compare ; rendu sans graphe."""
-    _, labels = data
-    if (distillation is None) != (features is None):
-        given, missing = ("distillation", "teacher_features")[:: 1 if features is None else -1]
-        raise ValueError(f"{missing} : absent, attendu avec {given} : l'un est une perte, l'autre ce qu'elle compare.")
-    if teacher_logits is not None:
+def check_teacher(data: Split, teacher, distillation, students: int = 0) -> Features | None:
+    """Ce que le teacher donne : rien, des logits, ou des features ; rendu en ``Features``, sans graphe."""
+    labels, copies = data[1], 1
+    if teacher is None:
         if distillation is not None:
-            raise ValueError(
-                "teacher_logits : reçu avec distillation, qui le remplace ; les logits du teacher sont dans "
-                "teacher_features.logits."
-            )
-        expected = f"(N, C) ou ({students}, N, C)" if students else "(N, C)"
-        check_floating("teacher_logits", teacher_logits, (2, 3) if students else (2,), expected)
-        own = teacher_logits.dim() == 3
-        if own and len(teacher_logits) != students:
-            raise ValueError(
-                f"teacher_logits : {len(teacher_logits)} teachers reçus, {students} attendus, un par graine."
-            )
-        check_labels(labels, teacher_logits[0] if own else teacher_logits, "teacher_logits")
-        check_finite("teacher_logits", teacher_logits)
-        return Features([], None, teacher_logits.detach().flatten(0, -2))
-    if distillation is None:
+            raise ValueError("teacher : None reçu avec distillation, attendu, ce que la perte compare au student.")
         return None
     if isinstance(distillation, nn.Module) and any(p.requires_grad for p in distillation.parameters()):
         raise ValueError(
             "distillation : un module qui a des paramètres à apprendre reçu, une perte sans paramètre attendue : "
             "l'optimiseur ne les verrait pas. Mettez l'adaptateur dans le modèle, par AdaptedStudent."
         )
-    if not isinstance(features, Features):
+    if not isinstance(teacher, Tensor | Features):
         raise TypeError(
-            f"teacher_features : {type(features).__name__} reçu, Features attendu, celles que rend "
-            "predict_features(teacher, data.images)."
+            f"teacher : {type(teacher).__name__} reçu, ses logits (N, C) attendus, ou les Features que rend "
+            "predict_features(teacher, images)."
         )
+    if isinstance(teacher, Tensor):
+        expected = f"(N, C) ou ({students}, N, C)" if students else "(N, C)"
+        check_floating("teacher", teacher, (2, 3) if students else (2,), expected)
+        if teacher.dim() == 3:
+            copies = students
+            if len(teacher) != students:
+                raise ValueError(f"teacher : {len(teacher)} teachers reçus, {students} attendus, un par graine.")
+        teacher = Features([], None, teacher.flatten(0, -2))
 
     def checked(part: Tensor) -> Tensor:
-        check_floating("teacher_features", part, (2, 3, 4), "(N, …)")
-        check_same_device("teacher_features", part, "data", labels)
-        if len(part) != len(labels):
-            raise ValueError(f"teacher_features : {len(part)} exemples reçus, {len(labels)} attendus, ceux de data.")
-        check_finite("teacher_features", part)
+        check_floating("teacher", part, (2, 3, 4), "(N, …)")
+        check_same_device("teacher", part, "data", labels)
+        if len(part) != copies * len(labels):
+            raise ValueError(f"teacher : {len(part) // copies} exemples reçus, {len(labels)} attendus, ceux de data.")
+        check_finite("teacher", part)
         return part.detach()
 
-    return features.map(checked)
+    return teacher.map(checked)
 
 
-_EXAMPLE = "(student, teacher, labels) attendue, lambda s, t, y: hint_loss(s.maps[0], t.maps[0]), par exemple"
+def check_student(read: Reader, data: Split, teacher: Features | None = None, distillation=None) -> int:
+    """Un student qui apprend, et dont les étiquettes, le teacher et la perte reconnaissent ce qu'il rend ; rend C."""
+    model, (images, labels) = read.model, data
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("make_model : un modèle sans paramètre à entraîner reçu, au moins un attendu.")
+    if read.features:
+        check_has_features("make_model", model)
+    logits = predict(model, images[:1])
+    check_floating("make_model()(images)", logits, (2,), "(N, C)")
+    classes = logits.shape[1]
+    check_label_values(labels, classes)
+    if distillation is not None:
+        _try_distillation(distillation, read, teacher, data)
+    elif teacher is not None and teacher.logits.shape[1] != classes:
+        raise ValueError(f"teacher : {teacher.logits.shape[1]} classes reçues, {classes} attendues, celles du modèle.")
+    return classes
 
 
-def try_distillation(distillation: Distillation, read: Reader, teacher: Features, data: Split) -> None:
+def _try_distillation(distillation: Distillation, read: Reader, teacher: Features, data: Split) -> None:
     """Essaie la perte sur quelques exemples : elle doit rendre un scalaire, qui atteint le student."""
     few = torch.arange(min(4, len(data[1])), device=data[1].device)
     with evaluating(read):
         student = read(data[0][few])
+    example = "(student, teacher, labels) attendue, lambda s, t, y: hint_loss(s.maps[0], t.maps[0]), par exemple"
     taught = teacher.map(lambda part: part[few])
-    loss = call("distillation", distillation, student, taught, data[1][few], expected=_EXAMPLE)
+    loss = call("distillation", distillation, student, taught, data[1][few], expected=example)
     if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
         received = f"forme {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TypeError(f"distillation : {received} reçu, un scalaire flottant attendu, la moyenne sur le lot.")
@@ -112,42 +118,24 @@ def call(name: str, function, *arguments, expected: str):
         raise TypeError(f"{name} : {shown} reçu, qui a d'autres arguments, une fonction {expected}.") from None
 
 
-def check_model(model: nn.Module, data: Split, teacher_logits: Tensor | None, distillation=None) -> int:
-    """Un modèle qui apprend, et rend des logits qui conviennent aux étiquettes et au teacher ; rend le nombre C."""
-    images, labels = data
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError("make_model : un modèle sans paramètre à entraîner reçu, au moins un attendu.")
-    if distillation is not None:
-        _check_has_features("make_model", model, "distillation")
-    logits = predict(model, images[:1])
-    check_floating("make_model()(images)", logits, (2,), "(N, C)")
-    classes = logits.shape[1]
-    if teacher_logits is not None and teacher_logits.shape[-1] != classes:
-        raise ValueError(
-            f"teacher_logits : {teacher_logits.shape[-1]} classes reçues, {classes} attendues, celles du modèle."
-        )
-    check_label_values(labels, classes)
-    return classes
-
-
-def _check_has_features(name: str, model: nn.Module, reader: str) -> None:
+def check_has_features(name: str, model: nn.Module) -> None:
+    """Un modèle dont on peut lire les cartes et l'embedding."""
     if not hasattr(model, "forward_features"):
-        raise TypeError(
-            f"{name} : {type(model).__name__} reçu, un modèle qui a forward_features attendu avec {reader}."
-        )
+        raise TypeError(f"{name} : {type(model).__name__} reçu, un modèle qui a forward_features attendu.")
 
 
-def check_readable(name: str, model: nn.Module, method: Method, choice: Choice, image: Tensor) -> None:
-    """Un modèle du type des images, qui a ce que la méthode lit."""
+def check_readable(name: str, model: nn.Module, method: Method, choice: Choice, image: Tensor) -> Reader:
+    """Un modèle du type des images, qui a ce que la méthode lit ; rendu prêt à être lu."""
     weight = next(model.parameters(), image)
     if weight.dtype != image.dtype:
         raise TypeError(f"data.images : {image.dtype} reçu, {weight.dtype} attendu, le type des poids de {name}.")
     if method.reads_features:
-        _check_has_features(name, model, f"la méthode {method.name}")
+        check_has_features(name, model)
     if method.reads_maps:
         stages = len(predict_features(model, image).maps)
         if choice.stage >= stages:
             raise ValueError(f"stage : {choice.stage} reçu, de 0 à {stages - 1} attendu, un étage de {name}.")
+    return Reader(model, method.reads_features)
 
 
 def check_stackable(model: nn.Module) -> None:

@@ -22,11 +22,11 @@ from kdcourse._engine_processes import make_accelerator
 from kdcourse._engine_state import RunState
 from kdcourse._training_checks import (
     check_jitter,
-    check_model,
     check_output,
     check_readable,
     check_run,
     check_seeds,
+    check_student,
     check_teacher_model,
     check_validation,
 )
@@ -34,7 +34,7 @@ from kdcourse.comparison import french
 from kdcourse.data import Split, check_split, shift_images
 from kdcourse.loop import adam, evaluating, frozen_copy, predict, threads_for
 from kdcourse.methods import Choice, Distillation, Method, check_choice, find_method
-from kdcourse.models import Features, Reader, Trained, predict_features
+from kdcourse.models import Features, Trained, predict_features
 from kdcourse.training import adapted, initial_model, student_loss
 
 _EVALUATION_BATCH = 512  # images par passage : la mémoire ne dépend pas de la taille de la partie
@@ -102,19 +102,17 @@ def distill(
     image = data.images[:1]
     if teacher is not None:
         teacher = frozen_copy(teacher).to(device)
-        check_readable("teacher", teacher, method, choice, image)
+        read_teacher = check_readable("teacher", teacher, method, choice, image)
         check_finite("teacher(images)", predict(teacher, image))
         if method.needs_adapter:  # le student le reçoit, et l'optimiseur avec lui
             make_model = adapted(make_model, image, predict_features(teacher, image), choice.stage)
     model = initial_model(make_model, seed).to(device)
-    check_readable("make_model", model, method, choice, image)
-    classes = check_model(model, data, None)
+    student = check_readable("make_model", model, method, choice, image)
+    classes = check_student(student, data)
     if validation is not None:
         check_validation(validation.to(device), data, classes)
     optimizer = adam(model.parameters(), learning_rate)
-    # DDP, à plusieurs processus.
-    student, optimizer = accelerator.prepare(Reader(model, method.reads_features), optimizer)
-    read_teacher = None if teacher is None else Reader(teacher, method.reads_features)
+    student, optimizer = accelerator.prepare(student, optimizer)  # DDP, à plusieurs processus
     distillation = method.loss and method.distillation(choice)
 
     state = RunState(accelerator, model, optimizer, data, classes, seed, output, method.remembers)
@@ -126,7 +124,7 @@ def distill(
         if method.remembers:
             return Features([], None, state.previous[indices])
         with torch.no_grad(), accelerator.autocast():
-            return read_teacher and read_teacher(images)
+            return None if teacher is None else read_teacher(images)
 
     with state.isolated(), threads_for(model):
         state.start(settings, teacher, validation, resume)

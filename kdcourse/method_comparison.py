@@ -75,7 +75,7 @@ def train_method(problem: Problem, method: Method, choice: Choice, seeds: Sequen
         with torch.no_grad():
             return torch.stack([model(images) for model in models])
     if method.needs_teacher:
-        options |= dict(distillation=method.distillation(choice), teacher_features=problem.teacher_features)
+        options |= dict(distillation=method.distillation(choice), teacher=problem.teacher_features)
     return train_many(make_model, data, seeds=seeds, alphas=choice.alpha, **options).logits(images)
 
 

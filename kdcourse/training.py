@@ -25,14 +25,13 @@ from kdcourse._common import (
 )
 from kdcourse._training_checks import (
     call,
-    check_model,
     check_run,
     check_seeds,
     check_stackable,
+    check_student,
     check_teacher,
     check_validation,
     one_per_student,
-    try_distillation,
 )
 from kdcourse.comparison import error_rate
 from kdcourse.data import Batches, Split
@@ -80,12 +79,11 @@ def student_loss(
 def train_one(
     make_model: Callable[[], nn.Module],
     data: Split,
-    teacher_logits: Tensor | None = None,
+    teacher: Tensor | Features | None = None,
     *,
+    distillation: Distillation | None = None,
     temperature: float = 4.0,
     alpha: float = 0.7,
-    distillation: Distillation | None = None,
-    teacher_features: Features | None = None,
     seed: int = 0,
     epochs: int = 60,
     batch_size: int = 100,
@@ -96,14 +94,12 @@ def train_one(
     Args:
         make_model: fonction sans argument qui construit le modèle.
         data: images ``(N, …)`` et étiquettes ``(N,)``.
-        teacher_logits: logits du teacher sur ``data``, ``(N, C)`` ; sans eux, les étiquettes seules (T et alpha ne
-            servent alors pas).
-        temperature: T > 0 de la distillation des logits.
+        teacher: ce que le teacher dit de ``data`` : ses logits ``(N, C)``, ou les ``Features`` que rend
+            ``predict_features(teacher, data.images)`` ; sans lui, les étiquettes seules.
+        distillation: ``distillation(student, teacher, labels)``, entre deux ``Features`` d'un même lot ; par défaut,
+            ``kd_loss`` à cette température. Celle d'une méthode est ``METHODS["RKD"].distillation(Choice(…))``.
+        temperature: T > 0 ; seule la perte par défaut la lit.
         alpha: poids de la distillation, dans [0, 1].
-        distillation: une autre perte que celle des logits, ``distillation(student, teacher, labels)`` sur deux
-            ``Features`` d'un même lot et ses étiquettes ; elle remplace ``teacher_logits`` et T, et demande
-            ``teacher_features``. Celle d'une méthode du cours est ``METHODS["RKD"].distillation(Choice(…))``.
-        teacher_features: ce que ``predict_features(teacher, data.images)`` rend, N exemples.
         seed: graine des poids initiaux et de l'ordre des lots.
         epochs: passages sur les données.
         batch_size: exemples par lot ; le dernier lot peut être plus petit.
@@ -116,16 +112,14 @@ def train_one(
         TypeError, ValueError: argument hors de son domaine, nommé dans le message.
     """
     epochs, batch_size, learning_rate = check_run(data, epochs, batch_size, learning_rate)
-    teacher = check_teacher(data, teacher_logits, distillation, teacher_features)
+    features, teacher = isinstance(teacher, Features), check_teacher(data, teacher, distillation)
     check_module_temperature(temperature)
     check_alpha(alpha)
     data = Split(*data)
     model = initial_model(make_model, seed).to(data.images.device)
-    check_model(model, data, teacher_logits, distillation)
-    read = Reader(model, features=distillation is not None)
-    if distillation is not None:
-        try_distillation(distillation, read, teacher, data)
-    elif teacher is not None:
+    read = Reader(model, features)
+    check_student(read, data, teacher, distillation)
+    if teacher is not None and distillation is None:
 
         def distillation(student, teacher, labels):
             return kd_loss(student.logits, teacher.logits, temperature)
@@ -142,13 +136,12 @@ def train_one(
 def train_many(
     make_model: Callable[[], nn.Module],
     data: Split,
-    teacher_logits: Tensor | None = None,
+    teacher: Tensor | Features | None = None,
     *,
     seeds: Sequence[int],
+    distillation: Distillation | None = None,
     temperatures: float | Sequence[float] = 4.0,
     alphas: float | Sequence[float] = 0.7,
-    distillation: Distillation | None = None,
-    teacher_features: Features | None = None,
     validation: Split | None = None,
     epochs: int = 60,
     batch_size: int = 100,
@@ -163,9 +156,8 @@ def train_many(
     Args:
         make_model: fonction sans argument qui construit un student, appelée une fois par graine, dans l'ordre ;
             GroupNorm ou LayerNorm, pas BatchNorm.
-        data, distillation, teacher_features, epochs, batch_size, learning_rate: comme pour ``train_one``, communs à
-            tous.
-        teacher_logits: ``(N, C)``, le même teacher pour tous, ou ``(S, N, C)``, un teacher par student.
+        data, distillation, epochs, batch_size, learning_rate: comme pour ``train_one``, communs à tous.
+        teacher: comme pour ``train_one``, le même pour tous ; ou des logits ``(S, N, C)``, un teacher par student.
         seeds: une graine par student ; leur nombre S est celui des students. ``grid`` donne ces trois arguments.
         temperatures: T > 0, un nombre pour tous ou S nombres.
         alphas: poids de la distillation dans [0, 1], un nombre pour tous ou S nombres.
@@ -179,37 +171,34 @@ def train_many(
     """
     epochs, batch_size, learning_rate = check_run(data, epochs, batch_size, learning_rate)
     seeds = check_seeds(seeds)
-    teacher = check_teacher(data, teacher_logits, distillation, teacher_features, students=len(seeds))
+    features, own = isinstance(teacher, Features), getattr(teacher, "ndim", 0) == 3  # own : un teacher par student
+    teacher = check_teacher(data, teacher, distillation, students=len(seeds))
     (images, labels), device = data, data[0].device
     temperatures = one_per_student("temperatures", temperatures, len(seeds), check_temperature).to(device)
     alphas = one_per_student("alphas", alphas, len(seeds), check_alpha).to(device)
     models = [initial_model(make_model, seed).to(device) for seed in seeds]
     if len({id(model) for model in models}) < len(models):
         raise ValueError("make_model : le même objet reçu deux fois, un modèle neuf attendu à chaque appel.")
-    classes = check_model(models[0], data, teacher_logits, distillation)
+    classes = check_student(Reader(models[0], features), data, teacher, distillation)
     check_stackable(models[0])
     if validation is not None:
         check_validation(validation, data, classes)
         validation = Split(*validation)
-    if distillation is not None:
-        try_distillation(distillation, Reader(models[0], features=True), teacher, data)
     parameters, buffers = stack_module_state(models)
     skeleton = copy.deepcopy(models[0]).to("meta").train()
-    read = Reader(skeleton, features=distillation is not None)
+    read = Reader(skeleton, features)
     named = tuple({f"model.{name}": part for name, part in state.items()} for state in (parameters, buffers))
-    own = teacher_logits is not None and teacher_logits.dim() == 3  # un teacher par student, les N exemples de chacun
     first = len(labels) * torch.arange(len(seeds), device=device)[:, None] * own
 
     def loss_of_one(parameters, buffers, images, labels, teacher, temperature, alpha):
         student = functional_call(read, (parameters, buffers), (images,))
-        hard = _cross_entropy(student.logits, labels)
         if teacher is None:
-            return hard
+            return _cross_entropy(student.logits, labels)
         if distillation is None:
             guide = _kd(student.logits, teacher.logits, temperature)
         else:
             guide = distillation(student, teacher, labels)
-        return combine_terms(guide, hard, alpha).total
+        return combine_terms(guide, _cross_entropy(student.logits, labels), alpha).total
 
     stacked = None if teacher is None else teacher.map(lambda _: 0)  # ce qui est None ne s'empile pas
     losses_of_all = torch.vmap(loss_of_one, (0, 0, 0, 0, stacked, 0, 0), randomness="different")

@@ -176,7 +176,7 @@ def matching(student, teacher, labels):
 
 features, budget = predict_features(teacher, hundred.images), dict(epochs=120, batch_size=50)
 matched = train_many(digits_student, hundred, seeds=seeds, alphas=1.0, **budget,
-                     distillation=matching, teacher_features=features)
+                     distillation=matching, teacher=features)
 hot = [1, 4, 16, 64, 256]
 students = train_many(digits_student, hundred, teacher_logits[:100], **budget,
                       **grid(temperatures=hot, alphas=1.0, seeds=seeds))
@@ -487,7 +487,7 @@ def repaired(student, teacher, labels):
 bars = {"seul": (wide.alone, "student")}
 for name, loss in (("collègue", colleague), ("réparée", repaired)):
     guided = train_many(digits_student, hundred, seeds=seeds, alphas=0.2,
-                        distillation=loss, teacher_features=features, **budget)
+                        distillation=loss, teacher=features, **budget)
     bars[name] = guided.errors(digits.test), "neutral" if loss is colleague else "distilled"
 repair = mean_interval(bars["collègue"][0] - bars["réparée"][0])
 plot_intervals(bars, "erreur de test (%)",

@@ -159,7 +159,7 @@ print("perte du dernier lot :", french(loss.item(), 2))
 
 # %% [markdown]
 # Le moteur `train_many` du cours sait entraîner beaucoup de students guidés à la fois. Il lui faut deux choses : ce que le
-# teacher calcule (`teacher_features`), et une perte entre deux `Features`, qui reçoit aussi les étiquettes (`distillation`). `AdaptedStudent` range le
+# teacher calcule (`teacher`), et une perte entre deux `Features`, qui reçoit aussi les étiquettes (`distillation`). `AdaptedStudent` range le
 # student et son adaptateur dans un seul module : l'optimiseur reçoit donc les deux. Le student est construit le premier : à
 # graine égale, ses poids de départ sont ceux du student sans adaptateur. Vérifions les deux.
 
@@ -175,7 +175,7 @@ def hint(stage):
 
 three = train_many(
     adapted(2), few, seeds=range(3), alphas=0.5, distillation=hint(2),
-    teacher_features=hints, epochs=10, batch_size=10, learning_rate=0.02)
+    teacher=hints, epochs=10, batch_size=10, learning_rate=0.02)
 ours, theirs = (m.eval()(digits.test.images) for m in (three[0], student))
 gap = (ours - theirs).abs().max()
 print(f"plus grand écart entre les logits des deux boucles : {gap:.0e}")
@@ -256,7 +256,7 @@ def train(make, guide, size, alphas=0.5, epochs=None):
     part = digits.train.where(slice(0, size))
     return train_many(
         make, part, **grid(alphas=alphas, seeds=seeds), distillation=guide,
-        teacher_features=predict_features(teacher, part.images),
+        teacher=predict_features(teacher, part.images),
         epochs=epochs or 1600 // size, batch_size=10, learning_rate=0.02,
     )
 

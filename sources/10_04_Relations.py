@@ -280,7 +280,7 @@ def run(name, alphas, size=100, seeds=10, device="cpu", **options):
     seen = [t[:size].to(device) for t in (guide.embedding, guide.logits)]
     return train_many(
         digits_student, digits.train.where(slice(0, size)).to(device),
-        distillation=methods[name], teacher_features=Features([], *seen),
+        distillation=methods[name], teacher=Features([], *seen),
         **grid(alphas=alphas, seeds=range(seeds)),
         **dict(epochs=100, batch_size=25) | options)
 

@@ -81,7 +81,7 @@ def hint(student, teacher, labels):
 
 
 def test_l_adaptateur_s_entraine_dans_le_moteur_comme_dans_la_boucle_nue(data, teacher_features):
-    options = {"batch_size": 10, "distillation": hint, "teacher_features": teacher_features, "epochs": 3}
+    options = {"batch_size": 10, "distillation": hint, "teacher": teacher_features, "epochs": 3}
     together = train_many(adapted, data, seeds=[0, 1], alphas=0.5, **options)
     for seed in (0, 1):
         single = train_one(adapted, data, seed=seed, alpha=0.5, **options)
@@ -106,7 +106,7 @@ def test_la_boucle_ecrite_en_toutes_lettres_donne_le_meme_student(data, teacher_
             optimizer.step()
     engine = train_many(
         adapted, data, seeds=[0], alphas=0.5, epochs=3, batch_size=10, distillation=hint,
-        teacher_features=teacher_features,
+        teacher=teacher_features,
     )[0].student  # fmt: skip
     for ours, theirs in zip(engine.parameters(), student.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
@@ -120,7 +120,7 @@ def test_un_adaptateur_fige_reste_le_meme_dans_le_moteur_et_le_student_s_entrain
 
     trained = train_many(
         frozen, data, seeds=[0, 1], alphas=0.5, epochs=2, batch_size=10, distillation=hint,
-        teacher_features=teacher_features,
+        teacher=teacher_features,
     )  # fmt: skip
     for seed in (0, 1):
         start = initial_model(frozen, seed)

@@ -118,7 +118,7 @@ def training():
 
     snapshots = {
         epochs: train_many(
-            digits_student, data, seeds=[0, 0], alphas=[0.0, 0.9], distillation=distance, teacher_features=guide,
+            digits_student, data, seeds=[0, 0], alphas=[0.0, 0.9], distillation=distance, teacher=guide,
             epochs=epochs, batch_size=20,
         )
         for epochs in (1, 4)

@@ -55,7 +55,7 @@ def test_le_moteur_egale_la_boucle_nue(name, stage):
         if method.needs_adapter:
             make_model = adapted(make_student, data.images[:1], features, stage)
         expected = train_one(
-            make_model, data, distillation=method.distillation(choice), teacher_features=features, alpha=CHOICE.alpha,
+            make_model, data, distillation=method.distillation(choice), teacher=features, alpha=CHOICE.alpha,
             **BUDGET,
         )  # fmt: skip
     else:
@@ -345,7 +345,7 @@ def test_un_argument_hors_de_son_domaine_est_nomme(name):
     [
         ("KD", None, "teacher : NoneType reçu, un modèle"),
         ("seul", make_teacher(), "teacher : CNN reçu avec la méthode seul, None attendu"),
-        ("RKD", Plain(), "teacher : Plain reçu, un modèle qui a forward_features attendu avec la méthode RKD"),
+        ("RKD", Plain(), "teacher : Plain reçu, un modèle qui a forward_features attendu"),
         ("attention", MLP(), r"teacher : forme .40, 32. reçue, .B, C, H, W. attendue"),
     ],
 )

@@ -21,7 +21,7 @@ WITH_LOSS = [method for method in METHODS.values() if method.loss]
 def test_une_methode_ajoutee_s_entraine_partout_de_meme(name):
     method, data = TOYS[name], few(69)
     features = predict_features(make_teacher(), data.images)
-    guided = dict(distillation=method.distillation(CHOICE), teacher_features=features)
+    guided = dict(distillation=method.distillation(CHOICE), teacher=features)
     single = train_one(make_student, data, alpha=CHOICE.alpha, **guided, **BUDGET)
     together = train_many(make_student, data, alphas=CHOICE.alpha, seeds=[0, 1], **guided, **BUDGET)
     large = run(method, **BUDGET).model

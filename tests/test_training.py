@@ -67,11 +67,11 @@ def test_chaque_student_peut_avoir_son_teacher_et_son_modele_de_depart(data, tea
 
 
 def test_des_teachers_en_autre_nombre_que_les_graines_sont_refuses(data, teacher_logits):
-    with pytest.raises(ValueError, match="teacher_logits : 2 teachers reçus, 3 attendus, un par graine"):
+    with pytest.raises(ValueError, match="teacher : 2 teachers reçus, 3 attendus, un par graine"):
         train_many(lambda: MLP(), data, torch.stack([teacher_logits] * 2), seeds=SEEDS, epochs=1)
     with pytest.raises(ValueError, match=r"forme \(2, 130, 10\) reçue, \(N, C\) attendue"):
         train_one(lambda: MLP(), data, torch.stack([teacher_logits] * 2), epochs=1)
-    with pytest.raises(ValueError, match=r"labels : forme \(130,\) reçue, \(100,\) attendue"):
+    with pytest.raises(ValueError, match="teacher : 100 exemples reçus, 130 attendus"):
         train_many(lambda: MLP(), data, torch.stack([teacher_logits[:100]] * 3), seeds=SEEDS, epochs=1)
 
 
@@ -172,14 +172,14 @@ def test_un_mauvais_reglage_est_refuse(data, teacher_logits, changes, error, mes
 
 
 def test_des_logits_de_teacher_d_un_autre_jeu_sont_refuses(data, teacher_logits):
-    with pytest.raises(ValueError, match=r"labels : forme \(130,\) reçue, \(100,\) attendue"):
+    with pytest.raises(ValueError, match="teacher : 100 exemples reçus, 130 attendus"):
         train_one(lambda: MLP(), data, teacher_logits[:100], epochs=1)
 
 
 def test_des_nan_du_teacher_sont_refuses_avant_l_entrainement(data, teacher_logits):
     wrong = teacher_logits.clone()
     wrong[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="teacher_logits : 1 valeur"):
+    with pytest.raises(ValueError, match="teacher : 1 valeur"):
         train_one(lambda: MLP(), data, wrong, epochs=1)
 
 
@@ -192,6 +192,10 @@ def test_une_etiquette_hors_des_classes_du_teacher_est_refusee(data, teacher_log
     wrong = Split(data.images, data.labels.clone().fill_(10))
     with pytest.raises(ValueError, match="labels : valeur 10 reçue, de 0 à 9"):
         train_one(lambda: MLP(), wrong, teacher_logits, epochs=1)
+
+
+def plain():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
 
 class Tied(nn.Module):
@@ -220,7 +224,7 @@ def test_un_modele_que_le_moteur_ne_peut_entrainer_est_refuse(data, make_model, 
 
 
 def test_un_student_d_un_autre_nombre_de_classes_que_le_teacher_est_refuse(data, teacher_logits):
-    with pytest.raises(ValueError, match="teacher_logits : 10 classes reçues, 12 attendues"):
+    with pytest.raises(ValueError, match="teacher : 10 classes reçues, 12 attendues"):
         train_one(lambda: MLP(classes=12), data, teacher_logits, epochs=1)
 
 
@@ -251,7 +255,7 @@ def relations_and_logits(student, teacher, labels):
 def test_des_students_guides_par_des_features_sont_ceux_de_la_boucle_nue(
     make_model, distillation, data, teacher_features
 ):
-    options = {"epochs": 3, "batch_size": 50, "distillation": distillation, "teacher_features": teacher_features}
+    options = {"epochs": 3, "batch_size": 50, "distillation": distillation, "teacher": teacher_features}
     together = train_many(make_model, data, seeds=SEEDS, alphas=ALPHAS, **options)
     for index, (seed, alpha) in enumerate(zip(SEEDS, ALPHAS, strict=True)):
         single = train_one(make_model, data, seed=seed, alpha=alpha, **options)
@@ -262,10 +266,27 @@ def test_une_distillation_qui_est_kd_loss_donne_le_student_des_logits(data, teac
     options = {"epochs": 3, "batch_size": 50, "alpha": 0.6}
     ours = train_one(
         lambda: MLP(), data, distillation=lambda s, t, y: kd_loss(s.logits, t.logits, 2.0),
-        teacher_features=teacher_features, **options,
+        teacher=teacher_features, **options,
     )  # fmt: skip
     theirs = train_one(lambda: MLP(), data, teacher_features.logits, temperature=2.0, **options)
     assert_same_parameters(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_une_perte_de_logits_se_passe_des_features(data, teacher_logits):
+    """Avec des logits pour teacher, ni lui ni le student n'ont besoin de ``forward_features``."""
+    options = {"epochs": 3, "batch_size": 50, "distillation": lambda s, t, y: kd_loss(s.logits, t.logits, 2.0)}
+    ours = train_one(plain, data, teacher_logits, alpha=0.6, **options)
+    theirs = train_one(plain, data, teacher_logits, alpha=0.6, temperature=2.0, epochs=3, batch_size=50)
+    together = train_many(plain, data, teacher_logits, alphas=0.6, seeds=[0], **options)
+    for other in (theirs, together[0]):
+        assert_same_parameters(ours, other, rtol=1e-4, atol=1e-5)
+
+
+def test_des_features_sans_autre_perte_donnent_la_distillation_des_logits(data, teacher_features):
+    options = {"epochs": 2, "batch_size": 50, "temperature": 2.0}
+    ours = train_one(lambda: MLP(), data, teacher_features, **options)
+    theirs = train_one(lambda: MLP(), data, teacher_features.logits, **options)
+    assert_same_parameters(ours, theirs, rtol=0, atol=0)
 
 
 def test_l_erreur_de_validation_de_chaque_epoque_est_celle_du_student_a_cette_epoque(data, teacher_logits):
@@ -281,27 +302,25 @@ def test_l_erreur_de_validation_de_chaque_epoque_est_celle_du_student_a_cette_ep
 @pytest.mark.parametrize(
     "changes, error, message",
     [
-        ({"teacher_features": None}, ValueError, "teacher_features : absent, attendu avec distillation"),
-        ({"distillation": None}, ValueError, "distillation : absent, attendu avec teacher_features"),
+        ({"teacher": None}, ValueError, "teacher : None reçu avec distillation"),
         ({"distillation": "kd"}, TypeError, "distillation : str reçu, une fonction"),
-        ({"teacher_features": torch.zeros(130, 10)}, TypeError, "teacher_features : Tensor reçu, Features attendu"),
-        ({"teacher_logits": torch.zeros(130, 10)}, ValueError, "teacher_logits : reçu avec distillation"),
+        ({"teacher": CNN()}, TypeError, "teacher : CNN reçu, ses logits .* ou les Features"),
+        ({"teacher": torch.zeros(130, 10)}, TypeError, "student : NoneType reçu, un tenseur"),
     ],
 )
 def test_une_distillation_de_features_mal_donnee_est_refusee(data, teacher_features, changes, error, message):
-    options = {"distillation": relations_and_logits, "teacher_features": teacher_features, "epochs": 1} | changes
+    options = {"distillation": relations_and_logits, "teacher": teacher_features, "epochs": 1} | changes
     with pytest.raises(error, match=message):
         train_many(lambda: MLP(), data, seeds=[0], **options)
 
 
 def test_les_features_d_un_autre_jeu_et_un_modele_sans_features_sont_refuses(data, teacher_features):
     short = data.where(slice(0, 100))
-    options = {"distillation": relations_and_logits, "teacher_features": teacher_features, "epochs": 1}
-    with pytest.raises(ValueError, match="teacher_features : 130 exemples reçus, 100 attendus"):
+    options = {"distillation": relations_and_logits, "teacher": teacher_features, "epochs": 1}
+    with pytest.raises(ValueError, match="teacher : 130 exemples reçus, 100 attendus"):
         train_one(lambda: MLP(), short, **options)
-    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     with pytest.raises(TypeError, match="make_model : Sequential reçu, un modèle qui a forward_features"):
-        train_one(lambda: plain, data, **options)
+        train_one(plain, data, **options)
 
 
 def test_un_simple_couple_vaut_un_split(data, teacher_logits):
@@ -314,7 +333,7 @@ def test_une_distillation_a_trois_arguments_recoit_les_etiquettes(data, teacher_
     def dkd(student, teacher, labels):
         return dkd_loss(student.logits, teacher.logits, labels, 2.0, beta=2.0)
 
-    options = {"epochs": 3, "batch_size": 50, "distillation": dkd, "teacher_features": teacher_features}
+    options = {"epochs": 3, "batch_size": 50, "distillation": dkd, "teacher": teacher_features}
     together = train_many(lambda: MLP(hidden=(16,)), data, seeds=SEEDS, alphas=ALPHAS, **options)
     for index, (seed, alpha) in enumerate(zip(SEEDS, ALPHAS, strict=True)):
         single = train_one(lambda: MLP(hidden=(16,)), data, seed=seed, alpha=alpha, **options)
@@ -348,7 +367,7 @@ def test_une_perte_que_le_moteur_ne_saurait_suivre_est_refusee(
     train, distillation, error, message, data, teacher_features
 ):
     with pytest.raises(error, match=message):
-        train(lambda: MLP(hidden=(16,)), data, distillation=distillation, teacher_features=teacher_features, epochs=1)
+        train(lambda: MLP(hidden=(16,)), data, distillation=distillation, teacher=teacher_features, epochs=1)
 
 
 def test_un_module_sans_parametre_est_une_perte_comme_une_autre(data, teacher_features):
@@ -356,7 +375,7 @@ def test_un_module_sans_parametre_est_une_perte_comme_une_autre(data, teacher_fe
         def forward(self, student, teacher, labels):
             return dkd_loss(student.logits, teacher.logits, labels)
 
-    options = {"seeds": [0], "teacher_features": teacher_features, "epochs": 1}
+    options = {"seeds": [0], "teacher": teacher_features, "epochs": 1}
     ours = train_many(lambda: MLP(hidden=(8,)), data, distillation=Loss(), **options)
     theirs = train_many(
         lambda: MLP(hidden=(8,)), data, distillation=lambda s, t, y: dkd_loss(s.logits, t.logits, y), **options
@@ -369,7 +388,7 @@ def test_aucun_gradient_n_atteint_le_teacher_qui_a_rendu_ses_features_avec_un_gr
     live = teacher.forward_features(data.images)
     train_one(
         lambda: MLP(hidden=(16,)), data, distillation=lambda s, t, y: (s.embedding - t.embedding).square().mean(),
-        teacher_features=live, epochs=2,
+        teacher=live, epochs=2,
     )  # fmt: skip
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
