@@ -708,8 +708,10 @@ print(f"{french(smaller_by, 0)} fois moins de paramètres, une seule graine")
 # ## Toutes les méthodes, mesurées
 #
 # Le cours se ferme par une mesure, non par des adjectifs. Un même student, un réseau convolutif de deux étages, apprend de
-# toutes les façons que vous avez vues : mêmes 100 images, mêmes 100 pas, dix graines. Les réglages ($\alpha$, température, poids
-# de chaque terme) ont été choisis sur la validation, avec d'autres graines, par `python -m benchmarks compare` ; le cours
+# toutes les façons que vous avez vues : mêmes 100 images, mêmes 100 pas, dix graines. Deux méthodes de logits plus récentes s'y
+# joignent. *DIST* (Huang et al., 2022) n'égale pas les prédictions, elle les corrèle : celles de chaque image, puis celles de chaque
+# classe d'une image à l'autre. *LSKD* (Sun et al., 2024) centre et réduit d'abord les logits de chaque image : le student
+# n'imite plus leur amplitude. Les réglages ($\alpha$, température, facteur de chaque terme) ont été choisis sur la validation, avec d'autres graines, par `python -m benchmarks compare` ; le cours
 # les garde avec leur date et leur machine.
 #
 # **À vous de parier** : ajouter à KD un second terme, quel qu'il soit, vaut-il son prix ?
@@ -791,5 +793,9 @@ display(Markdown(f"""
 #   Applications*, 2016, [arXiv:1511.06530](https://arxiv.org/abs/1511.06530). Tucker-2.
 # - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,
 #   [arXiv:1503.02531](https://arxiv.org/abs/1503.02531).
+# - T. Huang et al., *Knowledge Distillation from A Stronger Teacher* (DIST), 2022,
+#   [arXiv:2205.10536](https://arxiv.org/abs/2205.10536).
+# - S. Sun et al., *Logit Standardization in Knowledge Distillation* (LSKD), 2024,
+#   [arXiv:2403.01427](https://arxiv.org/abs/2403.01427).
 #
 # **La suite** : le chapitre 11, *Approximations de rang faible*.
