@@ -227,7 +227,7 @@ def on_whole_batch(
         return torch.cat(parts)
 
     return lambda student, teacher, _: distillation(
-        *(method.read(gather, features, choice) for features in (student, teacher)), labels
+        *(method.read(features, choice, gather) for features in (student, teacher)), labels
     )
 
 

@@ -72,7 +72,7 @@ class Method:
             époque jusqu'à alpha (PS-KD).
         needs_adapter: vrai si le student a besoin d'un adaptateur pour que les canaux se comparent.
         whole_batch: vrai si elle lie les exemples d'un lot : à plusieurs processus, il lui faut le lot entier.
-        scale: le nom de son facteur, ``Choice.scale`` ; ``None`` si elle n'en a pas.
+        scale_name: comment on appelle son facteur, ``Choice.scale`` ; ``None`` si elle n'en a pas.
         base: la méthode à laquelle elle ajoute un terme (KD), s'il y en a une.
         tried: ce que ``python -m benchmarks compare`` essaie sur la validation, réglage par réglage.
     """
@@ -84,7 +84,7 @@ class Method:
     remembers: bool = False
     needs_adapter: bool = False
     whole_batch: bool = False
-    scale: str | None = None
+    scale_name: str | None = None
     base: "Method | None" = None
     tried: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -98,18 +98,27 @@ class Method:
         """Vrai si les logits ne lui suffisent pas : les modèles doivent avoir ``forward_features``."""
         return not set(self.reads) <= {"logits"}
 
-    def read(self, function: Callable[[Tensor], Tensor], features: Features, choice: Choice) -> Features:
-        """Les mêmes features, ``function`` appliquée à ce que la méthode en lit, et à rien d'autre."""
-        maps, embedding, logits = features
-        if self.reads_maps:
-            maps = [function(part) if stage == choice.stage else part for stage, part in enumerate(maps)]
-        if "embedding" in self.reads:
-            embedding = function(embedding)
-        return Features(maps, embedding, function(logits) if "logits" in self.reads else logits)
+    def __post_init__(self):
+        unknown = [part for part in self.reads if part not in ("logits", "map", "embedding")]
+        if isinstance(self.reads, str) or unknown:
+            raise ValueError(f"reads : {self.reads!r} reçu, une suite de 'logits', 'map' ou 'embedding' attendue.")
+
+    def read(self, features: Features, choice: Choice, function: Callable[[Tensor], Tensor] = lambda x: x) -> Features:
+        """Ce que la méthode dit lire, ``function`` appliquée ; ``None`` à la place du reste."""
+        maps = [
+            function(part) if self.reads_maps and stage == choice.stage else None
+            for stage, part in enumerate(features.maps)
+        ]
+        embedding, logits = (
+            function(getattr(features, part)) if part in self.reads else None for part in ("embedding", "logits")
+        )
+        return Features(maps, embedding, logits)
 
     def distillation(self, choice: Choice) -> Distillation:
         """La perte à ces réglages, telle que ``train_one`` et ``train_many`` la prennent."""
-        return lambda student, teacher, labels: self.loss(student, teacher, labels, choice)
+        return lambda student, teacher, labels: self.loss(
+            self.read(student, choice), self.read(teacher, choice), labels, choice
+        )
 
 
 def on_maps(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable:
@@ -128,12 +137,17 @@ def added_to(base: Method, method: Method) -> Method:
     def loss(student: Features, teacher: Features, labels: Tensor, choice: Choice) -> Tensor:
         return base.loss(student, teacher, labels, choice) + method.loss(student, teacher, labels, choice)
 
-    reads = tuple(dict.fromkeys(base.reads + method.reads))
-    return replace(method, name=f"{base.name} + {method.name}", loss=loss, reads=reads, base=base)
+    return replace(
+        method, name=f"{base.name} + {method.name}", loss=loss, base=base, reads=(*base.reads, *method.reads),
+        needs_adapter=base.needs_adapter or method.needs_adapter,
+        whole_batch=base.whole_batch or method.whole_batch,
+    )  # fmt: skip
 
 
 def _relation(name: str, loss: Callable[[Tensor, Tensor], Tensor], *scales: float) -> Method:
-    return Method(name, on_embeddings(loss), ("embedding",), whole_batch=True, scale="facteur", tried={"scale": scales})
+    return Method(
+        name, on_embeddings(loss), ("embedding",), whole_batch=True, scale_name="facteur", tried={"scale": scales}
+    )
 
 
 ALONE = Method("seul", None, reads=(), needs_teacher=False)
@@ -143,21 +157,23 @@ KD = Method(
 _LOGITS = (
     Method(
         "DKD", lambda s, t, y, choice: dkd_loss(s.logits, t.logits, y, choice.temperature, beta=choice.scale),
-        scale="beta", tried={"scale": (0.25, 1, 4)},
+        scale_name="beta", tried={"scale": (0.25, 1, 4)},
     ),
     Method(
         "DIST", lambda s, t, y, choice: choice.scale * dist_loss(s.logits, t.logits, choice.temperature),
-        whole_batch=True, scale="facteur", tried={"scale": (0.3, 1, 3), "temperature": (1, 4, 8)},
+        whole_batch=True, scale_name="facteur", tried={"scale": (0.3, 1, 3), "temperature": (1, 4, 8)},
     ),
     Method(
         "LSKD", lambda s, t, y, choice: choice.scale * standardized_kd_loss(s.logits, t.logits, choice.temperature),
-        scale="facteur", tried={"scale": (3, 9, 30), "temperature": (1, 2, 4)},
+        scale_name="facteur", tried={"scale": (3, 9, 30), "temperature": (1, 2, 4)},
     ),
 )  # fmt: skip
 # Le terme de chacune est dans l'échelle de son article ; les facteurs essayés encadrent ce qu'un balayage préférait.
 _TERMS = (
-    Method("hint", on_maps(hint_loss), ("map",), needs_adapter=True, scale="facteur", tried={"scale": (0.1, 1, 10)}),
-    Method("attention", on_maps(attention_loss), ("map",), scale="beta", tried={"scale": (1.6, 16, 160)}),
+    Method(
+        "hint", on_maps(hint_loss), ("map",), needs_adapter=True, scale_name="facteur", tried={"scale": (0.1, 1, 10)}
+    ),
+    Method("attention", on_maps(attention_loss), ("map",), scale_name="beta", tried={"scale": (1.6, 16, 160)}),
     _relation("cosine", cosine_relation_loss, 0.3, 3, 30),
     _relation("SP", similarity_preserving_loss, 3, 30, 300, 3000),
     _relation("RKD", lambda s, t: 25 * rkd_distance_loss(s, t) + 50 * rkd_angle_loss(s, t), 0.1, 1, 3, 10),

@@ -154,7 +154,7 @@ def load_model(path: str | Path) -> nn.Module:
 def _describe(method: Method, choice: Choice) -> str:
     if method.loss is None:
         return ""
-    scale = f", {method.scale} = {short(choice.scale)}" if method.scale else ""
+    scale = f", {method.scale_name} = {short(choice.scale)}" if method.scale_name else ""
     return f" (alpha = {short(choice.alpha)}{scale}, T = {short(choice.temperature)})"
 
 

@@ -243,6 +243,8 @@ print(f"plus grand écart entre les logits des deux versions : {gap:.0e}")
 #
 # Combien d'images donner au student ? Nous essayons cinq tailles (nous dirons : régimes), toutes listées, à 600 pas d'entraînement chacune (dix
 # lots par époque pour 1 000 images, un seul pour 100), et nous choisissons **sur la validation**.
+#
+# `grid` demande chaque réglage à chaque graine ; `students.table` rend les erreurs, une ligne par réglage, une colonne par graine.
 
 # %%
 from kdcourse import grid, mean_interval, points

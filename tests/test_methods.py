@@ -9,9 +9,9 @@ import torch
 from engine_runs import CHOICE, few, make_student, make_teacher, run
 from toy_methods import TOY, TOYS
 
-from kdcourse import Features, compare_distillation_methods, load_choices, predict_features, train_many, train_one
+from kdcourse import compare_distillation_methods, load_choices, predict_features, train_many, train_one
 from kdcourse.method_comparison import Problem, one_step, train_method
-from kdcourse.methods import KD, METHODS, Choice, check_choice, find_method
+from kdcourse.methods import KD, METHODS, Choice, added_to, check_choice, find_method
 
 BUDGET = dict(epochs=2, batch_size=32, learning_rate=3e-3)
 WITH_LOSS = [method for method in METHODS.values() if method.loss]
@@ -53,25 +53,22 @@ def test_un_autre_nom_ne_change_pas_l_entrainement(method):
     one_step(problem, renamed, CHOICE)()
 
 
-@pytest.mark.parametrize(
-    "method", [m for m in METHODS.values() if m.loss], ids=[m.name for m in METHODS.values() if m.loss]
-)
-def test_une_methode_ne_lit_que_ce_qu_elle_dit_lire(method):
-    """Ce qu'elle ne dit pas lire peut manquer : la perte est la même sans lui."""
-    data, choice = few(24), replace(CHOICE, stage=1)
-    student, teacher = (model.forward_features(data.images) for model in (engine_runs.make_student(), make_teacher()))
-    teacher = teacher._replace(maps=[teacher.maps[0][:, :4], teacher.maps[1][:, :8]])  # sans adaptateur
-    loss = method.distillation(choice)
-    read = []
-    for features in (student, teacher):
-        kept = []
-        method.read(lambda part, kept=kept: kept.append(part) or part, features, choice)
-        maps = [part if any(part is other for other in kept) else None for part in features.maps]
-        embedding, logits = (
-            part if any(part is other for other in kept) else None for part in (features.embedding, features.logits)
-        )
-        read.append(Features(maps, embedding, logits))
-    torch.testing.assert_close(loss(*read, data.labels), loss(student, teacher, data.labels))
+def test_une_methode_qui_lit_plus_qu_elle_ne_dit_echoue_au_premier_essai():
+    """Sur plusieurs processus, ce qu'elle lit sans le dire n'aurait été que sa part du lot."""
+    sly = replace(TOY, loss=lambda s, t, y, choice: TOY.loss(s, t, y, choice) + s.logits.mean())
+    with pytest.raises(AttributeError, match="NoneType"):
+        run(sly, epochs=1, examples=40)
+
+
+@pytest.mark.parametrize("reads", ["logits", ("embeding",), ("logits", "carte")])
+def test_ce_qu_une_methode_lit_porte_un_nom_connu(reads):
+    with pytest.raises(ValueError, match="reads : .* reçu, une suite de 'logits', 'map' ou 'embedding' attendue"):
+        replace(TOY, reads=reads)
+
+
+def test_une_somme_garde_ce_que_demandent_ses_deux_termes():
+    both = added_to(METHODS["DIST"], METHODS["hint"])
+    assert both.whole_batch and both.needs_adapter and set(both.reads) == {"logits", "map"}
 
 
 @pytest.mark.parametrize(
