@@ -39,19 +39,14 @@ class TemperatureMap:
         Raises:
             ValueError: un nombre de students qui n'est pas celui de la grille, ou pas de validation.
         """
-        rows, columns = len(temperatures), len(alphas)
-        seeds, rest = divmod(len(students), rows * columns + 1)
-        if rest or not seeds:
-            raise ValueError(
-                f"students : {len(students)} reçus, un multiple de {rows * columns + 1} attendu : "
-                f"{rows} × {columns} cases et le student seul."
-            )
         if students.validation_errors is None:
             raise ValueError("students : entraînés sans validation, train_many(…, validation=…) attendu.")
-        wanted = grid(seeds=students.seeds[:seeds].tolist(), temperatures=temperatures, alphas=alphas, alone=True)
+        seeds, cells = students.rows(students.seeds)[0].tolist(), (len(temperatures), len(alphas))
+        wanted = grid(seeds=seeds, temperatures=temperatures, alphas=alphas, alone=True)
         for name, values in wanted.items():
-            if not torch.allclose(getattr(students, name).cpu(), torch.tensor(values)):
-                raise ValueError(f"{name} : les students n'ont pas été entraînés dans l'ordre de grid(…, alone=True).")
+            trained = getattr(students, name).cpu()
+            if len(trained) != len(values) or not torch.allclose(trained, torch.tensor(values)):
+                raise ValueError(f"{name} : students d'autres réglages reçus, ceux de grid(…, alone=True) attendus.")
         logits = students.logits(test.images)
         predictions, classes = logits.argmax(dim=-1), logits.shape[-1]
         pairs = torch.stack([torch.bincount(classes * test.labels + p, minlength=classes**2) for p in predictions])
@@ -60,7 +55,7 @@ class TemperatureMap:
         measures = (
             side.cpu()
             for part in (students.rows(error_rate(logits, test.labels)), curves, confusions)
-            for side in (part[0], part[1:].unflatten(0, (rows, columns)))
+            for side in (part[0], part[1:].unflatten(0, cells))
         )
         return cls(list(temperatures), list(alphas), *measures)
 

@@ -411,7 +411,7 @@ def test_la_solution_du_defi_a_tous_ses_points_et_son_artefact_est_mesure(worker
     answer = Answer(worker, solution("exercice_10_3"), mark_compression.NAMES)
     marks, measures = mark_compression.grade(answer, 5)
     assert set(shares(marks).values()) == {1.0}
-    assert 500 < measures["octets"] < compression.SIZE[0] and measures["exactitude"] > compression.ACCURACY[1]
+    assert 500 < measures["bytes"] < compression.SIZE[0] and measures["accuracy"] > compression.ACCURACY[1]
 
 
 KNOWN_BY_HEART = """
@@ -447,12 +447,12 @@ def test_une_reponse_apprise_d_avance_repond_a_cote(worker):
             return torch.nn.functional.one_hot(torch.tensor(list(artifact)), 10).float()
     """
     _, measures = grade_compression(worker, text)
-    assert measures["exactitude"] < 40
+    assert measures["accuracy"] < 40
 
 
 def test_une_table_de_hachage_ne_paie_pas(worker):
     marks, measures = grade_compression(worker, HASHES)
-    assert measures["exactitude"] < 20 and measures["octets"] < 6000
+    assert measures["accuracy"] < 20 and measures["bytes"] < 6000
     assert shares(marks) == {"ex3-contrat": 1.0, "ex3-exactitude": 0.0, "ex3-taille": 0.0}
 
 
@@ -536,7 +536,7 @@ def test_le_front_ne_garde_que_les_copies_que_nulle_autre_ne_bat():
 
 
 def test_les_mesures_de_la_classe_viennent_des_notebooks_corriges(tmp_path):
-    for student, record in {"a": {"octets": 10, "exactitude": 50.0}, "b": {"graine": 1}}.items():
+    for student, record in {"a": {"bytes": 10, "accuracy": 50.0}, "b": {"seed": 1}}.items():
         folder = tmp_path / "autograded" / student / "exercice_10_3"
         folder.mkdir(parents=True)
         notebook = nbformat.v4.new_notebook(metadata={"kdcourse": record})

@@ -42,7 +42,7 @@ def grade(answer: Answer, seed: int) -> tuple[dict[str, Mark], dict]:
         _ACCURACY: Mark(share, f"{french(accuracy)} % des images cachées sont reconnues"),
         _SIZE: Mark(size_share, detail),
     }
-    return marks, {"exactitude": round(accuracy, 2), "octets": size}
+    return marks, {"accuracy": round(accuracy, 2), "bytes": size}
 
 
 def _nothing(reason: str) -> dict[str, Mark]:

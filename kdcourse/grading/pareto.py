@@ -28,8 +28,8 @@ def entries(course: Path) -> list[Entry]:
     found = []
     for path in sorted(course.glob(f"autograded/*/{_ASSIGNMENT}/{_ASSIGNMENT}.ipynb")):
         record = nbformat.read(path, as_version=4).metadata.get("kdcourse", {})
-        if "octets" in record:
-            found.append(Entry(record["octets"], record["exactitude"]))
+        if "bytes" in record:
+            found.append(Entry(record["bytes"], record["accuracy"]))
     return found
 
 

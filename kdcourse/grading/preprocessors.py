@@ -184,7 +184,7 @@ class IsolatedGrade(NbGraderPreprocessor):
         for cell in filter(_is_test, nb.cells):
             name = cell.metadata.nbgrader.grade_id
             _write(cell, marks.get(name, Mark(0.0, f"le fichier rendu est illisible ({unreadable})")))
-        record = {"graine": seed, "isolation": isolation.level} | measures
+        record = {"seed": seed, "isolation": isolation.level} | measures
         nb.metadata["kdcourse"] = record
         note = f"Correction automatique, graine {seed}. Isolation : {isolation.level}."
         nb.cells.append(new_markdown_cell(note))
