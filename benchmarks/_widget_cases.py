@@ -49,7 +49,8 @@ def teacher() -> torch.nn.Module:
 def students():
     """Trois groupes de vingt students, comme au *3 mystique*."""
     targets = frozen_logits(teacher(), digits().train.images)
-    return train_many(digits_student, digits().train, targets, seeds=range(60), epochs=2)
+    asked = grid(temperatures=[20, 1], alphas=1.0, seeds=range(20), alone=True)
+    return train_many(digits_student, digits().train, targets, **asked, epochs=2)
 
 
 @cache
@@ -60,16 +61,11 @@ def temperature() -> Callable:
 @cache
 def bias() -> Callable:
     biases = torch.arange(0, 30.01, 0.25)
-    sweep = bias_sweep(students().logits(digits().test.images), digits().test.labels, 3, biases)
-    tuned = tune_bias(sweep)
-    roles = {"distillé, T = 20": "distilled", "distillé, T = 1": "neutral", "seul": "student"}
-    parts = [slice(20 * i, 20 * i + 20) for i in range(3)]
-    return partial(
-        BiasExplorer,
-        biases,
-        {name: (sweep.rows(p), tuned[p], roles[name]) for name, p in zip(roles, parts, strict=True)},
-        label=3,
-    )
+    logits = students().rows(students().logits(digits().test.images))
+    sweeps = [bias_sweep(z, digits().test.labels, 3, biases) for z in logits]
+    roles = {"seul": "student", "distillé, T = 20": "distilled", "distillé, T = 1": "neutral"}
+    panels = {name: (sweep, tune_bias(sweep), roles[name]) for name, sweep in zip(roles, sweeps, strict=True)}
+    return partial(BiasExplorer, biases, panels, label=3)
 
 
 @cache

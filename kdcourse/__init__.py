@@ -74,7 +74,7 @@ _MODULES = {
     "exercises.checking": ["check"],
     "exercises.compression": ["compression_teacher"],
     "methods": ["KD", "METHODS", "Choice", "Method", "load_choices"],
-    "method_comparison": ["compare_distillation_methods"],
+    "method_comparison": ["compare_distillation_methods", "method_table"],
     "temperature_map": ["TemperatureMap"],
     "plots.common": ["gain_summary", "log_slope", "plot_curves", "plot_gains", "plot_intervals", "plot_paired"],
     "plots.features": [

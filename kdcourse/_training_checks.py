@@ -124,7 +124,7 @@ def check_has_features(name: str, model: nn.Module) -> None:
         raise TypeError(f"{name} : {type(model).__name__} reçu, un modèle qui a forward_features attendu.")
 
 
-def check_readable(name: str, model: nn.Module, method: Method, choice: Choice, image: Tensor) -> Reader:
+def reader_of(name: str, model: nn.Module, method: Method, choice: Choice, image: Tensor) -> Reader:
     """Un modèle du type des images, qui a ce que la méthode lit ; rendu prêt à être lu."""
     weight = next(model.parameters(), image)
     if weight.dtype != image.dtype:

@@ -77,10 +77,6 @@ class BiasSweep(NamedTuple):
     recall: Tensor
     error: Tensor
 
-    def rows(self, kept: slice) -> "BiasSweep":
-        """Les mesures de quelques-uns des S modèles."""
-        return BiasSweep(self.recall[kept], self.error[kept])
-
     def at(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Rappel et erreur ``(S,)`` de chaque modèle au biais que désigne son indice dans ``chosen`` ``(S,)``."""
         return tuple(values.gather(1, chosen[:, None])[:, 0] for values in self)

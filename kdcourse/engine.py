@@ -6,6 +6,7 @@ compris, et fait la moyenne des gradients ; le teacher est figé, hors de DDP. L
 ce dont dépend la suite est écrit de temps en temps : tuée en pleine époque puis reprise, la boucle finit pareil.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -23,21 +24,20 @@ from kdcourse._engine_state import RunState
 from kdcourse._training_checks import (
     check_jitter,
     check_output,
-    check_readable,
     check_run,
     check_seeds,
     check_student,
     check_teacher_model,
     check_validation,
+    reader_of,
 )
 from kdcourse.comparison import french
 from kdcourse.data import Split, check_split, shift_images
 from kdcourse.loop import adam, evaluating, frozen_copy, predict, threads_for
-from kdcourse.methods import Choice, Distillation, Method, check_choice, find_method
+from kdcourse.methods import Choice, Distillation, Method, find_method, settled_choice
 from kdcourse.models import Features, Trained, predict_features
+from kdcourse.students import EVALUATION_BATCH
 from kdcourse.training import adapted, initial_model, student_loss
-
-_EVALUATION_BATCH = 512  # images par passage : la mémoire ne dépend pas de la taille de la partie
 
 
 def distill(
@@ -82,13 +82,16 @@ def distill(
         checkpoint_every: pas entre deux points de reprise ; chaque fin d'époque en a un aussi.
         resume: repart du dernier point de reprise entier d'``output``, s'il y en a un.
 
+    Returns:
+        Le student entraîné, en ``eval``, et son histoire : époque, pas, perte, erreur de validation, secondes.
+
     Raises:
         TypeError, ValueError: argument hors de son domaine ; point de reprise abîmé ou d'un autre réglage ; dossier où
             un autre entraînement écrit ; perte NaN.
         OSError: dossier qui ne s'écrit pas.
     """
     method = find_method(method)
-    choice = check_choice(choice, method)
+    choice = settled_choice(choice, method)
     epochs, batch_size, learning_rate = check_run(data, epochs, batch_size, learning_rate)
     seed, checkpoint_every = check_seed("seed", seed), check_positive_integer("checkpoint_every", checkpoint_every)
     jitter = check_jitter(jitter, data[0])
@@ -102,18 +105,18 @@ def distill(
     image = data.images[:1]
     if teacher is not None:
         teacher = frozen_copy(teacher).to(device)
-        read_teacher = check_readable("teacher", teacher, method, choice, image)
+        read_teacher = reader_of("teacher", teacher, method, choice, image)
         check_finite("teacher(images)", predict(teacher, image))
         if method.needs_adapter:  # le student le reçoit, et l'optimiseur avec lui
             make_model = adapted(make_model, image, predict_features(teacher, image), choice.stage)
     model = initial_model(make_model, seed).to(device)
-    student = check_readable("make_model", model, method, choice, image)
+    student = reader_of("make_model", model, method, choice, image)
     classes = check_student(student, data)
     if validation is not None:
         check_validation(validation.to(device), data, classes)
     optimizer = adam(model.parameters(), learning_rate)
     student, optimizer = accelerator.prepare(student, optimizer)  # DDP, à plusieurs processus
-    distillation = method.loss and method.distillation(choice)
+    distillation = method.distillation(choice)
 
     state = RunState(accelerator, model, optimizer, data, classes, seed, output, method.remembers)
     settings = dict(method=method.name, **asdict(choice), seed=seed, epochs=epochs, batch_size=batch_size)
@@ -128,7 +131,7 @@ def distill(
 
     with state.isolated(), threads_for(model):
         state.start(settings, teacher, validation, resume)
-        steps = -(-len(data.labels) // batch_size)
+        steps = math.ceil(len(data.labels) / batch_size)
         bar = tqdm(
             total=epochs * steps, initial=state.steps_done, desc=method.name, unit="pas", leave=False, delay=1,
             disable=not accelerator.is_main_process,
@@ -196,7 +199,9 @@ def distill_seeds(
 
 
 def share(size: int, accelerator: Accelerator) -> tuple[Tensor, float]:
-    """Les places d'un lot qui reviennent à ce processus, et le poids de leur moyenne dans celle du lot.
+    """Les places d'un lot qui reviennent à ce processus, et le poids de leur moyenne : 1 si les parts sont égales.
+
+    DDP fait la moyenne des processus ; une part deux fois plus grande y pèse deux fois plus.
 
     Un lot plus petit que le nombre de processus laisse certains les mains vides : ils calculent sur le premier
     exemple, avec un poids nul, car DDP attend un gradient de chacun.
@@ -223,6 +228,7 @@ def on_whole_batch(
         padded = F.pad(local.detach(), (0, 0) * (local.dim() - 1) + (0, max(sizes) - own))  # des parts égales
         parts = [p[:n] for p, n in zip(accelerator.gather(padded).split(max(sizes)), sizes, strict=True)]
         if own:
+            # La même valeur, le gradient multiplié.
             parts[rank] = local.detach() + (local - local.detach()) * (len(labels) / own)
         return torch.cat(parts)
 
@@ -236,7 +242,7 @@ def model_error(model: nn.Module, part: Split, accelerator: Accelerator | None =
     device, wrong = next(model.parameters()).device, 0
     context = accelerator.autocast() if accelerator else torch.autocast(device.type, enabled=False)
     with evaluating(model), torch.no_grad(), context:
-        for batch in torch.arange(len(part.labels)).split(_EVALUATION_BATCH):
+        for batch in torch.arange(len(part.labels)).split(EVALUATION_BATCH):
             images, labels = part.where(batch).to(device)
             wrong += (model(images).argmax(dim=1) != labels).sum().item()
     return 100 * wrong / len(part.labels)

@@ -101,10 +101,10 @@ def frozen_copy(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def evaluating(teacher: nn.Module) -> Iterator[None]:
-    """Le teacher en ``eval`` le temps d'un bloc ; chacun de ses sous-modules retrouve ensuite son propre mode."""
-    modes = [(module, module.training) for module in teacher.modules()]
-    teacher.eval()
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Le modèle en ``eval`` le temps d'un bloc ; chacun de ses sous-modules retrouve ensuite son propre mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
     try:
         yield
     finally:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from kdcourse._training_checks import check_seeds
-from kdcourse.comparison import Interval, error_rate, french, mean_interval
+from kdcourse.comparison import Interval, error_rate, french, markdown_table, mean_interval
 from kdcourse.cost import peak_bytes, step_ratios
 from kdcourse.data import Batches, Split
 from kdcourse.loop import adam, train_epoch
-from kdcourse.methods import ALONE, Choice, Method, check_choice, find_method
+from kdcourse.methods import ALONE, Choice, Method, find_method, settled_choice
 from kdcourse.models import Features, Reader, parameter_count, predict_features
 from kdcourse.self_distillation import ps_kd
 from kdcourse.training import adapted, initial_model, student_loss, train_many
@@ -33,17 +33,6 @@ class MethodRow(NamedTuple):
     """Mémoire de pointe d'un pas, de plus que celle du student seul."""
     extra_parameters: int
     """Paramètres à apprendre de plus que ceux du student (un adaptateur)."""
-
-    def cells(self) -> dict[str, object]:
-        """La ligne en clair, colonne par colonne."""
-        return {
-            "méthode": self.method.name,
-            "erreur (%)": self.error,
-            "gain (points)": self.gain or "",
-            "temps d'un pas": f"× {french(self.step_ratio)}",
-            "mémoire": f"{french(self.extra_bytes / 1e3, 0)} ko",
-            "paramètres": self.extra_parameters,
-        }
 
 
 class Problem(NamedTuple):
@@ -84,7 +73,7 @@ def one_step(problem: Problem, method: Method, choice: Choice) -> Callable[[], o
     model = initial_model(problem.make_model(method, choice), 0).to(problem.data.images.device)
     few = slice(0, problem.batch_size)
     batch, teacher = problem.data.where(few), problem.teacher_features.map(lambda part: part[few].clone())
-    read, distillation = Reader(model, method.reads_features), method.loss and method.distillation(choice)
+    read, distillation = Reader(model, method.reads_features), method.distillation(choice)
 
     def loss_of_batch(_, images, labels):
         student = read(images)
@@ -111,8 +100,8 @@ def compare_distillation_methods(
     """Entraîne le même student par chaque méthode, et mesure erreur, gain, temps, mémoire et paramètres de plus.
 
     Mêmes graines (poids de départ, lots) et même nombre de pas pour toutes ; les gains sont appariés. Le temps est
-    celui d'un pas, le teacher étant passé une fois pour toutes. ``MethodRow.cells`` et ``plot_methods`` montrent
-    les lignes.
+    celui d'un pas, le teacher étant passé une fois pour toutes. ``method_table`` et ``plot_methods`` montrent les
+    lignes.
 
     Args:
         make_student: fonction sans argument qui construit un student à ``forward_features``.
@@ -132,7 +121,7 @@ def compare_distillation_methods(
     if len(seeds) < 2:
         raise ValueError(f"seeds : {seeds} reçu, deux graines au moins attendues, pour un intervalle.")
     given = {find_method(method, "choices"): choice for method, choice in choices.items()}
-    tried = {ALONE: Choice(0.0)} | {method: check_choice(c, method) for method, c in given.items() if method.loss}
+    tried = {ALONE: Choice(0.0)} | {method: settled_choice(c, method) for method, c in given.items() if method.loss}
     problem = Problem(make_student, predict_features(teacher, data.images), data, epochs, batch_size, learning_rate)
     errors = {m: error_rate(train_method(problem, m, c, seeds, test.images), test.labels) for m, c in tried.items()}
     device = data.images.device.type
@@ -151,3 +140,14 @@ def compare_distillation_methods(
         )
         for (method, choice), ratio, peak in zip(tried.items(), ratios, peaks, strict=True)
     ]
+
+
+def method_table(rows: Sequence[MethodRow]) -> str:
+    """Les lignes de ``compare_distillation_methods``, en un tableau Markdown."""
+    header = ["méthode", "erreur (%)", "gain (points)", "temps d'un pas", "mémoire", "paramètres"]
+    cells = [
+        [row.method.name, row.error, row.gain or "", f"× {french(row.step_ratio)}",
+         f"{french(row.extra_bytes / 1e3, 0)} ko", row.extra_parameters]
+        for row in rows
+    ]  # fmt: skip
+    return markdown_table(header, cells)

@@ -88,6 +88,10 @@ class Method:
     base: "Method | None" = None
     tried: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
+    def __post_init__(self):
+        if isinstance(self.reads, str) or not set(self.reads) <= {"logits", "map", "embedding"}:
+            raise ValueError(f"reads : {self.reads!r} reçu, une suite de 'logits', 'map' ou 'embedding' attendue.")
+
     @property
     def reads_maps(self) -> bool:
         """Vrai si elle compare des cartes."""
@@ -97,11 +101,6 @@ class Method:
     def reads_features(self) -> bool:
         """Vrai si les logits ne lui suffisent pas : les modèles doivent avoir ``forward_features``."""
         return not set(self.reads) <= {"logits"}
-
-    def __post_init__(self):
-        unknown = [part for part in self.reads if part not in ("logits", "map", "embedding")]
-        if isinstance(self.reads, str) or unknown:
-            raise ValueError(f"reads : {self.reads!r} reçu, une suite de 'logits', 'map' ou 'embedding' attendue.")
 
     def read(self, features: Features, choice: Choice, function: Callable[[Tensor], Tensor] = lambda x: x) -> Features:
         """Ce que la méthode dit lire, ``function`` appliquée ; ``None`` à la place du reste."""
@@ -114,8 +113,10 @@ class Method:
         )
         return Features(maps, embedding, logits)
 
-    def distillation(self, choice: Choice) -> Distillation:
-        """La perte à ces réglages, telle que ``train_one`` et ``train_many`` la prennent."""
+    def distillation(self, choice: Choice) -> Distillation | None:
+        """La perte à ces réglages, telle que ``train_one`` et ``train_many`` la prennent ; rien si elle n'en a pas."""
+        if self.loss is None:
+            return None
         return lambda student, teacher, labels: self.loss(
             self.read(student, choice), self.read(teacher, choice), labels, choice
         )
@@ -209,7 +210,7 @@ def load_choices() -> dict[str, Choice]:
     return {name: Choice(**choice) for name, choice in json.loads(text)["choices"].items()}
 
 
-def check_choice(choice, method: Method) -> Choice:
+def settled_choice(choice, method: Method) -> Choice:
     """Les réglages donnés ; sinon, ceux que le cours a choisis pour cette méthode.
 
     Raises:

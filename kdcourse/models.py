@@ -21,17 +21,17 @@ from kdcourse.loop import evaluating
 class Features(NamedTuple):
     """Ce qu'un modèle calcule en chemin : une carte par étage, l'embedding ``(B, D)``, les logits ``(B, C)``.
 
-    D'un modèle qui ne rend que ses logits : aucune carte, et ``None`` pour embedding.
+    Ce qui manque est ``None`` : l'embedding d'un modèle qui ne rend que ses logits, ce qu'une méthode ne lit pas.
     """
 
-    maps: list[Tensor]
+    maps: list[Tensor | None]
     embedding: Tensor | None
-    logits: Tensor
+    logits: Tensor | None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Features":
         """Les mêmes features, chaque tenseur changé par ``function``."""
-        embedding = None if self.embedding is None else function(self.embedding)
-        return Features([function(part) for part in self.maps], embedding, function(self.logits))
+        *maps, embedding, logits = (None if part is None else function(part) for part in (*self.maps, *self[1:]))
+        return Features(maps, embedding, logits)
 
 
 class Reader(nn.Module):

@@ -4,16 +4,19 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from kdcourse._common import check_alpha, check_temperature
 from kdcourse._training_checks import check_seeds
 from kdcourse.comparison import error_rate
 from kdcourse.data import Split
 
-_EVALUATION_BATCH = 512  # images par passage à l'évaluation : la mémoire ne dépend pas de la taille du test
+EVALUATION_BATCH = 512  # images par passage à l'évaluation : la mémoire ne dépend pas de la taille du test
 
 
 def grid(
@@ -38,9 +41,14 @@ def grid(
         ``{"seeds": …, "temperatures": …, "alphas": …}``, une valeur par student.
 
     Raises:
-        TypeError, ValueError: graines qui n'en sont pas, alpha nul avec ``alone``.
+        TypeError, ValueError: graines qui n'en sont pas ou qui se répètent, T ou alpha hors de son domaine, liste vide,
+            alpha nul avec ``alone``.
     """
-    seeds, temperatures, alphas = check_seeds(seeds), _several(temperatures), _several(alphas)
+    seeds = check_seeds(seeds)
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds : {seeds} reçu, des graines distinctes attendues.")
+    temperatures = _several("temperatures", temperatures, check_temperature)
+    alphas = _several("alphas", alphas, check_alpha)
     if alone and not all(alphas):
         raise ValueError(f"alphas : {alphas} reçu, des nombres de ]0, 1] attendus ; le student seul est déjà là.")
     settings = [(1.0, 0.0)] * alone + list(product(temperatures, alphas))
@@ -51,8 +59,14 @@ def grid(
     }
 
 
-def _several(values) -> list:
-    return list(values) if hasattr(values, "__iter__") else [values]
+def _several(name: str, values, check) -> list[float]:
+    values = values.tolist() if isinstance(values, Tensor | np.ndarray) else values
+    values = [values] if isinstance(values, Real | str) else list(values)
+    if not values:
+        raise ValueError(f"{name} : suite vide reçue, au moins une valeur attendue.")
+    for value in values:
+        check(value)
+    return values
 
 
 @dataclass
@@ -66,8 +80,8 @@ class Students:
     skeleton: nn.Module
     parameters: dict[str, Tensor]
     buffers: dict[str, Tensor]
-    seeds: Tensor
-    temperatures: Tensor
+    seeds: Tensor  # (S,), sur processeur
+    temperatures: Tensor  # (S,), comme les suivants sur l'appareil des données
     alphas: Tensor
     losses: Tensor
     """Perte moyenne de chaque époque, ``(S, époques)``."""
@@ -98,8 +112,8 @@ class Students:
                 found = found & values.cpu().isclose(torch.tensor(float(wanted)))
         if found.sum() != 1:
             raise ValueError(
-                f"seed, temperature, alpha : {seed}, {temperature}, {alpha} reçus, ceux de {found.sum()} students ; "
-                "les réglages d'un seul attendus."
+                f"seed, temperature, alpha : {seed}, {temperature}, {alpha} reçus, ceux de {found.sum()} students, "
+                "ceux d'un seul attendus ; le student seul de grid(…, alone=True) a alpha = 0 et T = 1."
             )
         return self[int(found.nonzero())]
 
@@ -112,7 +126,7 @@ class Students:
         return error_rate(self.logits(data.images), data.labels)
 
     def table(self, data: Split) -> Tensor:
-        """Taux d'erreur en %, ``(réglages, graines)``, des students que ``grid`` a demandés."""
+        """Taux d'erreur en %, ``(réglages, graines)``, des students que ``grid`` a demandés ; refuse comme ``rows``."""
         return self.rows(self.errors(data))
 
     def rows(self, values: Tensor) -> Tensor:
@@ -133,8 +147,8 @@ class Students:
 def logits_of_all(skeleton: nn.Module, parameters: dict, buffers: dict, images: Tensor) -> Tensor:
     """Logits ``(S, N, C)`` de S modèles empilés."""
 
-    def one(parameters, buffers, images):
+    def logits_of_one(parameters, buffers, images):
         return functional_call(skeleton, (parameters, buffers), (images,))
 
-    forward = torch.vmap(one, in_dims=(0, 0, None))
-    return torch.cat([forward(parameters, buffers, part) for part in images.split(_EVALUATION_BATCH)], dim=1)
+    forward = torch.vmap(logits_of_one, in_dims=(0, 0, None))
+    return torch.cat([forward(parameters, buffers, part) for part in images.split(EVALUATION_BATCH)], dim=1)

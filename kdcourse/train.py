@@ -26,7 +26,7 @@ from kdcourse.cost import out_of_memory
 from kdcourse.data import DATASETS, Dataset, load_dataset
 from kdcourse.engine import distill, model_error
 from kdcourse.formats import french, short
-from kdcourse.methods import ALONE, METHODS, Choice, Method, check_choice, find_method
+from kdcourse.methods import ALONE, METHODS, Choice, Method, find_method, settled_choice
 from kdcourse.models import AdaptedStudent
 
 ARCHITECTURES = (
@@ -70,7 +70,9 @@ def run(options: argparse.Namespace) -> None:
     family = {"digits": "digits", "cifar10": "color", "cifar100": "color"}.get(options.data, "mnist")
     student_name, teacher_name = options.student or f"{family}_student", options.teacher or f"{family}_teacher"
     given = {part.name: getattr(options, part.name) for part in fields(Choice)}
-    choice = replace(check_choice(None, method), **{name: value for name, value in given.items() if value is not None})
+    choice = replace(
+        settled_choice(None, method), **{name: value for name, value in given.items() if value is not None}
+    )
     output = Path(options.output or f"runs/{options.data}-{method.name.replace(' ', '')}")
     if options.teacher and not method.needs_teacher:
         raise ValueError(f"--teacher : {options.teacher!r} reçu avec --method {method.name}, qui n'en a pas.")

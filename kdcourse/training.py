@@ -119,10 +119,8 @@ def train_one(
     model = initial_model(make_model, seed).to(data.images.device)
     read = Reader(model, features)
     check_student(read, data, teacher, distillation)
-    if teacher is not None and distillation is None:
-
-        def distillation(student, teacher, labels):
-            return kd_loss(student.logits, teacher.logits, temperature)
+    if teacher is not None:
+        distillation = distillation or (lambda s, t, _: kd_loss(s.logits, t.logits, temperature))
 
     def loss_of_batch(_, images, labels, indices):
         taught = None if teacher is None else teacher.map(lambda part: take(part, indices))
@@ -188,6 +186,7 @@ def train_many(
     skeleton = copy.deepcopy(models[0]).to("meta").train()
     read = Reader(skeleton, features)
     named = tuple({f"model.{name}": part for name, part in state.items()} for state in (parameters, buffers))
+    # Les logits de S teachers sont bout à bout, (S·N, C) : ceux du student s commencent au rang s·N.
     first = len(labels) * torch.arange(len(seeds), device=device)[:, None] * own
 
     def loss_of_one(parameters, buffers, images, labels, teacher, temperature, alpha):
@@ -200,8 +199,8 @@ def train_many(
             guide = distillation(student, teacher, labels)
         return combine_terms(guide, _cross_entropy(student.logits, labels), alpha).total
 
-    stacked = None if teacher is None else teacher.map(lambda _: 0)  # ce qui est None ne s'empile pas
-    losses_of_all = torch.vmap(loss_of_one, (0, 0, 0, 0, stacked, 0, 0), randomness="different")
+    teacher_axes = None if teacher is None else teacher.map(lambda _: 0)  # ce qui est None ne s'empile pas
+    losses_of_all = torch.vmap(loss_of_one, (0, 0, 0, 0, teacher_axes, 0, 0), randomness="different")
     optimizer = adam(parameters.values(), learning_rate)
     shuffles = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
     losses, validation_errors = [], []

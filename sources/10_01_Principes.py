@@ -228,7 +228,7 @@ from kdcourse import train_many
 
 settings = dict(temperatures=4.0, alphas=0.9, epochs=50)
 four = train_many(digits_student, hundred, teacher_logits[:100], seeds=range(4), **settings)
-gap = (four[0](digits.test.images) - by_hand(digits.test.images)).abs().max()
+gap = (four.one(seed=0)(digits.test.images) - by_hand(digits.test.images)).abs().max()
 print(f"plus grand écart entre les logits des deux versions : {gap:.0e}")
 
 # %% [markdown]
@@ -244,7 +244,8 @@ print(f"plus grand écart entre les logits des deux versions : {gap:.0e}")
 # Combien d'images donner au student ? Nous essayons cinq tailles (nous dirons : régimes), toutes listées, à 600 pas d'entraînement chacune (dix
 # lots par époque pour 1 000 images, un seul pour 100), et nous choisissons **sur la validation**.
 #
-# `grid` demande chaque réglage à chaque graine ; `students.table` rend les erreurs, une ligne par réglage, une colonne par graine.
+# `grid` prépare les arguments de `train_many`, chaque réglage avec chaque graine ; `**` les lui passe. `students.table` rend les
+# erreurs, une ligne par réglage, une colonne par graine ; `students.rows` range de même toute autre mesure.
 
 # %%
 from kdcourse import grid, mean_interval, points
@@ -254,8 +255,8 @@ errors = {"validation": [], "test": []}
 for size in sizes:
     few, few_logits = digits.train.where(slice(0, size)), teacher_logits[:size]
     students = train_many(
-        digits_student, few, few_logits, **grid(alphas=[0, 0.9], seeds=seeds),
-        epochs=600 * 100 // max(size, 100),
+        digits_student, few, few_logits, epochs=600 * 100 // max(size, 100),
+        **grid(temperatures=4, alphas=[0, 0.9], seeds=seeds),
     )
     for name in errors:  # pour chaque régime : (seul ou distillé, graine)
         errors[name].append(students.table(getattr(digits, name)))
@@ -320,7 +321,7 @@ twenty, losers = list(range(20)), {}
 for width, epochs, hot in ((4, 60, (1, 4, 20)), (4, 240, (4, 20)), (32, 60, (1, 4, 20))):
     students = train_many(
         lambda: MLP(hidden=(width, width)), digits.train, teacher_logits, epochs=epochs,
-        **grid(temperatures=hot, alphas=0.9, seeds=twenty, alone=True),
+        **grid(temperatures=hot, alphas=0.9, seeds=twenty, alone=True),  # alone : le seul, en tête
     )
     alone_w, *distilled_w = students.table(digits.test)
     print(f"deux couches de {width} unités, {epochs} époques, seul : {mean_interval(alone_w)} %")
@@ -371,10 +372,6 @@ def sweep_each(students, part):  # une mesure par réglage
     logits = students.rows(students.logits(part.images))
     return [bias_sweep(z, part.labels, label=3, biases=biases) for z in logits]
 
-names = ["seul", "distillé, T = 20", "distillé, T = 1"]
-valid, test = (dict(zip(names, sweep_each(students, part)))
-               for part in (digits.validation, digits.test))
-tuned = {name: tune_bias(sweep) for name, sweep in valid.items()}
 print("3 dans les données du student :", (no_three.labels == 3).sum().item())
 print("3 dans le test :", (digits.test.labels == 3).sum().item())
 runner_up = no_three.labels[three_logits.argsort(dim=-1)[:, -2] == 3]
@@ -384,13 +381,15 @@ print("le teacher y voit un 3 en second :", ", ".join(f"{n} images de {c}" for c
 # %%
 from kdcourse import markdown_table
 
-shown = ["distillé, T = 20", "distillé, T = 1", "seul"]
-best = {name: test[name].at(tuned[name]) for name in shown}  # rappel, erreur
-rows = [
-    [name, *(mean_interval(values[:, 0]) for values in test[name]),
-     french(biases[tuned[name]].mean()), *map(mean_interval, best[name])]
-    for name in shown
-]
+names = ["seul", "distillé, T = 20", "distillé, T = 1"]  # les réglages, dans l'ordre de grid
+valid, test = (dict(zip(names, sweep_each(students, part)))
+               for part in (digits.validation, digits.test))
+tuned = {name: tune_bias(sweep) for name, sweep in valid.items()}
+best = {name: test[name].at(tuned[name]) for name in names}  # rappel, erreur
+shown = [*names[1:], names[0]]
+rows = [[name, *(mean_interval(values[:, 0]) for values in test[name]),
+         french(biases[tuned[name]].mean()), *map(mean_interval, best[name])]
+        for name in shown]
 header = ["student", "rappel des 3, brut (%)", "erreur, brute (%)", "biais réglé",
           "rappel des 3, réglé (%)", "erreur, réglée (%)"]
 recall, error = best[shown[0]]
@@ -429,12 +428,12 @@ longer = train_many(
     **grid(temperatures=[20, 1], alphas=1.0, seeds=seeds),
 )
 parts = (sweep_each(longer, part) for part in (digits.validation, digits.test))
-measured = [test_w.at(tune_bias(valid_w)) for valid_w, test_w in zip(*parts)]
+measured = [after.at(tune_bias(before)) for before, after in zip(*parts)]
 (recall_hot, _), (recall_cold, _) = measured
 gap_long = mean_interval(recall_hot - recall_cold)
-for name, (recall_w, error_w) in zip(shown, measured):
-    print(f"{name}, 240 époques : rappel {mean_interval(recall_w)} %, "
-          f"erreur {mean_interval(error_w)} %")
+for name, pair in zip(shown, measured):
+    recall, error = map(mean_interval, pair)
+    print(f"{name}, 240 époques : rappel {recall} %, erreur {error} %")
 print(f"écart apparié de rappel : {points(gap_long)}")
 
 # %% [markdown]

@@ -427,8 +427,8 @@ plot_intervals(measures, "erreur de test (%)",
                f"Sans avoir vu un chiffre, le student en reconnaît {known} %")
 
 # %% [markdown]
-# Les mélanges valent les 100 images dont ils viennent : dix graines ne les séparent pas. Les pixels mêlés, qui ne ressemblent à
-# rien, valent 100 étiquettes, aux intervalles près. Et le bruit pur enseigne encore beaucoup : le student imite une **fonction**,
+# Les mélanges enseignent à peu près autant que les 100 images dont ils viennent : l'écart, petit, est imprimé. Les pixels mêlés, qui
+# ne ressemblent à rien, valent 100 étiquettes, aux intervalles près. Et le bruit pur enseigne encore beaucoup : le student imite une **fonction**,
 # et une fonction se laisse interroger partout. Mais pas également bien : les images proches de celles à reconnaître enseignent
 # nettement mieux.
 #

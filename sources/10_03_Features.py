@@ -135,7 +135,7 @@ print("paramètres à apprendre dans la perte :", parameter_count(both))
 # ## La boucle nue
 #
 # Voici tout l'entraînement par hint, sur 25 images. Deux choses changent : la perte, et la liste donnée à l'optimiseur. Elle
-# contient les paramètres du student **et** ceux de l'adaptateur. Le hint a un poids de 10 devant lui, choisi
+# contient les paramètres du student **et** ceux de l'adaptateur. Le hint a un facteur 10 devant lui, choisi
 # sur la validation ; $\alpha$ vaut 0,5.
 
 # %%
@@ -176,7 +176,7 @@ def hint(stage):
 three = train_many(
     adapted(2), few, seeds=range(3), alphas=0.5, distillation=hint(2),
     teacher=hints, epochs=10, batch_size=10, learning_rate=0.02)
-ours, theirs = (m.eval()(digits.test.images) for m in (three[0], student))
+ours, theirs = (m.eval()(digits.test.images) for m in (three.one(seed=0), student))
 gap = (ours - theirs).abs().max()
 print(f"plus grand écart entre les logits des deux boucles : {gap:.0e}")
 starts = []
@@ -222,7 +222,7 @@ print(f"AttentionTransfer : {french(terms.distillation)} (attention),",
 
 # %% [markdown]
 # Les deux versions sont égales. `AttentionTransfer` en fait une perte complète : la moyenne sur les étages, multipliée par un
-# facteur $\beta$, et l'entropie croisée. Remarquez la taille des trois premiers nombres : ils sont bien plus petits qu'une entropie croisée.
+# facteur, `scale` ($\beta$ chez les auteurs), et l'entropie croisée. Remarquez la taille des trois premiers nombres : ils sont bien plus petits qu'une entropie croisée.
 #
 # ## Pourquoi β = 1 000
 #
@@ -426,7 +426,7 @@ for other in ("attention, tous", "attention, étage 2"):
 # nettement plus à l'étage 1 qu'au dernier ; entre l'étage 1 et les trois réunis, la mesure ne tranche pas. Imiter une couche au
 # hasard, c'est risquer de ne rien gagner.
 #
-# Les poids ont été essayés de la même façon, sur la validation, avant ce notebook : 1, 3, 10, 30 et 100 pour le hint (à partir
+# Les facteurs ont été essayés de la même façon, sur la validation, avant ce notebook : 1, 3, 10, 30 et 100 pour le hint (à partir
 # de 10, dix graines ne les départagent plus) ; 0,1, 0,3, 1, 3, 10 et 30 fois HW pour l'attention.
 #
 # ## L'expérience
@@ -496,8 +496,8 @@ display(Markdown(
 # Lisez la première figure de gauche à droite.
 #
 # - À 25 images, les gains sont les plus grands. L'attention et KD ensemble : l'une dit où, l'autre dit quoi. Ce que
-#   l'attention ajoute à KD seul est imprimé sous la figure (les deux pertes s'additionnent sous le même $\alpha$) : établi à
-#   25 images, il ne l'est plus à 50 ni à 100.
+#   l'attention ajoute à KD seul est imprimé sous la figure (les deux pertes s'additionnent sous le même $\alpha$) : net à
+#   25 images, il se réduit à 50 et, à 100, n'est plus établi.
 # - Quand les étiquettes augmentent, les gains fondent, et celui de l'attention seule est le moins sûr.
 #
 # La seconde figure est la comparaison de référence : le régime et la méthode dont l'intervalle de **validation** est le plus
@@ -633,7 +633,7 @@ _ = check("10.3 b", my_attention_loss)
 #
 # **Exercice 10.3 c.** Un pas de descente de gradient pour l'adaptateur. Écrivez
 # `adapter_step(student, teacher, weight, learning_rate)` : les cartes du student et du teacher, la matrice `(canaux du teacher,
-# canaux du student)` de l'adaptateur, sans biais ; rendez cette matrice après un pas sur la perte du hint (poids 1).
+# canaux du student)` de l'adaptateur, sans biais ; rendez cette matrice après un pas sur la perte du hint (facteur 1).
 
 # %% tags=["nbval-check-output"]
 def adapter_step(student, teacher, weight, learning_rate):
@@ -698,7 +698,7 @@ _ = check("10.3 c", adapter_step)
 #
 # Le moteur vectorisé tourne sur GPU sans un changement. Et sur de vraies photos ? La fonction `distill` de 10.1 entraîne un student
 # à la fois, par lots : le hint y reçoit son adaptateur, et l'optimiseur avec lui. Avec un GPU, la cellule prend CIFAR-10 et des réseaux de trois et quatre étages ; sans GPU,
-# nos chiffres et 25 images. Les poids des méthodes sont ceux que 10.6 a réglés sur les chiffres.
+# nos chiffres et 25 images. Les facteurs des méthodes sont ceux que 10.6 a réglés sur les chiffres.
 
 # %%
 from kdcourse import best_device, color_student, color_teacher
@@ -720,7 +720,7 @@ for method in ("seul", "hint", "attention"):
     print(f"{method:9} : erreur de test {mean_interval(errors_big)} %, trois graines")
 
 # %% [markdown]
-# Trois graines donnent une indication, pas un résultat ; et sur CIFAR-10, les poids restent à régler.
+# Trois graines donnent une indication, pas un résultat ; et sur CIFAR-10, les facteurs restent à régler.
 #
 # ## À retenir
 

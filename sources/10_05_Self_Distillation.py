@@ -83,7 +83,7 @@ def train_by_hand(loss, data, seed, epochs, model=None):
 hundred = digits.train.where(slice(0, 100))
 alone = train_many(digits_student, hundred, seeds=range(10), epochs=20)
 by_hand = train_by_hand(previous_batch(alpha=0.0), hundred, 0, epochs=20)
-gap = (alone[0](digits.test.images) - by_hand(digits.test.images)).abs().max()
+gap = (alone.one(seed=0)(digits.test.images) - by_hand(digits.test.images)).abs().max()
 print(f"à alpha = 0, écart avec le moteur : {gap:.0e}")
 
 # %% [markdown]

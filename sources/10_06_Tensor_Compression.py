@@ -316,8 +316,8 @@ display(Markdown(
 # e_\text{teacher})$. La distillation en rend presque tout, mais les étiquettes seules aussi : partie du hasard, toute réparation
 # semble un exploit. Annoncer « 95 % retrouvés » ne prouve rien sur la distillation. Le nombre qui compte est le gain apparié.
 #
-# Avec toutes les images, l'intervalle du gain exclut 0, mais regardez les dix nombres : les trois plus grands en font la plus
-# grande part. Là, les étiquettes ont mal réparé. Le teacher est surtout une assurance. Avec 100 images, le doute n'est plus permis : le
+# Avec toutes les images, l'intervalle du gain exclut 0, mais regardez les dix nombres : ils vont de presque rien à plusieurs points.
+# Là où le gain est grand, les étiquettes ont mal réparé. Le teacher est surtout une assurance. Avec 100 images, le doute n'est plus permis : le
 # teacher répare bien mieux (la figure). C'est un cas fréquent en pratique : on compresse un modèle dont on n'a plus toutes les
 # données, et il **est** ce qui reste d'elles.
 #
@@ -401,8 +401,8 @@ print("TT de rang 2, étiquettes moins teacher :", mean_interval(rank_2_labels -
 # Les différences sont appariées, en points. Dans les quatre premières lignes, une différence positive est à l'avantage du train
 # de rang 4 ; dans la dernière, à l'avantage du teacher sur les étiquettes. Lisez la figure par paires de courbes.
 #
-# - **Étiquettes contre teacher.** Au rang 2, le teacher n'ajoute rien que ces graines établissent ; c'est au rang 4 que les
-#   étiquettes, parfois, réparent mal.
+# - **Étiquettes contre teacher.** Au rang 4, le teacher répare mieux : les étiquettes, parfois, réparent mal. Au rang 2, la
+#   dernière ligne dit ce qu'il ajoute, et si dix graines l'établissent.
 # - **TT contre SVD.** Vers 10 000 paramètres, la SVD n'a droit qu'à un rang de 2 : toute l'image passe par deux nombres. Le
 #   train, lui, garde une matrice de rang élevé. La SVD approchait pourtant **mieux** le poids : une
 #   erreur de reconstruction ne prédit pas l'erreur après réparation. Au rang 8, deux fois plus lourde, la SVD revient.
@@ -411,8 +411,8 @@ print("TT de rang 2, étiquettes moins teacher :", mean_interval(rank_2_labels -
 #   16 unités, bien plus petit, n'en est pas loin. Le train a peut-être à y gagner lui aussi : *Sur GPU* l'essaie, au même nombre
 #   de pas.
 #
-# À **temps de calcul** voisin, donc, rien n'établit une différence entre le train de rang 4 et le petit réseau patient de même
-# taille. Le plus simple suffit ici, et il n'a rien gardé des poids du teacher.
+# À **temps de calcul** voisin, donc, le petit réseau patient de même taille vaut au moins le train de rang 4 (troisième ligne). Le
+# plus simple suffit ici, et il n'a rien gardé des poids du teacher.
 #
 # ## Quand les tenseurs paient
 #
@@ -473,7 +473,7 @@ def in_bytes(model):  # octets, et le modèle qu'ils codent
         total += codes.nbytes + scale.nbytes
     return total, model
 
-coded = [in_bytes(tuned[10 + i]) for i in seeds]  # les distillés
+coded = [in_bytes(tuned.one(alpha=0.9, seed=seed)) for seed in seeds]
 int8 = torch.stack([test_error(model) for _, model in coded])
 heavy, light = 4 * whole, coded[0][0]
 multiplied = french(heavy / light, 0)
@@ -701,7 +701,7 @@ print(f"{french(smaller_by, 0)} fois moins de paramètres, une seule graine")
 
 # %% [markdown]
 # Positive, la différence est à l'avantage du train ; avec trois teachers, l'intervalle est large, lisez-le comme une indication. À
-# nombre de pas égal, le train patient peut passer devant ; à temps de calcul voisin, plus haut, rien ne les séparait. Choisissez selon ce que vous
+# nombre de pas égal, le train patient peut passer devant ; à temps de calcul voisin, plus haut, le petit dense le valait au moins. Choisissez selon ce que vous
 # payez : l'entraînement une fois, ou l'erreur à chaque usage. Les dernières lignes n'ont qu'une graine : les intervalles sont
 # plus haut.
 #
@@ -709,26 +709,27 @@ print(f"{french(smaller_by, 0)} fois moins de paramètres, une seule graine")
 #
 # Le cours se ferme par une mesure, non par des adjectifs. Un même student, un réseau convolutif de deux étages, apprend de
 # toutes les façons que vous avez vues : mêmes 100 images, mêmes 100 pas, dix graines. Deux méthodes de logits plus récentes s'y
-# joignent. *DIST* (Huang et al., 2022) n'égale pas les prédictions, elle les corrèle : celles de chaque image, puis celles de chaque
-# classe d'une image à l'autre. *LSKD* (Sun et al., 2024) centre et réduit d'abord les logits de chaque image : le student
-# n'imite plus leur amplitude. Les réglages ($\alpha$, température, facteur de chaque terme) ont été choisis sur la validation, avec d'autres graines, par `python -m benchmarks compare` ; le cours
+# joignent. *DIST* (Huang et al., 2022, *Knowledge Distillation from A Stronger Teacher*) corrèle les prédictions au lieu de les
+# égaler : entre classes, image par image ; puis entre images, classe par classe. *LSKD* (*logit standardization*, Sun et al.,
+# 2024) centre et réduit d'abord les logits de chaque image : le student n'imite plus leur amplitude. Les réglages ($\alpha$, température, facteur de chaque terme) ont été choisis sur la validation, avec d'autres graines, par `python -m benchmarks compare` ; le cours
 # les garde avec leur date et leur machine.
 #
 # **À vous de parier** : ajouter à KD un second terme, quel qu'il soit, vaut-il son prix ?
 
 # %%
-from kdcourse import CNN, compare_distillation_methods, load_choices, plot_methods
+from kdcourse import CNN, compare_distillation_methods, load_choices
+from kdcourse import method_table, plot_methods
 
 def two_stages():
     return CNN(channels=(8, 16))
 
 rows = compare_distillation_methods(
     two_stages, cnn, digits.train.where(slice(0, 100)), digits.test, load_choices())
-cells = [row.cells() for row in rows]
-display(Markdown(markdown_table(list(cells[0]), [list(row.values()) for row in cells])),
-        plot_methods(rows))
+display(Markdown(method_table(rows)), plot_methods(rows))
 
 # %%
+from kdcourse import METHODS
+
 errors_of = {row.method: row.errors for row in rows}
 added = {row.method.name: mean_interval(errors_of[row.method.base] - row.errors)
          for row in rows if row.method.base}
@@ -736,13 +737,16 @@ for name, gain_on_kd in added.items():
     print(f"{name:15} : gain sur KD {points(gain_on_kd)}")
 better = [name for name, gain_on_kd in added.items() if gain_on_kd.low > 0]
 print("ajouts que dix graines établissent :", ", ".join(better) or "aucun")
+for name in ("DKD", "DIST", "LSKD"):
+    gap = mean_interval(errors_of[METHODS["KD"]] - errors_of[METHODS[name]])
+    print(f"{name:15} : gain sur KD {points(gap)}")
 
 # %% [markdown]
 # *Temps* : celui d'un pas, rapporté au student seul, le teacher étant passé une fois pour toutes. *Mémoire* : ce qu'un pas
 # alloue de plus, au plus haut. *Paramètres* : ceux d'un adaptateur, jetés à la fin.
 #
-# Lisez la figure : imiter les prédictions du teacher est le meilleur rapport entre gain et prix, et ne demande de lui que ses
-# sorties. Dix graines n'établissent aucun ajout à KD, à ce budget : c'est la dernière ligne imprimée. 10.3 et 10.4 en avaient
+# Lisez la figure : KD est le meilleur rapport entre gain et prix, et ne demande du teacher que ses sorties. DIST et LSKD gagnent
+# aussi sur le student seul ; leur écart avec KD est imprimé. Dix graines n'établissent aucun ajout à KD, à ce budget : c'est la dernière ligne imprimée. 10.3 et 10.4 en avaient
 # établi à d'autres : un classement change avec les images et les pas. (RKD est ici la somme de la distance et de l'angle.)
 #
 # Ci-dessous, les chiffres publiés, sur CIFAR-100 (exactitude en %, README de RepDistiller, une valeur par case) :

@@ -54,7 +54,7 @@ def test_chaque_epoque_passe_une_fois_sur_chaque_exemple_et_dit_lequel():
 
 def test_une_taille_de_lot_nulle_est_refusee():
     with pytest.raises(ValueError, match="batch_size : 0 reçu"):
-        Batches(Split(torch.zeros(2, 1), torch.zeros(2)), batch_size=0)
+        Batches(Split(torch.zeros(2, 1), torch.zeros(2).long()), batch_size=0)
 
 
 @pytest.fixture

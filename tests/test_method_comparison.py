@@ -24,7 +24,7 @@ from kdcourse import (
     train_many,
 )
 from kdcourse.cost import peak_bytes, step_ratios
-from kdcourse.method_comparison import MethodRow, Problem, one_step, train_method
+from kdcourse.method_comparison import MethodRow, Problem, method_table, one_step, train_method
 from kdcourse.methods import METHODS, Choice
 
 STUDENT, TEACHER = (lambda: CNN(channels=(4, 8))), (lambda: CNN(channels=(8, 12)))
@@ -67,10 +67,10 @@ def test_seul_un_adaptateur_ajoute_des_parametres(rows):
     assert extra["hint"] == 8 * 12 + 12  # une convolution 1×1 et son biais
 
 
-def test_une_ligne_en_clair_dit_la_methode_et_toutes_ses_mesures(rows):
-    cells = rows[1].cells()
-    assert cells["méthode"] == rows[1].method.name and cells["gain (points)"] == rows[1].gain
-    assert len(cells) == 6 and rows[0].cells()["gain (points)"] == ""
+def test_le_tableau_a_une_ligne_par_methode_et_dit_toutes_ses_mesures(rows):
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in method_table(rows).splitlines()]
+    assert len(lines) == len(rows) + 2 and {len(line) for line in lines} == {6}
+    assert lines[3][:3] == [rows[1].method.name, str(rows[1].error), str(rows[1].gain)] and lines[2][2] == ""
 
 
 def test_la_comparaison_n_affiche_rien(digits, teacher, capsys):

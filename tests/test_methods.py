@@ -11,7 +11,7 @@ from toy_methods import TOY, TOYS
 
 from kdcourse import compare_distillation_methods, load_choices, predict_features, train_many, train_one
 from kdcourse.method_comparison import Problem, one_step, train_method
-from kdcourse.methods import KD, METHODS, Choice, added_to, check_choice, find_method
+from kdcourse.methods import KD, METHODS, Choice, added_to, find_method, settled_choice
 
 BUDGET = dict(epochs=2, batch_size=32, learning_rate=3e-3)
 WITH_LOSS = [method for method in METHODS.values() if method.loss]
@@ -128,6 +128,6 @@ def test_un_nom_ou_la_valeur_donnent_la_meme_methode():
 
 def test_une_methode_que_le_cours_n_a_pas_reglee_demande_ses_reglages():
     with pytest.raises(TypeError, match=r"choice : NoneType reçu pour la méthode dispersion, Choice\(alpha, …\)"):
-        check_choice(None, TOY)
-    assert check_choice(None, METHODS["seul"]).alpha == 0.0
-    assert check_choice(None, KD) == load_choices()["KD"]
+        settled_choice(None, TOY)
+    assert settled_choice(None, METHODS["seul"]).alpha == 0.0
+    assert settled_choice(None, KD) == load_choices()["KD"]

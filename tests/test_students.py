@@ -1,5 +1,6 @@
 """Des students demandés par leurs réglages : l'ordre de la grille, le tableau des erreurs, un student par son nom."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +41,30 @@ def test_une_grille_accepte_des_generateurs():
     assert grid(temperatures=iter([1.0, 2.0]), seeds=iter([3])) == grid(temperatures=[1.0, 2.0], seeds=[3])
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (dict(seeds=[0], alphas=[]), "alphas : suite vide reçue"),
+        (dict(seeds=[0], alphas="0.5"), "alpha : '0.5'"),
+        (dict(seeds=[0], alphas=[0.5, 1.5]), r"alpha : 1.5 reçu, un nombre de \[0, 1\]"),
+        (dict(seeds=[0], temperatures=0), "temperature : 0 reçu"),
+        (dict(seeds=[2, 2]), r"seeds : \[2, 2\] reçu, des graines distinctes"),
+    ],
+)
+def test_une_grille_impossible_est_refusee_avant_d_entrainer(asked, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        grid(**asked)
+
+
+def test_une_grille_accepte_tenseurs_et_tableaux():
+    expected = grid(temperatures=[2.0, 4.0], alphas=0.5, seeds=[1])
+    assert (
+        grid(temperatures=torch.tensor([2.0, 4.0]), alphas=np.float64(0.5), seeds=torch.arange(1, 2).tolist())
+        == expected
+    )
+    assert grid(temperatures=np.array([2.0, 4.0]), alphas=torch.tensor(0.5), seeds=np.array([1])) == expected
+
+
 def test_le_tableau_range_chaque_erreur_au_reglage_et_a_la_graine_qui_l_ont_donnee(students, digits):
     table = students.table(digits.test)
     assert table.shape == (5, 3)
@@ -63,7 +88,7 @@ def test_un_reglage_commun_a_tous_ne_se_redit_pas(digits):
 
 @pytest.mark.parametrize("wanted", [dict(seed=3), dict(seed=3, alpha=0.7), dict(seed=4, alpha=0.0)])
 def test_un_student_qui_n_est_pas_unique_n_est_pas_choisi_au_hasard(students, wanted):
-    with pytest.raises(ValueError, match="seed, temperature, alpha : .* students ; les réglages d'un seul attendus"):
+    with pytest.raises(ValueError, match="seed, temperature, alpha : .* students, ceux d'un seul attendus"):
         students.one(**wanted)
 
 
