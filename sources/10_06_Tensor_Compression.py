@@ -733,13 +733,13 @@ from kdcourse import METHODS
 errors_of = {row.method: row.errors for row in rows}
 added = {row.method.name: mean_interval(errors_of[row.method.base] - row.errors)
          for row in rows if row.method.base}
+for name in ("DKD", "DIST", "LSKD"):
+    gap = mean_interval(errors_of[METHODS["KD"]] - errors_of[METHODS[name]])
+    print(f"{name:15} : gain sur KD {points(gap)}")
 for name, gain_on_kd in added.items():
     print(f"{name:15} : gain sur KD {points(gain_on_kd)}")
 better = [name for name, gain_on_kd in added.items() if gain_on_kd.low > 0]
 print("ajouts que dix graines établissent :", ", ".join(better) or "aucun")
-for name in ("DKD", "DIST", "LSKD"):
-    gap = mean_interval(errors_of[METHODS["KD"]] - errors_of[METHODS[name]])
-    print(f"{name:15} : gain sur KD {points(gap)}")
 
 # %% [markdown]
 # *Temps* : celui d'un pas, rapporté au student seul, le teacher étant passé une fois pour toutes. *Mémoire* : ce qu'un pas
