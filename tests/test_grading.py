@@ -284,13 +284,13 @@ def regrade(course, student, *options):
 
 def test_la_graine_rendue_refait_exactement_la_meme_correction(course):
     before = course.graded("sans-combine")
-    seed = before.metadata.kdcourse.graine
+    seed = before.metadata.kdcourse.seed
     assert f"graine {seed}" in before.cells[-1].source
     other = regrade(course, "sans-combine")
-    assert other.metadata.kdcourse.graine != seed
+    assert other.metadata.kdcourse.seed != seed
     again = regrade(course, "sans-combine", f"--IsolatedGrade.seed={seed}")
     assert [c.get("outputs") for c in again.cells] == [c.get("outputs") for c in before.cells]
-    assert again.metadata.kdcourse.graine == seed
+    assert again.metadata.kdcourse.seed == seed
 
 
 def without_bubblewrap(tmp_path):
