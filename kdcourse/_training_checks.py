@@ -3,8 +3,10 @@ suivre. Chaque faute est refusée ici, une fois, pour tous.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -158,17 +160,25 @@ def check_seeds(seeds) -> list[int]:
     return seeds
 
 
+def several(name: str, values, check) -> list[float]:
+    """Un réglage donné en un nombre ou en plusieurs : la liste de ses valeurs, chacune vérifiée."""
+    values = values.tolist() if isinstance(values, Tensor | np.ndarray | np.generic) else values
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        values = [values]
+    values = [value.item() if isinstance(value, Tensor | np.generic) else value for value in values]
+    if not values:
+        raise ValueError(f"{name} : suite vide reçue, au moins une valeur attendue.")
+    for value in values:
+        check(value)
+    return list(map(float, values))
+
+
 def one_per_student(name: str, values, students: int, check) -> Tensor:
     """Un réglage par student, ``(S,)`` float32 : un nombre vaut pour tous."""
-    try:
-        values = torch.as_tensor(values, dtype=torch.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} : {values!r} reçu, un nombre ou une suite de nombres attendu.") from None
-    if values.dim() and values.shape != (students,):
+    values = several(name, values, check)
+    if len(values) not in (1, students):
         raise ValueError(f"{name} : {len(values)} valeurs reçues, {students} attendues, une par graine (ou un nombre).")
-    for value in values.flatten().tolist():
-        check(value)
-    return values.float().expand(students).clone()
+    return torch.tensor(values, dtype=torch.float32).expand(students).clone()
 
 
 def check_validation(validation, data: Split, classes: int) -> None:

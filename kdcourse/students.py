@@ -4,15 +4,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from numbers import Real
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from kdcourse._common import check_alpha, check_temperature
-from kdcourse._training_checks import check_seeds
+from kdcourse._training_checks import check_seeds, several
 from kdcourse.comparison import error_rate
 from kdcourse.data import Split
 
@@ -47,8 +45,8 @@ def grid(
     seeds = check_seeds(seeds)
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds : {seeds} reçu, des graines distinctes attendues.")
-    temperatures = _several("temperatures", temperatures, check_temperature)
-    alphas = _several("alphas", alphas, check_alpha)
+    temperatures = several("temperatures", temperatures, check_temperature)
+    alphas = several("alphas", alphas, check_alpha)
     if alone and not all(alphas):
         raise ValueError(f"alphas : {alphas} reçu, des nombres de ]0, 1] attendus ; le student seul est déjà là.")
     settings = [(1.0, 0.0)] * alone + list(product(temperatures, alphas))
@@ -57,16 +55,6 @@ def grid(
         "temperatures": [temperature for temperature, _ in settings for _ in seeds],
         "alphas": [alpha for _, alpha in settings for _ in seeds],
     }
-
-
-def _several(name: str, values, check) -> list[float]:
-    values = values.tolist() if isinstance(values, Tensor | np.ndarray) else values
-    values = [values] if isinstance(values, Real | str) else list(values)
-    if not values:
-        raise ValueError(f"{name} : suite vide reçue, au moins une valeur attendue.")
-    for value in values:
-        check(value)
-    return values
 
 
 @dataclass

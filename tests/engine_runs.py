@@ -45,7 +45,7 @@ def parameters(method, **options):
 CASES = {name: {} for name in [*METHODS, *TOYS, FORGETFUL.name]}
 # Un dernier lot d'un seul exemple : l'un des deux processus n'a rien.
 CASES |= {f"{name}, reste 1": {"examples": 65} for name in ("KD", "DIST", "KD + RKD", "PS-KD")}
-CASES |= {"KD, décalages": {"jitter": 2}}
+CASES |= {"KD, décalages": {"jitter": 2}, "PS-KD, trois époques": {"epochs": 3}}
 
 
 RESUMED = dict(examples=65, checkpoint_every=1)  # trois pas par époque, dont un d'un seul exemple

@@ -158,6 +158,18 @@ def test_le_teacher_reste_en_eval_sans_gradient_et_n_apprend_rien():
     assert teacher[1].seen == []  # seule sa copie figée a servi
 
 
+def test_le_teacher_passe_sans_graphe():
+    graphs = set()
+
+    class Watched(Plain):
+        def forward(self, images):
+            graphs.add((self.training, torch.is_grad_enabled()))
+            return super().forward(images)
+
+    distill(Watched, few(40), Watched(), choice=CHOICE, epochs=1, batch_size=20)
+    assert graphs == {(True, True), (False, False)}
+
+
 def test_le_student_et_le_teacher_voient_la_meme_image_decalee(monkeypatch):
     seen = {"teacher": [], "student": []}
 

@@ -11,6 +11,7 @@ from kdcourse import (
     CNN,
     attention_loss,
     compare_distillation_methods,
+    dist_loss,
     dkd_loss,
     hint_loss,
     kd_loss,
@@ -21,6 +22,8 @@ from kdcourse import (
     predict_features,
     rkd_angle_loss,
     rkd_distance_loss,
+    similarity_preserving_loss,
+    standardized_kd_loss,
     train_many,
 )
 from kdcourse.cost import peak_bytes, step_ratios
@@ -103,7 +106,10 @@ def test_le_titre_ne_nomme_qu_un_ajout_que_les_graines_etablissent():
     [
         ("KD", lambda s, t, y: kd_loss(s.logits, t.logits, 2.0)),
         ("DKD", lambda s, t, y: dkd_loss(s.logits, t.logits, y, 2.0, beta=3.0)),
-        ("attention", lambda s, t, y: 3 * attention_loss(s.maps[1], t.maps[1])),
+        ("DIST", lambda s, t, y: 3 * dist_loss(s.logits, t.logits, 2.0)),
+        ("LSKD", lambda s, t, y: 3 * standardized_kd_loss(s.logits, t.logits, 2.0)),
+        ("attention", lambda s, t, y: 3 * attention_loss(s.maps[0], t.maps[0])),
+        ("SP", lambda s, t, y: 3 * similarity_preserving_loss(s.embedding, t.embedding)),
         (
             "KD + RKD",
             lambda s, t, y: (
@@ -118,7 +124,7 @@ def test_chaque_perte_est_celle_de_ses_fonctions_pures(problem, method, expected
     torch.manual_seed(3)
     student = STUDENT().forward_features(problem.data.images)
     arguments = student, problem.teacher_features, problem.data.labels
-    loss = METHODS[method].distillation(Choice(0.5, 3.0, 2.0))
+    loss = METHODS[method].distillation(Choice(0.5, 3.0, 2.0, stage=0))
     torch.testing.assert_close(loss(*arguments), expected(*arguments))
 
 
@@ -130,6 +136,16 @@ def test_le_hint_s_entraine_avec_son_adaptateur(problem):
     loss = METHODS["hint"].distillation(Choice(0.5))(student, problem.teacher_features, problem.data.labels)
     torch.testing.assert_close(loss, hint_loss(student.maps[1], problem.teacher_features.maps[1]))
     assert problem.make_model(METHODS["attention"], Choice(0.5)) is STUDENT
+
+
+def test_l_adaptateur_est_a_l_etage_choisi(problem):
+    student = problem.make_model(METHODS["hint"], Choice(0.5, stage=0))().forward_features(problem.data.images)
+    assert [part.shape[1] for part in student.maps] == [8, 8]  # 4 canaux adaptés à 8, puis 8 laissés tels quels
+
+
+def test_la_figure_se_passe_de_kd(rows):
+    kept = [row for row in rows if row.method is not METHODS["KD"]]
+    assert "ajouts qui battent KD : aucun" in plot_methods(kept).get_suptitle()
 
 
 def test_les_students_compares_sont_ceux_du_moteur(problem, digits):

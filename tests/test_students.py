@@ -47,6 +47,8 @@ def test_une_grille_accepte_des_generateurs():
         (dict(seeds=[0], alphas=[]), "alphas : suite vide reçue"),
         (dict(seeds=[0], alphas="0.5"), "alpha : '0.5'"),
         (dict(seeds=[0], alphas=[0.5, 1.5]), r"alpha : 1.5 reçu, un nombre de \[0, 1\]"),
+        (dict(seeds=[0], alphas=True), r"alpha : True \(bool\)"),
+        (dict(seeds=[0], alphas=None), r"alpha : None \(NoneType\)"),
         (dict(seeds=[0], temperatures=0), "temperature : 0 reçu"),
         (dict(seeds=[2, 2]), r"seeds : \[2, 2\] reçu, des graines distinctes"),
     ],
@@ -93,9 +95,28 @@ def test_un_student_qui_n_est_pas_unique_n_est_pas_choisi_au_hasard(students, wa
 
 
 def test_un_tableau_sans_les_memes_graines_partout_est_refuse(digits):
-    students = train_many(lambda: MLP(hidden=(8,)), digits.train.where(slice(0, 30)), seeds=[0, 1, 2, 0], epochs=1)
-    with pytest.raises(ValueError, match="students : des graines qui changent d'un réglage à l'autre"):
-        students.table(digits.test)
+    for seeds in ([0, 1, 2, 0], [0, 1, 1, 0]):
+        students = train_many(lambda: MLP(hidden=(8,)), digits.train.where(slice(0, 30)), seeds=seeds, epochs=1)
+        with pytest.raises(ValueError, match="students : des graines qui changent d'un réglage à l'autre"):
+            students.table(digits.test)
+
+
+class Buffered(MLP):
+    """Un student dont chaque graine tire un tampon."""
+
+    def __init__(self):
+        super().__init__(hidden=(4,))
+        self.register_buffer("shift", torch.randn(64), persistent=False)
+
+    def forward_features(self, images):
+        return super().forward_features(images + self.shift.view(images.shape[1:]))
+
+
+def test_un_student_tire_de_la_pile_garde_ses_tampons(digits):
+    students = train_many(Buffered, digits.train.where(slice(0, 30)), seeds=[4, 2], epochs=1)
+    assert torch.equal(students.one(seed=2).shift, students.buffers["shift"][1])
+    images = digits.test.images[:5]
+    torch.testing.assert_close(students.one(seed=2)(images), students.logits(images)[1])
 
 
 def test_une_mesure_qui_n_est_pas_d_un_student_est_refusee(students):

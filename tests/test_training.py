@@ -154,6 +154,7 @@ def test_batchnorm_est_refuse_avec_le_remede(data):
     [
         ({"temperatures": 0.0}, ValueError, "temperature : 0.0 reçu, un nombre fini strictement positif"),
         ({"temperatures": [1.0, -2.0]}, ValueError, "temperature : -2.0 reçu"),
+        ({"alphas": True}, TypeError, r"alpha : True \(bool\) reçu"),
         ({"alphas": 1.5}, ValueError, r"alpha : 1.5 reçu, un nombre de \[0, 1\]"),
         ({"alphas": [0.1, 0.2, 0.3]}, ValueError, "alphas : 3 valeurs reçues, 2 attendues"),
         ({"seeds": []}, ValueError, "seeds : suite vide"),
@@ -270,6 +271,15 @@ def test_une_distillation_qui_est_kd_loss_donne_le_student_des_logits(data, teac
     )  # fmt: skip
     theirs = train_one(lambda: MLP(), data, teacher_features.logits, temperature=2.0, **options)
     assert_same_parameters(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_mesurer_la_validation_ne_change_pas_l_entrainement(data):
+    """Entre deux époques, le student évalué revient en mode ``train`` : son dropout aussi."""
+    found = []
+    for options in ({}, {"validation": load_dataset().validation}):
+        torch.manual_seed(0)
+        found.append(train_many(lambda: MLP(dropout=0.5), data, seeds=[1], epochs=3, **options).parameters)
+    torch.testing.assert_close(*found, rtol=0, atol=0)
 
 
 def test_une_perte_de_logits_se_passe_des_features(data, teacher_logits):
