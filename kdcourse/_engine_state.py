@@ -40,7 +40,7 @@ class RunState:
         self.epoch_shuffle = self.shuffle.get_state()
         self.previous = self.today = self.lock = None
         if remembers:  # les logits de l'époque d'avant ; avant la première, ceux de l'étiquette seule
-            self.previous = label_smoothing_probabilities(data.labels, classes, smoothing=0).log()
+            self.previous = label_smoothing_probabilities(data.labels, classes, smoothing=0).log().clamp(min=-1e4)
             self.today = torch.zeros_like(self.previous)
 
     @property

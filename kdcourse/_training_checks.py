@@ -165,7 +165,7 @@ def several(name: str, values, check) -> list[float]:
     values = values.tolist() if isinstance(values, Tensor | np.ndarray | np.generic) else values
     if isinstance(values, str) or not isinstance(values, Iterable):
         values = [values]
-    values = [value.item() if isinstance(value, Tensor | np.generic) else value for value in values]
+    values = [value.item() if isinstance(value, Tensor | np.generic) and value.ndim == 0 else value for value in values]
     if not values:
         raise ValueError(f"{name} : suite vide reçue, au moins une valeur attendue.")
     for value in values:
@@ -175,22 +175,23 @@ def several(name: str, values, check) -> list[float]:
 
 def one_per_student(name: str, values, students: int, check) -> Tensor:
     """Un réglage par student, ``(S,)`` float32 : un nombre vaut pour tous."""
+    alone = not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0
     values = several(name, values, check)
-    if len(values) not in (1, students):
+    if not alone and len(values) != students:
         raise ValueError(f"{name} : {len(values)} valeurs reçues, {students} attendues, une par graine (ou un nombre).")
     return torch.tensor(values, dtype=torch.float32).expand(students).clone()
 
 
-def check_validation(validation, data: Split, classes: int) -> None:
-    """Une partie de validation que le modèle sait lire : même forme d'image, mêmes classes, même appareil."""
-    check_split("validation", validation)
+def check_validation(validation, data: Split, classes: int, name: str = "validation") -> None:
+    """Une partie à mesurer que le modèle sait lire : même forme d'image, mêmes classes, même appareil."""
+    check_split(name, validation)
     (images, labels), expected = validation, tuple(data[0].shape[1:])
     if tuple(images.shape[1:]) != expected or images.dtype != data[0].dtype:
         raise ValueError(
-            f"validation.images : {images.dtype} (N, {', '.join(map(str, images.shape[1:]))}) reçu, {data[0].dtype} "
+            f"{name}.images : {images.dtype} (N, {', '.join(map(str, images.shape[1:]))}) reçu, {data[0].dtype} "
             f"(N, {', '.join(map(str, expected))}) attendu, comme data."
         )
-    check_same_device("validation.images", images, "data", data[0])
+    check_same_device(f"{name}.images", images, "data", data[0])
     check_label_values(labels, classes)
 
 

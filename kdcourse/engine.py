@@ -111,12 +111,14 @@ def distill(
             make_model = adapted(make_model, image, predict_features(teacher, image), choice.stage)
     model = initial_model(make_model, seed).to(device)
     student = reader_of("make_model", model, method, choice, image)
-    classes = check_student(student, data)
+    distillation, few = method.distillation(choice), data.images[:4]
+    with torch.no_grad():
+        tried = None if teacher is None else read_teacher(few)
+    classes = check_student(student, data, tried, None if tried is None else distillation)
     if validation is not None:
         check_validation(validation.to(device), data, classes)
     optimizer = adam(model.parameters(), learning_rate)
     student, optimizer = accelerator.prepare(student, optimizer)  # DDP, à plusieurs processus
-    distillation = method.distillation(choice)
 
     state = RunState(accelerator, model, optimizer, data, classes, seed, output, method.remembers)
     settings = dict(method=method.name, **asdict(choice), seed=seed, epochs=epochs, batch_size=batch_size)
@@ -224,12 +226,15 @@ def on_whole_batch(
     own, rank = sizes[accelerator.process_index], accelerator.process_index
 
     def gather(local: Tensor) -> Tensor:
-        local = local[:own]
-        padded = F.pad(local.detach(), (0, 0) * (local.dim() - 1) + (0, max(sizes) - own))  # des parts égales
+        mine = local[:own]
+        padded = F.pad(mine.detach(), (0, 0) * (local.dim() - 1) + (0, max(sizes) - own))  # des parts égales
         parts = [p[:n] for p, n in zip(accelerator.gather(padded).split(max(sizes)), sizes, strict=True)]
-        if own:
-            # La même valeur, le gradient multiplié.
-            parts[rank] = local.detach() + (local - local.detach()) * (len(labels) / own)
+        if not local.requires_grad:
+            return torch.cat(parts)
+        if not own:  # DDP attend un gradient de chacun, fût-il nul
+            return torch.cat(parts) + 0 * local.sum()
+        # La même valeur, le gradient multiplié.
+        parts[rank] = mine.detach() + (mine - mine.detach()) * (len(labels) / own)
         return torch.cat(parts)
 
     return lambda student, teacher, _: distillation(

@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kdcourse._training_checks import check_seeds
+from kdcourse._common import check_module
+from kdcourse._training_checks import check_run, check_seeds, check_student, check_validation, reader_of
 from kdcourse.comparison import Interval, error_rate, french, markdown_table, mean_interval
 from kdcourse.cost import peak_bytes, step_ratios
-from kdcourse.data import Batches, Split
+from kdcourse.data import Split
 from kdcourse.loop import adam, train_epoch
 from kdcourse.methods import ALONE, Choice, Method, find_method, settled_choice
 from kdcourse.models import Features, Reader, parameter_count, predict_features
-from kdcourse.self_distillation import ps_kd
 from kdcourse.training import adapted, initial_model, student_loss, train_many
 
 
@@ -57,10 +57,10 @@ def train_method(problem: Problem, method: Method, choice: Choice, seeds: Sequen
     make_model, data = problem.make_model(method, choice), problem.data
     options = {name: getattr(problem, name) for name in ("epochs", "batch_size", "learning_rate")}
     if method.remembers:
-        models = [initial_model(make_model, seed).to(images.device) for seed in seeds]
-        for model, seed in zip(models, seeds, strict=True):
-            batches = Batches(data, seed, problem.batch_size)
-            ps_kd(model, batches, problem.epochs, alpha=choice.alpha, learning_rate=problem.learning_rate)
+        from kdcourse.engine import distill  # accelerate, dont les autres méthodes n'ont pas besoin
+
+        trained = [distill(make_model, data, method=method, choice=choice, seed=seed, **options) for seed in seeds]
+        models = [result.model.to(images.device) for result in trained]
         with torch.no_grad():
             return torch.stack([model(images) for model in models])
     if method.needs_teacher:
@@ -118,10 +118,22 @@ def compare_distillation_methods(
         ValueError: méthode inconnue ; le message donne celles qui existent.
     """
     seeds = check_seeds(seeds)
-    if len(seeds) < 2:
-        raise ValueError(f"seeds : {seeds} reçu, deux graines au moins attendues, pour un intervalle.")
+    if len(set(seeds)) < max(2, len(seeds)):
+        raise ValueError(f"seeds : {seeds} reçu, deux graines distinctes au moins attendues, pour un intervalle.")
+    if not isinstance(choices, Mapping):
+        raise TypeError(f"choices : {type(choices).__name__} reçu, un dictionnaire méthode → Choice attendu.")
     given = {find_method(method, "choices"): choice for method, choice in choices.items()}
+    if len(given) < len(choices):
+        raise ValueError("choices : une méthode reçue deux fois, par son nom et par sa valeur ; une seule attendue.")
     tried = {ALONE: Choice(0.0)} | {method: settled_choice(c, method) for method, c in given.items() if method.loss}
+    epochs, batch_size, learning_rate = check_run(data, epochs, batch_size, learning_rate)
+    check_module("teacher", teacher)
+    data, student = Split(*data), initial_model(make_student, seeds[0]).to(data[0].device)
+    for method, choice in tried.items():
+        for name, model in (("teacher", teacher), ("make_student", student)):
+            read = reader_of(name, model, method, choice, data.images[:1])
+    check_validation(test, data, check_student(read, data), "test")
+    test = Split(*test)
     problem = Problem(make_student, predict_features(teacher, data.images), data, epochs, batch_size, learning_rate)
     errors = {m: error_rate(train_method(problem, m, c, seeds, test.images), test.labels) for m, c in tried.items()}
     device = data.images.device.type

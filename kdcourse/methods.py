@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdcourse._common import check_alpha, check_integer, check_module_temperature, check_non_negative
 from kdcourse.features import attention_loss, hint_loss
@@ -69,7 +69,8 @@ class Method:
             ``"embedding"``.
         needs_teacher: faux si elle se passe de teacher.
         remembers: vrai si son teacher est le modèle lui-même, à l'époque précédente, dont le poids croît d'époque en
-            époque jusqu'à alpha (PS-KD).
+            époque jusqu'à alpha (PS-KD) ; ``teacher.logits`` est alors ce qu'il prédisait du même exemple, et d'abord
+            l'étiquette (0 pour elle, -10⁴ ailleurs).
         needs_adapter: vrai si le student a besoin d'un adaptateur pour que les canaux se comparent.
         whole_batch: vrai si elle lie les exemples d'un lot : à plusieurs processus, il lui faut le lot entier.
         scale_name: comment on appelle son facteur, ``Choice.scale`` ; ``None`` si elle n'en a pas.
@@ -89,8 +90,24 @@ class Method:
     tried: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
-        if isinstance(self.reads, str) or not set(self.reads) <= {"logits", "map", "embedding"}:
+        if not isinstance(self.name, str) or not self.name.strip() or set(self.name) & set("/\\\0\n"):
+            raise ValueError(f"name : {self.name!r} reçu, un nom attendu, dont on puisse nommer un dossier.")
+        if not isinstance(self.reads, tuple | list) or not set(self.reads) <= {"logits", "map", "embedding"}:
             raise ValueError(f"reads : {self.reads!r} reçu, une suite de 'logits', 'map' ou 'embedding' attendue.")
+        object.__setattr__(self, "reads", tuple(self.reads))
+        if self.loss is not None and not callable(self.loss):
+            raise TypeError(f"loss : {type(self.loss).__name__} reçu, une fonction de quatre arguments attendue.")
+        if isinstance(self.loss, nn.Module) and any(p.requires_grad for p in self.loss.parameters()):
+            raise ValueError(
+                "loss : des paramètres à apprendre reçus, aucun attendu ; l'optimiseur ne les verrait pas."
+            )
+        if (self.loss is not None) != (self.needs_teacher != self.remembers):
+            raise ValueError(
+                "needs_teacher, remembers : l'un des deux attendu avec une perte, et aucun sans perte ; une perte se "
+                "compare à un teacher, ou à la mémoire du student."
+            )
+        if self.remembers and self.reads_features:
+            raise ValueError(f"reads : {self.reads!r} reçu avec remembers, ('logits',) attendu, ce que l'on retient.")
 
     @property
     def reads_maps(self) -> bool:
@@ -134,6 +151,10 @@ def on_embeddings(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable:
 
 def added_to(base: Method, method: Method) -> Method:
     """La méthode qui additionne les deux pertes, sous le même alpha."""
+
+    for name, term in (("base", base), ("method", method)):
+        if not term.needs_teacher:
+            raise ValueError(f"{name} : {term.name} reçu, une méthode qui a un teacher attendue.")
 
     def loss(student: Features, teacher: Features, labels: Tensor, choice: Choice) -> Tensor:
         return base.loss(student, teacher, labels, choice) + method.loss(student, teacher, labels, choice)

@@ -126,6 +126,11 @@ class Students:
         seeds = len(self.seeds.unique())
         if len(self) % seeds or not torch.equal(self.seeds, self.seeds[:seeds].repeat(len(self) // seeds)):
             raise ValueError("students : des graines qui changent d'un réglage à l'autre, celles de grid attendues.")
+        same = [part.view(-1, seeds) for part in (self.temperatures, self.alphas)]
+        if not all(torch.equal(part, part[:, :1].expand_as(part)) for part in same):
+            raise ValueError(
+                "students : T ou alpha change d'une graine à l'autre d'un réglage, par grid ils sont égaux."
+            )
         if len(values) != len(self):
             raise ValueError(f"values : {len(values)} mesures reçues, {len(self)} attendues, une par student.")
         return values.unflatten(0, (-1, seeds))

@@ -733,9 +733,10 @@ from kdcourse import METHODS
 errors_of = {row.method: row.errors for row in rows}
 added = {row.method.name: mean_interval(errors_of[row.method.base] - row.errors)
          for row in rows if row.method.base}
-for name in ("DKD", "DIST", "LSKD"):
-    gap = mean_interval(errors_of[METHODS["KD"]] - errors_of[METHODS[name]])
-    print(f"{name:15} : gain sur KD {points(gap)}")
+kd = METHODS["KD"]
+for method, errors in errors_of.items():  # celles qui ne lisent que les logits, comme KD
+    if method.needs_teacher and method.reads == kd.reads and method is not kd:
+        print(f"{method.name:15} : gain sur KD {points(mean_interval(errors_of[kd] - errors))}")
 for name, gain_on_kd in added.items():
     print(f"{name:15} : gain sur KD {points(gain_on_kd)}")
 better = [name for name, gain_on_kd in added.items() if gain_on_kd.low > 0]

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from toy_methods import FORGETFUL, TOYS
+from toy_methods import ADAPTED, FORGETFUL, MEMORY, TOYS
 
 from kdcourse import CNN, load_dataset
 from kdcourse._engine_processes import leave
@@ -42,9 +42,9 @@ def parameters(method, **options):
     return {**result.model.state_dict(), "loss": torch.tensor([row["loss"] for row in result.history])}
 
 
-CASES = {name: {} for name in [*METHODS, *TOYS, FORGETFUL.name]}
+CASES = {name: {} for name in [*METHODS, *TOYS, FORGETFUL.name, MEMORY.name]}
 # Un dernier lot d'un seul exemple : l'un des deux processus n'a rien.
-CASES |= {f"{name}, reste 1": {"examples": 65} for name in ("KD", "DIST", "KD + RKD", "PS-KD")}
+CASES |= {f"{name}, reste 1": {"examples": 65} for name in ("KD", "DIST", "KD + RKD", "PS-KD", ADAPTED.name)}
 CASES |= {"KD, décalages": {"jitter": 2}, "PS-KD, trois époques": {"epochs": 3}}
 
 
@@ -52,8 +52,9 @@ RESUMED = dict(examples=65, checkpoint_every=1)  # trois pas par époque, dont u
 
 
 def run_case(name):
-    own = TOYS | {FORGETFUL.name: FORGETFUL}
-    return parameters(own[name] if name in own else name.split(",")[0], **CASES[name])
+    method = name.removesuffix(", reste 1")
+    own = TOYS | {FORGETFUL.name: FORGETFUL, MEMORY.name: MEMORY}
+    return parameters(own[method] if method in own else name.split(",")[0], **CASES[name])
 
 
 class Drawing(CNN):

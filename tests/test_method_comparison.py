@@ -205,7 +205,30 @@ def test_le_temps_est_un_rapport_au_premier_et_la_memoire_un_sommet():
 
 def test_une_seule_graine_ou_un_reglage_qui_n_en_est_pas_un_est_refuse_avant_d_entrainer(digits, teacher):
     options = STUDENT, teacher, digits.train, digits.test
-    with pytest.raises(ValueError, match=r"seeds : \[0\] reçu, deux graines"):
+    with pytest.raises(ValueError, match=r"seeds : \[0\] reçu, deux graines distinctes"):
         compare_distillation_methods(*options, {"KD": Choice(0.5)}, seeds=[0])
     with pytest.raises(TypeError, match="choice : tuple reçu pour la méthode KD, Choice"):
         compare_distillation_methods(*options, {"KD": (0.5, 1.0)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(seeds=[0, 0]), r"seeds : \[0, 0\] reçu, deux graines distinctes"),
+        (dict(choices=["KD"]), "choices : list reçu, un dictionnaire"),
+        (dict(choices={"KD": Choice(0.5), METHODS["KD"]: Choice(0.9)}), "choices : une méthode reçue deux fois"),
+        (dict(choices={"hint": Choice(0.5, stage=7)}), "stage : 7 reçu, de 0 à 1 attendu"),
+        (dict(teacher=None), "teacher : NoneType reçu"),
+        (dict(test=(1, 2)), "test : tuple reçu, Split"),
+    ],
+)
+def test_une_comparaison_impossible_est_refusee_avant_d_entrainer(digits, teacher, change, message):
+    given = dict(teacher=teacher, data=digits.train, test=digits.test, choices={"KD": Choice(0.5)}) | change
+    with pytest.raises((ValueError, TypeError), match=message):
+        compare_distillation_methods(STUDENT, **given)
+
+
+def test_un_test_mal_etiquete_est_refuse_avant_d_entrainer(digits, teacher):
+    wrong = digits.test._replace(labels=digits.test.labels + 5)
+    with pytest.raises(ValueError, match="labels : valeur 14 reçue, de 0 à 9"):
+        compare_distillation_methods(STUDENT, teacher, digits.train, wrong, {"KD": Choice(0.5)})

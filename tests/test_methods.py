@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 import torch
 from engine_runs import CHOICE, few, make_student, make_teacher, run
+from torch import nn
 from toy_methods import TOY, TOYS
 
-from kdcourse import compare_distillation_methods, load_choices, predict_features, train_many, train_one
+from kdcourse import (
+    Method,
+    compare_distillation_methods,
+    distill,
+    load_choices,
+    predict_features,
+    train_many,
+    train_one,
+)
 from kdcourse.method_comparison import Problem, one_step, train_method
 from kdcourse.methods import KD, METHODS, Choice, added_to, find_method, settled_choice
+from kdcourse.training import adapted
 
 BUDGET = dict(epochs=2, batch_size=32, learning_rate=3e-3)
 WITH_LOSS = [method for method in METHODS.values() if method.loss]
@@ -22,8 +32,9 @@ def test_une_methode_ajoutee_s_entraine_partout_de_meme(name):
     method, data = TOYS[name], few(69)
     features = predict_features(make_teacher(), data.images)
     guided = dict(distillation=method.distillation(CHOICE), teacher=features)
-    single = train_one(make_student, data, alpha=CHOICE.alpha, **guided, **BUDGET)
-    together = train_many(make_student, data, alphas=CHOICE.alpha, seeds=[0, 1], **guided, **BUDGET)
+    make_model = adapted(make_student, data.images[:1], features, 1) if method.needs_adapter else make_student
+    single = train_one(make_model, data, alpha=CHOICE.alpha, **guided, **BUDGET)
+    together = train_many(make_model, data, alphas=CHOICE.alpha, seeds=[0, 1], **guided, **BUDGET)
     large = run(method, **BUDGET).model
     for other in (together[0], large):
         torch.testing.assert_close(other.state_dict(), single.state_dict(), rtol=1e-3, atol=1e-5)
@@ -64,6 +75,56 @@ def test_une_methode_qui_lit_plus_qu_elle_ne_dit_echoue_au_premier_essai():
 def test_ce_qu_une_methode_lit_porte_un_nom_connu(reads):
     with pytest.raises(ValueError, match="reads : .* reçu, une suite de 'logits', 'map' ou 'embedding' attendue"):
         replace(TOY, reads=reads)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(name=""), "name : '' reçu"),
+        (dict(name="../x"), "name : '../x' reçu"),
+        (dict(loss="kd"), "loss : str reçu, une fonction de quatre arguments"),
+        (dict(loss=nn.Linear(2, 2)), "loss : des paramètres à apprendre reçus"),
+        (dict(needs_teacher=False), "needs_teacher, remembers : l'un des deux attendu avec une perte"),
+        (dict(remembers=True), "needs_teacher, remembers : l'un des deux attendu avec une perte"),
+        (dict(loss=None), "needs_teacher, remembers : l'un des deux attendu avec une perte"),
+        (dict(needs_teacher=False, remembers=True), r"reads : \('embedding',\) reçu avec remembers"),
+    ],
+)
+def test_une_methode_qui_se_contredit_est_refusee_a_sa_naissance(wrong, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        replace(TOY, **wrong)
+
+
+def test_seules_des_methodes_a_teacher_s_additionnent():
+    for pair in ((METHODS["PS-KD"], KD), (KD, METHODS["PS-KD"]), (KD, METHODS["seul"])):
+        with pytest.raises(ValueError, match="reçu, une méthode qui a un teacher attendue"):
+            added_to(*pair)
+
+
+def test_une_memoire_a_sa_perte_dans_la_comparaison_aussi():
+    """Et son premier souvenir, l'étiquette, est fini : une KL s'en arrange."""
+    data = few(24)
+    memory = Method("mémoire KL", KD.loss, needs_teacher=False, remembers=True)
+    problem = Problem(make_student, predict_features(make_teacher(), data.images), data, 2, 12)
+    ours = train_method(problem, memory, CHOICE, [3], data.images)[0]
+    theirs = distill(
+        make_student, data, method=memory, choice=CHOICE, seed=3, epochs=2, batch_size=12, learning_rate=3e-3
+    )
+    torch.testing.assert_close(ours, theirs.model(data.images).detach())
+    assert not torch.allclose(ours, train_method(problem, METHODS["PS-KD"], CHOICE, [3], data.images)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (lambda s, t, y, choice: 0.5, TypeError, "distillation : float reçu, un scalaire"),
+        (lambda s, t, y, choice: t.logits.mean(), ValueError, "distillation : une perte sans gradient"),
+        (lambda s, t, y, choice: s.logits.mean(1), TypeError, "distillation : forme .* reçu, un scalaire"),
+    ],
+)
+def test_distill_essaie_la_perte_avant_d_entrainer(loss, error, message):
+    with pytest.raises(error, match=message):
+        run(Method("fausse", loss), examples=40)
 
 
 def test_une_somme_garde_ce_que_demandent_ses_deux_termes():

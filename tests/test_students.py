@@ -78,6 +78,14 @@ def test_le_tableau_range_chaque_erreur_au_reglage_et_a_la_graine_qui_l_ont_donn
             torch.testing.assert_close(error, 100 * wrong.float().mean())
 
 
+def test_un_reglage_qui_change_dans_une_ligne_est_refuse(digits):
+    part = digits.train.where(slice(0, 30))
+    for asked in (dict(seeds=[0, 1, 0, 1], alphas=[0, 0.9, 0.9, 0]), dict(seeds=[0, 1], temperatures=[1, 4])):
+        students = train_many(lambda: MLP(hidden=(8,)), part, torch.zeros(30, 10), epochs=1, **asked)
+        with pytest.raises(ValueError, match="students : T ou alpha change d'une graine à l'autre"):
+            students.table(digits.test)
+
+
 def test_toute_mesure_d_un_student_se_range_de_meme(students):
     curves = students.rows(students.losses)
     assert curves.shape == (5, 3, 2) and torch.equal(curves[1, 2], students.losses[5])

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from kdcourse import Method, similarity_preserving_loss
-from kdcourse.methods import on_maps
+from kdcourse.methods import METHODS, added_to, on_maps
 
 
 def spread(embedding):
@@ -25,4 +25,12 @@ BY_LABEL = Method(  # elle lit les étiquettes du lot entier, et les logits
     whole_batch=True,
 )
 FORGETFUL = replace(TOY, name="dispersion, part par part", whole_batch=False)
-TOYS = {method.name: method for method in (TOY, ON_MAPS, BY_LABEL)}
+MEMORY = Method(  # elle se souvient, et lie les exemples du lot
+    "mémoire du lot",
+    lambda student, teacher, labels, choice: (spread(student.logits) - spread(teacher.logits.softmax(1))).square(),
+    needs_teacher=False,
+    remembers=True,
+    whole_batch=True,
+)
+ADAPTED = added_to(METHODS["DIST"], METHODS["hint"])  # le lot entier, et un adaptateur
+TOYS = {method.name: method for method in (TOY, ON_MAPS, BY_LABEL, ADAPTED)}
