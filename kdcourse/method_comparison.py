@@ -57,12 +57,11 @@ def train_method(problem: Problem, method: Method, choice: Choice, seeds: Sequen
     make_model, data = problem.make_model(method, choice), problem.data
     options = {name: getattr(problem, name) for name in ("epochs", "batch_size", "learning_rate")}
     if method.remembers:
-        from kdcourse.engine import distill  # accelerate, dont les autres méthodes n'ont pas besoin
+        from kdcourse.engine import distill_seeds  # accelerate, dont les autres méthodes n'ont pas besoin
 
-        trained = [distill(make_model, data, method=method, choice=choice, seed=seed, **options) for seed in seeds]
-        models = [result.model.to(images.device) for result in trained]
+        models = distill_seeds(make_model, data, None, seeds, method=method, choice=choice, **options)
         with torch.no_grad():
-            return torch.stack([model(images) for model in models])
+            return torch.stack([model.to(images.device)(images) for model in models])
     if method.needs_teacher:
         options |= dict(distillation=method.distillation(choice), teacher=problem.teacher_features)
     return train_many(make_model, data, seeds=seeds, alphas=choice.alpha, **options).logits(images)
