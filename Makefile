@@ -1,32 +1,36 @@
-# Deux commandes suffisent : `make lab` pour étudier, `make test` pour vérifier. Chacune installe ce qui lui manque.
+# `make lab` installe ce qui manque, puis ouvre JupyterLab.
 .DEFAULT_GOAL := help
-.PHONY: help lab test check notebooks colab bench screenshot release format clean
+.PHONY: help lab clean
+.PHONY: test check notebooks colab bench screenshot release format # [auteur]
 
 VENV := .venv
 BIN := $(VENV)/bin
 SUITABLE := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+# [auteur]
 # Plus longue que la plus lente des cellules sur une machine chargée.
 CELL_TIMEOUT := 300
+# [/auteur]
 
 help:
 	@echo "make lab        ouvre JupyterLab sur les notebooks (make lab ARGS=\"--port=9000\" passe des options)"
-	@echo "make test       tests, notebooks et navigateur"
-	@echo "make notebooks  reconstruit notebooks/ depuis sources/ (make notebooks ONLY=10_01 pour un seul)"
-	@echo "make check      style, et notebooks conformes à leurs sources"
-	@echo "make colab      les notebooks, exécutés comme Colab le ferait (make colab ONLY=10_01 pour un seul)"
-	@echo "make bench      mesures de vitesse, dans benchmarks/results/"
-	@echo "make screenshot refait l'image animée du README, dans le vrai JupyterLab"
-	@echo "make release    fabrique ce que reçoivent les étudiants, sans solution, dans release/"
+	@echo "make test       tests, notebooks et navigateur" # [auteur]
+	@echo "make notebooks  reconstruit notebooks/ depuis sources/ (make notebooks ONLY=10_01 pour un seul)" # [auteur]
+	@echo "make check      style, types, et notebooks conformes à leurs sources" # [auteur]
+	@echo "make colab      les notebooks, exécutés comme Colab le ferait (make colab ONLY=10_01 pour un seul)" # [auteur]
+	@echo "make bench      mesures de vitesse, dans benchmarks/results/" # [auteur]
+	@echo "make screenshot refait l'image animée du README, dans le vrai JupyterLab" # [auteur]
+	@echo "make release    fabrique ce que reçoivent les étudiants, sans solution, dans release/" # [auteur]
 	@echo "make clean      efface les environnements installés par make"
 
 # Sans écran, ouvrir un navigateur de texte prendrait le terminal ; l'adresse imprimée suffit.
 lab: $(VENV)/.lab
-	@mkdir -p notebooks/perso
+	@mkdir -p notebooks/perso exercises/perso
 	@if [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] && [ "$$(uname)" != Darwin ]; then browser=--no-browser; fi; \
 	if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
 	echo "JupyterLab démarre ; son adresse s'affiche ci-dessous (http://localhost:…). Ctrl+C l'arrête."; \
-	exec $(BIN)/jupyter lab --ServerApp.root_dir=notebooks $$browser $$root $(ARGS)
+	exec $(BIN)/jupyter lab --ServerApp.root_dir=. $$browser $$root $(ARGS)
 
+# [auteur]
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) notebooks/*.ipynb
@@ -34,6 +38,7 @@ test: $(VENV)/.test
 check: $(VENV)/.test
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 	$(BIN)/python tools/build_notebooks.py --check
 
 notebooks: $(VENV)/.test
@@ -60,8 +65,10 @@ format: $(VENV)/.test
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
+# [/auteur]
 clean:
-	rm -rf $(VENV) .venv-colab
+	rm -rf $(VENV)
+	rm -rf .venv-colab # [auteur]
 
 # Un environnement n'est refait que si pyproject.toml change : ensuite, plus rien ne demande le réseau.
 $(VENV)/.lab: pyproject.toml tools/jupyterlab_overrides.json | $(VENV)/.cree
@@ -69,10 +76,12 @@ $(VENV)/.lab: pyproject.toml tools/jupyterlab_overrides.json | $(VENV)/.cree
 	@$(MAKE) --no-print-directory overrides
 	@touch $@
 
-$(VENV)/.test: pyproject.toml tools/jupyterlab_overrides.json | $(VENV)/.cree
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab,test,grading]"
+# [auteur]
+$(VENV)/.test: pyproject.toml kdgrading/pyproject.toml tools/jupyterlab_overrides.json | $(VENV)/.cree
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab,test,grading]" -e ./kdgrading
 	@$(MAKE) --no-print-directory overrides
 	@touch $@ $(VENV)/.lab
+# [/auteur]
 
 .PHONY: overrides
 overrides:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from kdcourse._checkpoints import write_json
+from kdcourse.training.checkpoints import write_json
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -14,7 +14,10 @@ from IPython.display import display
 from ipywidgets import VBox, interact
 
 from benchmarks._stock import Rebuilt
-from kdcourse import (
+from kdcourse import cosine_relation_loss, grid, load_dataset, predict_features, train_many
+from kdcourse.measures import TemperatureMap, bias_sweep, model_attention, rank_sweep, tune_bias
+from kdcourse.models import MLP, digits_student, digits_teacher, frozen_logits
+from kdcourse.widgets import (
     AttentionExplorer,
     BiasExplorer,
     CalibrationExplorer,
@@ -23,19 +26,7 @@ from kdcourse import (
     RankExplorer,
     RelationExplorer,
     TemperatureExplorer,
-    TemperatureMap,
-    bias_sweep,
-    cosine_relation_loss,
-    grid,
-    load_dataset,
-    model_attention,
-    predict_features,
-    rank_sweep,
-    train_many,
-    tune_bias,
 )
-from kdcourse.loop import frozen_logits
-from kdcourse.models import MLP, digits_student, digits_teacher
 
 digits = cache(load_dataset)
 

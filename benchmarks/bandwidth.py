@@ -18,8 +18,8 @@ from torch import Tensor
 from benchmarks._report import existing_device, publish, targets
 from benchmarks._torchdistill import Loss, kd
 from kdcourse import best_device, french, kd_loss
-from kdcourse._command_line import FrenchParser, positive
-from kdcourse.cost import out_of_memory, peak_bytes
+from kdcourse.command_line import FrenchParser, positive
+from kdcourse.measures.cost import out_of_memory, peak_bytes
 
 TEMPERATURE, ROUNDS, WARMUP = 4.0, 20, 3  # la mise en route s'ajoute aux tours
 COPY, OURS, COMPILED = "copie", "kd_loss", ", torch.compile"

@@ -1,4 +1,4 @@
-"""Règle chaque méthode sur la validation, et range ses choix dans kdcourse/method_choices.json.
+"""Règle chaque méthode sur la validation, et range ses choix dans kdcourse/measures/method_choices.json.
 
 Les graines du réglage ne servent pas ailleurs : la comparaison finale en prend d'autres, et lit le test.
 """
@@ -25,9 +25,9 @@ from kdcourse import (
     predict_features,
     train_one,
 )
-from kdcourse._checkpoints import write_json
-from kdcourse._command_line import FrenchParser, several
-from kdcourse.method_comparison import Problem, train_method
+from kdcourse.command_line import FrenchParser, several
+from kdcourse.measures.method_comparison import Problem, train_method
+from kdcourse.training.checkpoints import write_json
 
 IMAGES, EPOCHS, BATCH, RATE = 100, 25, 25, 0.01
 SEEDS = range(100, 110)
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     }  # fmt: skip
     whole = not options.essai and len(seeds) == len(SEEDS)
     if whole:
-        path = Path(kdcourse.__file__).parent / "method_choices.json"
+        path = Path(kdcourse.__file__).parent / "measures/method_choices.json"
         kept = {key: result[key] for key in ("images", "epochs", "batch_size", "learning_rate", "seeds", "choices")}
         write_json(path, {**kept, "provenance": provenance()})
     publish("compare", result, whole)

@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 
 from benchmarks._report import publish, targets
-from kdcourse._command_line import FrenchParser, positive
+from kdcourse.command_line import FrenchParser, positive
 from kdcourse.formats import french
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +25,8 @@ ASSIGNMENT = "exercice_10_1"
 CRITERIA = ("ex1-probabilites", "ex1-logits", "ex1-poids", "ex1-gradient", "ex1-limites")
 # La même exigence que le correcteur isolé, écrite comme un enseignant l'écrirait dans une cellule de test.
 STOCK_TEST = """### BEGIN HIDDEN TESTS
-from kdcourse.grading.mark_multi_teacher import draw_cases
-from kdcourse.grading.multi_teacher import reference
+from kdgrading.mark_multi_teacher import draw_cases
+from kdgrading.multi_teacher import reference
 
 for _case in draw_cases(1):
     if _case.criterion == {criterion!r}:

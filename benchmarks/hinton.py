@@ -16,22 +16,13 @@ from torch import Tensor, nn
 
 import kdcourse
 from benchmarks._report import provenance, publish
-from kdcourse import (
-    best_device,
-    bias_sweep,
-    error_rate,
-    load_dataset,
-    mean_interval,
-    mnist_student,
-    mnist_teacher,
-    train_one,
-    tune_bias,
-)
-from kdcourse._checkpoints import write_json
-from kdcourse._command_line import FrenchParser, positive, several
-from kdcourse.data import Dataset, Split
-from kdcourse.engine import distill
+from kdcourse import best_device, error_rate, load_dataset, mean_interval, mnist_student, mnist_teacher, train_one
+from kdcourse.command_line import FrenchParser, positive, several
+from kdcourse.data.splits import Dataset, Split
 from kdcourse.formats import french, short, thousands
+from kdcourse.measures import bias_sweep, tune_bias
+from kdcourse.training.checkpoints import write_json
+from kdcourse.training.large import distill
 
 TEMPERATURE, OMITTED, JITTER = 20.0, 3, 2
 RATES, ALPHAS = (3e-4, 1e-3, 3e-3), (0.5, 0.7, 0.9, 1.0)
@@ -40,7 +31,7 @@ TUNING_SEEDS = range(100, 104)  # à deux graines, le hasard choisissait un pas 
 BIASES = torch.arange(0, 15.05, 0.1)
 # La première mesure, réglée sur deux graines ; nous sommes passés à quatre après l'avoir vue.
 FIRST_RUN = {"tuning_seed_count": 2, "gain": {"mean": 0.97, "low": -0.1853, "high": 2.1253}}
-RESULTS = Path(kdcourse.__file__).parent / "hinton_results.json"  # ce que 10.2 montre
+RESULTS = Path(kdcourse.__file__).parent / "measures/hinton_results.json"  # ce que 10.2 montre
 SOURCE = "Hinton, Vinyals, Dean (2015), section 3, arXiv:1503.02531"
 
 
@@ -123,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def keep(result: dict) -> None:
-    """Range dans le paquet ce que ``kdcourse.hinton_table`` montre."""
+    """Range dans le paquet ce que ``kdcourse.measures.hinton_table`` montre."""
     names = (
         "sizes", "test_threes", "budget", "choice", "tuning_seeds", "runs", "gain", "paper", "source", "provenance",
     )  # fmt: skip

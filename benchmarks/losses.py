@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from benchmarks._report import existing_device, publish, targets
 from benchmarks._torchdistill import Loss, adapt, kd
 from kdcourse import attention_loss, hint_loss, kd_loss, rkd_angle_loss, rkd_distance_loss, similarity_preserving_loss
-from kdcourse._command_line import FrenchParser, number, positive
-from kdcourse.cost import peak_bytes
+from kdcourse.command_line import FrenchParser, number, positive
 from kdcourse.formats import french
+from kdcourse.measures.cost import peak_bytes
 
 # Selon l'endroit où tombent les entrées, l'allocateur réutilise ses pages ou les redemande au système : du simple au
 # quintuple sur des cartes de 4 Mo. D'où plusieurs tirages, et le rapport médian.

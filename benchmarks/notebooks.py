@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 from benchmarks._jupyterlab import ROOT
 from benchmarks._report import publish
-from kdcourse._command_line import FrenchParser, positive
+from kdcourse.command_line import FrenchParser, positive
 from kdcourse.formats import french
 
 CELL_TIMEOUT = 600  # secondes

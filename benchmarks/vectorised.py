@@ -1,13 +1,13 @@
 """32 students MLP à la fois, contre la meilleure boucle nue, l'un après l'autre, puis en deux processus.
 
 La boucle nue choisit ce qui l'avantage : un ou deux fils, Adam fusionné ou non. Chaque candidate est chronométrée
-plusieurs fois, et son essai le plus rapide compte, comme celui du moteur : une machine occupée ne nous flatte pas. Les
-deux côtés font les mêmes pas sur
-les mêmes données, avec la même perte ; les tenseurs de chaque époque sont permutés d'avance des deux côtés.
+plusieurs fois, et son essai le plus rapide compte, comme celui de ``train_many`` : une machine occupée ne nous flatte
+pas. Les deux côtés font les mêmes pas sur les mêmes données, avec la même perte ; les tenseurs de chaque époque sont
+permutés d'avance des deux côtés.
 
-``--tailles 16 64 256 1024`` mesure plutôt, sur un seul appareil, le moteur à ces nombres de students contre la boucle
-nue. Celle-ci n'est courue que sur seize students ; pour un autre nombre, son temps est estimé à proportion : ce mode
-est celui du GPU.
+``--tailles 16 64 256 1024`` mesure plutôt, sur un seul appareil, ``train_many`` à ces nombres de students contre la
+boucle nue. Celle-ci n'est courue que sur seize students ; pour un autre nombre, son temps est estimé à proportion : ce
+mode est celui du GPU.
 """
 
 import multiprocessing
@@ -19,11 +19,11 @@ import torch.nn.functional as F
 
 from benchmarks._report import existing_device, publish, targets
 from kdcourse import best_device
-from kdcourse._command_line import FrenchParser, positive
-from kdcourse.data import load_dataset
-from kdcourse.logits import kd_loss
+from kdcourse.command_line import FrenchParser, positive
+from kdcourse.data.datasets import load_dataset
+from kdcourse.losses.logits import kd_loss
 from kdcourse.models import MLP
-from kdcourse.training import initial_model, train_many
+from kdcourse.training.many import initial_model, train_many
 
 STUDENTS, EPOCHS, BATCH = 32, 60, 100
 CANDIDATE_STUDENTS, CANDIDATE_RUNS = 2, 7  # de quoi choisir la boucle nue
@@ -56,8 +56,8 @@ def plain_loop(seeds, data, teacher_logits, epochs: int, fused: bool) -> None:
                 optimizer.step()
 
 
-def engine(data, teacher_logits, count: int, epochs: int = EPOCHS) -> None:
-    """Le moteur du cours ; il prend de lui-même un seul fil pour d'aussi petits modèles."""
+def all_at_once(data, teacher_logits, count: int, epochs: int = EPOCHS) -> None:
+    """``train_many`` ; il prend de lui-même un seul fil pour d'aussi petits modèles."""
     train_many(make_student, data, teacher_logits, seeds=range(count), epochs=epochs, batch_size=BATCH)
 
 
@@ -104,7 +104,7 @@ def problem():
 
 
 def by_size(sizes, device: str, repeats: int) -> dict:
-    """Secondes du moteur à chaque nombre de students, et de la boucle nue, pour un student ; leur rapport."""
+    """Secondes de ``train_many`` à chaque nombre de students, et de la boucle nue, pour un student ; leur rapport."""
     torch.set_num_threads(1)  # ce qui va le mieux à la boucle nue
     data, teacher_logits = (part.to(device) for part in problem())
 
@@ -113,7 +113,9 @@ def by_size(sizes, device: str, repeats: int) -> dict:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    synchronized(engine, data, teacher_logits, 1, 1)  # les imports tardifs, et la mise en route du GPU, ne comptent pas
+    synchronized(
+        all_at_once, data, teacher_logits, 1, 1
+    )  # les imports tardifs, et la mise en route du GPU, ne comptent pas
     synchronized(plain_loop, range(1), data, teacher_logits, 1, True)
     plain = {
         fused: min(
@@ -124,10 +126,12 @@ def by_size(sizes, device: str, repeats: int) -> dict:
     }
     one, rows = min(plain.values()), {}
     for count in sizes:
-        together = statistics.median(seconds(synchronized, engine, data, teacher_logits, count) for _ in range(repeats))
+        together = statistics.median(
+            seconds(synchronized, all_at_once, data, teacher_logits, count) for _ in range(repeats)
+        )
         how = "mesuré" if count == TIMED else f"estimé sur {TIMED}"
         rows[str(count)] = {
-            "engine_s": round(together, 3), "one_by_one_s": round(count * one, 1), "one_by_one": how,
+            "train_many_s": round(together, 3), "one_by_one_s": round(count * one, 1), "one_by_one": how,
             "ratio": round(count * one / together, 1),
         }  # fmt: skip
         print(f"{count:5} students : {together:7.2f} s ; un par un, {count * one:7.1f} s ({how}), "
@@ -159,7 +163,7 @@ def main(arguments: list[str]) -> None:
         torch.set_num_threads(threads)
         plain_loop(range(count), data, teacher_logits, EPOCHS, fused)
 
-    engine(data, teacher_logits, 1, 1)  # les imports tardifs ne comptent pas
+    all_at_once(data, teacher_logits, 1, 1)  # les imports tardifs ne comptent pas
     options = {}
     for threads in threads_tried:
         for fused in (True, False):
@@ -169,9 +173,9 @@ def main(arguments: list[str]) -> None:
             print(f"boucle nue, {threads} fil(s), Adam {name:9} : {options[threads, fused]:.2f} s par student")
     best_plain = min(options, key=options.get)
 
-    times = {"moteur": [], "boucle": [], "deux processus": []}
+    times = {"train_many": [], "boucle": [], "deux processus": []}
     for _ in range(repeats):
-        times["moteur"].append(seconds(engine, data, teacher_logits, STUDENTS))
+        times["train_many"].append(seconds(all_at_once, data, teacher_logits, STUDENTS))
         times["boucle"].append(seconds(plain, *best_plain))
         times["deux processus"].append(two_processes(best_plain[1]))
     kept = {name: min(values) for name, values in times.items()}
@@ -181,10 +185,10 @@ def main(arguments: list[str]) -> None:
     publish(
         "vectorised",
         {
-            "ratio": round(kept["boucle"] / kept["moteur"], 2),
-            "ratio_of_slowest_run": round(kept["boucle"] / max(times["moteur"]), 2),
-            "ratio_two_processes": round(kept["deux processus"] / kept["moteur"], 2),
-            "engine_s": round(kept["moteur"], 2),
+            "ratio": round(kept["boucle"] / kept["train_many"], 2),
+            "ratio_of_slowest_run": round(kept["boucle"] / max(times["train_many"]), 2),
+            "ratio_two_processes": round(kept["deux processus"] / kept["train_many"], 2),
+            "train_many_s": round(kept["train_many"], 2),
             "plain_s": round(kept["boucle"], 2),
             "plain_best": {"threads": best_plain[0], "fused": best_plain[1]},
             "two_processes_s": round(kept["deux processus"], 2),

@@ -22,7 +22,7 @@ import nbformat
 from benchmarks import _widget_cases as cases
 from benchmarks._jupyterlab import chromium, jupyterlab, open_notebook, run_all, show_cell
 from benchmarks._report import publish
-from kdcourse._command_line import FrenchParser, positive
+from kdcourse.command_line import FrenchParser, positive
 from kdcourse.formats import french, short
 
 PROBE = Path(__file__).with_name("_browser_probe.js")

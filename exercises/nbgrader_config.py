@@ -12,8 +12,8 @@ c.ClearSolutions.code_stub = {"python": '# VOTRE RÉPONSE ICI\nprint("à complé
 c.ClearSolutions.text_stub = "*Votre réponse ici.*"
 
 # La correction : le code des élèves ne tourne jamais dans le noyau de nbgrader, mais enfermé, et rend des nombres.
-_OURS = "kdcourse.grading.preprocessors"
-c.Autograde.pre_convert_hook = "kdcourse.grading.intake.mend_notebooks"
+_OURS = "kdgrading.preprocessors"
+c.Autograde.pre_convert_hook = "kdgrading.intake.mend_notebooks"
 c.Autograde.sanitize_preprocessors = [
     f"{_OURS}.RestoreCells",
     "nbgrader.preprocessors.OverwriteKernelspec",
@@ -28,5 +28,5 @@ c.Autograde.autograde_preprocessors = [
 ]
 
 # La collecte d'une archive Moodle. L'export garde son greffon par défaut ; le README nomme celui de Moodle.
-c.ZipCollectApp.extractor_plugin = "kdcourse.grading.moodle_extract.MoodleExtractor"
-c.ZipCollectApp.collector_plugin = "kdcourse.grading.moodle_collect.MoodleCollector"
+c.ZipCollectApp.extractor_plugin = "kdgrading.moodle_extract.MoodleExtractor"
+c.ZipCollectApp.collector_plugin = "kdgrading.moodle_collect.MoodleCollector"

@@ -1,142 +1,119 @@
-"""kdcourse : les pertes, les modèles et les outils du cours de distillation de connaissances.
+"""kdcourse : les pertes, les modèles et les entraînements du cours de distillation de connaissances.
 
-Chaque nom public s'importe d'ici (``from kdcourse import kd_loss``) ou de son module. Les modules ne sont chargés qu'à
-la première utilisation (PEP 562) : ``import kdcourse`` ne coûte rien.
+Chaque nom s'importe d'ici (``from kdcourse import kd_loss``), dans l'ordre des chapitres. Les figures sont dans
+``kdcourse.plots``, les curseurs dans ``kdcourse.widgets``, ce qu'un chapitre mesure dans ``kdcourse.measures``. Rien
+n'est chargé avant son premier emploi : ``import kdcourse`` ne coûte rien.
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING
+
+from kdcourse.lazy import face
 
 __version__ = "0.1.0"
+__getattr__, __dir__ = face(__name__)
 
-_MODULES = {
-    "logits": ["KnowledgeDistillationLoss", "dist_loss", "dkd_loss", "kd_loss", "standardized_kd_loss"],
-    "features": [
-        "AdaptationLayer",
-        "AttentionTransfer",
-        "FeatureDistillationLoss",
-        "attention_loss",
-        "attention_map",
-        "hint_loss",
-    ],
-    "relations": [
-        "RelationDistillation",
-        "cosine_relation_loss",
-        "cosine_relations",
-        "rkd_angle_loss",
-        "rkd_distance_loss",
-        "similarity_preserving_loss",
-    ],
-    "loop": ["train_epochs"],
-    "self_distillation": [
-        "SelfDistillation",
-        "born_again",
-        "label_smoothing_probabilities",
-        "progressive_self_distillation",
-        "ps_kd",
-        "ps_kd_loss",
-    ],
-    "tensor_train": ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"],
-    "tucker": ["tucker2_conv"],
-    "calibration": ["expected_calibration_error", "reliability", "tune_temperature"],
-    "data": ["Batches", "Dataset", "Split", "load_dataset", "shift_and_noise", "shift_images"],
-    "models": [
-        "AdaptedStudent",
-        "CNN",
-        "Features",
-        "MLP",
-        "Trained",
-        "color_student",
-        "color_teacher",
-        "digits_student",
-        "digits_teacher",
-        "mnist_student",
-        "mnist_teacher",
-        "parameter_count",
-        "predict_features",
-    ],
-    "engine": ["distill", "distill_seeds", "model_error"],
-    "train": ["load_model"],
-    "training": ["initial_model", "train_many", "train_one"],
-    "students": ["Students", "grid"],
-    "comparison": [
-        "Interval",
-        "bias_sweep",
-        "error_rate",
-        "french",
-        "markdown_table",
-        "mean_interval",
-        "points",
-        "thousands",
-        "tune_bias",
-    ],
-    "hinton": ["hinton_table"],
-    "environment": ["best_device", "describe_environment"],
-    "exercises.checking": ["check"],
-    "exercises.compression": ["compression_teacher"],
-    "methods": ["KD", "METHODS", "Choice", "Method", "load_choices"],
-    "method_comparison": ["compare_distillation_methods", "method_table"],
-    "temperature_map": ["TemperatureMap"],
-    "plots.common": ["gain_summary", "log_slope", "plot_curves", "plot_gains", "plot_intervals", "plot_paired"],
-    "plots.features": [
-        "gradient_norms",
-        "map_similarity",
-        "model_attention",
-        "plot_alpha_maps",
-        "plot_attention_maps",
-        "plot_feature_scheme",
-        "plot_gradient_norms",
-    ],
-    "plots.logits": [
-        "logit_gradient",
-        "matching_gradient",
-        "plot_gradients",
-        "plot_image_rows",
-        "plot_map_curves",
-        "plot_temperature_gradients",
-        "plot_temperature_maps",
-    ],
-    "plots.method_comparison": ["plot_methods"],
-    "plots.tensor_train": [
-        "RankSweep",
-        "plot_front",
-        "plot_rank_curves",
-        "plot_reconstructions",
-        "rank_sweep",
-    ],
-    "widgets.tensor_train": ["RankExplorer"],
-    "plots.principles": [
-        "most_uncertain",
-        "plot_bias_sweep",
-        "plot_field_map",
-        "plot_prediction",
-        "plot_scheme",
-    ],
-    "plots.relations": [
-        "class_contrast",
-        "plot_cost",
-        "plot_relation_matrices",
-        "plot_small_batch",
-        "plot_weights",
-        "sorted_by_class",
-    ],
-    "plots.self_distillation": ["plot_generations", "plot_reliability", "plot_targets", "plot_two_axes"],
-    "widgets.features": ["AttentionExplorer"],
-    "widgets.logits": ["GradientExplorer", "MapExplorer"],
-    "widgets.principles": ["BiasExplorer", "TemperatureExplorer"],
-    "widgets.relations": ["RelationExplorer", "relation_state"],
-    "widgets.self_distillation": ["CalibrationExplorer"],
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names} | {"LossTerms": "_common"}
-__all__ = sorted(_MODULE_OF)
+if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de types aussi
+    # 10.1, et tous les chapitres : des données, des modèles, un entraînement, une erreur et son intervalle
+    # 10.6 : la compression, et toutes les méthodes côte à côte
+    from kdcourse.compression.decompositions import tt_reconstruct as tt_reconstruct, tt_svd as tt_svd
+    from kdcourse.compression.tensor_train import (
+        TensorDistillation as TensorDistillation,
+        TTLinear as TTLinear,
+        convert_to_tensor_train as convert_to_tensor_train,
+    )
+    from kdcourse.compression.tucker import tucker2_conv as tucker2_conv
+    from kdcourse.data.datasets import load_dataset as load_dataset
+    from kdcourse.data.splits import (
+        Batches as Batches,
+        Dataset as Dataset,
+        Split as Split,
+        shift_and_noise as shift_and_noise,
+        shift_images as shift_images,
+    )
+    from kdcourse.environment import best_device as best_device, describe_environment as describe_environment
+    from kdcourse.exercises.checking import check as check
+    from kdcourse.formats import french as french, thousands as thousands
 
+    # 10.3 : les features
+    from kdcourse.losses.features import (
+        AdaptationLayer as AdaptationLayer,
+        AttentionTransfer as AttentionTransfer,
+        FeatureDistillationLoss as FeatureDistillationLoss,
+        attention_loss as attention_loss,
+        attention_map as attention_map,
+        hint_loss as hint_loss,
+    )
 
-def __getattr__(name: str):
-    if name not in _MODULE_OF:
-        raise AttributeError(f"kdcourse n'a pas de nom {name!r} ; il a : {', '.join(__all__)}.")
-    value = getattr(import_module(f"kdcourse.{_MODULE_OF[name]}"), name)
-    globals()[name] = value  # la prochaine fois, sans détour
-    return value
+    # 10.2 : les logits
+    from kdcourse.losses.logits import (
+        KnowledgeDistillationLoss as KnowledgeDistillationLoss,
+        dist_loss as dist_loss,
+        dkd_loss as dkd_loss,
+        kd_loss as kd_loss,
+        standardized_kd_loss as standardized_kd_loss,
+    )
+    from kdcourse.losses.numerics import LossTerms as LossTerms
 
+    # 10.4 : les relations
+    from kdcourse.losses.relations import (
+        RelationDistillation as RelationDistillation,
+        cosine_relation_loss as cosine_relation_loss,
+        cosine_relations as cosine_relations,
+        rkd_angle_loss as rkd_angle_loss,
+        rkd_distance_loss as rkd_distance_loss,
+        similarity_preserving_loss as similarity_preserving_loss,
+    )
 
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    # 10.5 : l'auto-distillation
+    from kdcourse.losses.self_distillation import (
+        SelfDistillation as SelfDistillation,
+        label_smoothing_probabilities as label_smoothing_probabilities,
+        ps_kd_loss as ps_kd_loss,
+    )
+    from kdcourse.measures.calibration import (
+        expected_calibration_error as expected_calibration_error,
+        tune_temperature as tune_temperature,
+    )
+    from kdcourse.measures.intervals import (
+        Interval as Interval,
+        markdown_table as markdown_table,
+        mean_interval as mean_interval,
+        points as points,
+    )
+    from kdcourse.measures.method_comparison import (
+        compare_distillation_methods as compare_distillation_methods,
+        method_table as method_table,
+    )
+    from kdcourse.methods import (
+        KD as KD,
+        METHODS as METHODS,
+        Choice as Choice,
+        Method as Method,
+        load_choices as load_choices,
+    )
+    from kdcourse.models import (
+        CNN as CNN,
+        MLP as MLP,
+        AdaptedStudent as AdaptedStudent,
+        Features as Features,
+        Trained as Trained,
+        color_student as color_student,
+        color_teacher as color_teacher,
+        digits_student as digits_student,
+        digits_teacher as digits_teacher,
+        error_rate as error_rate,
+        mnist_student as mnist_student,
+        mnist_teacher as mnist_teacher,
+        parameter_count as parameter_count,
+        predict_features as predict_features,
+    )
+    from kdcourse.train import load_model as load_model
+    from kdcourse.training.large import distill as distill, distill_seeds as distill_seeds, model_error as model_error
+    from kdcourse.training.loop import train_epochs as train_epochs
+    from kdcourse.training.many import initial_model as initial_model, train_many as train_many, train_one as train_one
+    from kdcourse.training.self_distillation import (
+        born_again as born_again,
+        progressive_self_distillation as progressive_self_distillation,
+        ps_kd as ps_kd,
+    )
+    from kdcourse.training.students import Students as Students, grid as grid

@@ -11,17 +11,17 @@ from importlib.resources import files
 
 from torch import Tensor, nn
 
-from kdcourse._common import check_alpha, check_integer, check_module_temperature, check_non_negative
-from kdcourse.features import attention_loss, hint_loss
-from kdcourse.logits import dist_loss, dkd_loss, kd_loss, standardized_kd_loss
-from kdcourse.models import Features
-from kdcourse.relations import (
+from kdcourse.losses.checks import check_alpha, check_integer, check_module_temperature, check_non_negative
+from kdcourse.losses.features import attention_loss, hint_loss
+from kdcourse.losses.logits import dist_loss, dkd_loss, kd_loss, standardized_kd_loss
+from kdcourse.losses.relations import (
     cosine_relation_loss,
     rkd_angle_loss,
     rkd_distance_loss,
     similarity_preserving_loss,
 )
-from kdcourse.self_distillation import ps_kd_loss
+from kdcourse.losses.self_distillation import ps_kd_loss
+from kdcourse.models import Features
 
 Distillation = Callable[[Features, Features, Tensor], Tensor]
 """``distillation(student, teacher, labels)`` : les features d'un lot, ``(B, …)``, chez l'un et chez l'autre, et ses
@@ -227,7 +227,7 @@ def find_method(method, argument: str = "method") -> Method:
 
 def load_choices() -> dict[str, Choice]:
     """Les réglages que ``python -m benchmarks compare`` a choisis sur la validation, méthode par méthode."""
-    text = files("kdcourse").joinpath("method_choices.json").read_text(encoding="utf-8")
+    text = files("kdcourse").joinpath("measures/method_choices.json").read_text(encoding="utf-8")
     return {name: Choice(**choice) for name, choice in json.loads(text)["choices"].items()}
 
 

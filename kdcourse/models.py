@@ -1,21 +1,22 @@
-"""Les teachers et les students du cours : deux petites architectures, et quelques tailles qui portent un nom.
+"""Les teachers et les students du cours, deux petites architectures en quelques tailles ; et comment les lire, figés.
 
 Toutes rendent leurs logits par ``model(x)``, et par ``model.forward_features(x)`` leurs cartes, leur embedding et leurs
 logits en un seul passage. Aucune n'emploie BatchNorm : ses statistiques courantes ne passent pas sous
-``torch.vmap``, donc pas dans le moteur qui entraîne beaucoup de students à la fois ; GroupNorm la remplace.
+``torch.vmap``, donc pas dans ``train_many`` ; GroupNorm la remplace.
 """
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdcourse._common import check_number, check_positive_integer, shape_of
-from kdcourse.features import AdaptationLayer
-from kdcourse.loop import evaluating
+from kdcourse.losses.checks import check_number, check_positive_integer, shape_of
+from kdcourse.losses.features import AdaptationLayer
 
 
 class Features(NamedTuple):
@@ -229,3 +230,42 @@ def predict_features(model: nn.Module, images: Tensor) -> Features:
 def parameter_count(model: nn.Module) -> int:
     """Nombre de paramètres entraînables."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """Une photographie du modèle : copie indépendante, en ``eval``, qu'aucun gradient ne change."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Le modèle en ``eval`` le temps d'un bloc ; chacun de ses sous-modules retrouve ensuite son propre mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits d'un modèle en ``eval``, sans graphe ; il retrouve ensuite son mode."""
+    with evaluating(model):
+        return frozen_logits(model, images)
+
+
+@torch.no_grad()
+def frozen_logits(teacher: nn.Module, images: Tensor) -> Tensor:
+    """Logits du teacher, sans graphe, calculés sur son appareil et rendus sur celui des images."""
+    device = next((parameter.device for parameter in teacher.parameters()), images.device)
+    return teacher(images.to(device)).to(images.device)
+
+
+def error_rate(logits: Tensor, labels: Tensor) -> Tensor:
+    """Taux d'erreur en %, le long de l'avant-dernière dimension : ``(…, N, C)`` et ``(N,)`` donnent ``(…)``."""
+    if logits.shape[-2:-1] != labels.shape:
+        raise ValueError(
+            f"labels : forme {tuple(labels.shape)} reçue, ({logits.shape[-2]},) attendue, une par ligne de logits."
+        )
+    return 100 * (logits.argmax(dim=-1) != labels).float().mean(dim=-1)

@@ -18,16 +18,17 @@ import torch
 from torch import nn
 
 from kdcourse import models
-from kdcourse._checkpoints import add_results, torch_bytes, write_whole
-from kdcourse._command_line import FrenchParser, integer, number
-from kdcourse._engine_processes import leave, processes
-from kdcourse._training_checks import check_output
-from kdcourse.cost import out_of_memory
-from kdcourse.data import DATASETS, Dataset, load_dataset
-from kdcourse.engine import distill, model_error
+from kdcourse.command_line import FrenchParser, integer, number
+from kdcourse.data.datasets import DATASETS, load_dataset
+from kdcourse.data.splits import Dataset
 from kdcourse.formats import french, short
+from kdcourse.measures.cost import out_of_memory
 from kdcourse.methods import ALONE, METHODS, Choice, Method, find_method, settled_choice
 from kdcourse.models import AdaptedStudent
+from kdcourse.training.checkpoints import add_results, torch_bytes, write_whole
+from kdcourse.training.checks import check_output
+from kdcourse.training.large import distill, model_error
+from kdcourse.training.processes import leave, processes
 
 ARCHITECTURES = (
     "digits_teacher", "digits_student", "mnist_teacher", "mnist_student", "color_teacher", "color_student",

@@ -59,7 +59,7 @@ print(describe_environment())
 # *student* cherche à les imiter, **et** à retrouver l'étiquette.
 
 # %%
-from kdcourse import plot_scheme
+from kdcourse.plots import plot_scheme
 
 plot_scheme()
 
@@ -115,7 +115,8 @@ with torch.no_grad():
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import most_uncertain, plot_prediction
+from kdcourse.measures import most_uncertain
+from kdcourse.plots import plot_prediction
 
 order = most_uncertain(teacher, digits.validation, len(digits.validation.labels))
 ambiguous, typical = int(order[0]), int(order[len(order) // 2])
@@ -146,7 +147,7 @@ display(Markdown(
 # se voit-elle ? Le curseur répond ; la douzième image est celle-là.
 
 # %%
-from kdcourse import TemperatureExplorer
+from kdcourse.widgets import TemperatureExplorer
 
 TemperatureExplorer(teacher, digits.validation)
 
@@ -272,7 +273,7 @@ for size, gain in zip(sizes, gains):
 # Gardons le régime où l'intervalle de validation est le plus loin de zéro, et ouvrons le test.
 
 # %%
-from kdcourse import plot_paired
+from kdcourse.plots import plot_paired
 
 chosen = max(range(len(sizes)), key=lambda index: gains[index].low)
 alone, distilled = errors["test"][chosen]
@@ -293,7 +294,7 @@ display(plot_paired(alone, distilled), Markdown(
 # Regardons maintenant tous les régimes.
 
 # %%
-from kdcourse import plot_curves
+from kdcourse.plots import plot_curves
 
 alone_all, distilled_all = torch.stack(errors["test"], dim=1)  # (régime, graine)
 last = mean_interval(alone_all[-1] - distilled_all[-1])
@@ -358,7 +359,7 @@ for width, epochs, hot in ((4, 60, (1, 4, 20)), (4, 240, (4, 20)), (32, 60, (1, 
 # grand biais achète du rappel au prix de l'erreur ; c'est pourquoi l'erreur globale l'accompagne toujours.
 
 # %%
-from kdcourse import bias_sweep, tune_bias
+from kdcourse.measures import bias_sweep, tune_bias
 
 no_three = digits.train.without_class(3)
 three_logits = teacher_logits[digits.train.labels != 3]
@@ -401,7 +402,7 @@ display(Markdown(markdown_table(header, rows)), Markdown(
 ))
 
 # %%
-from kdcourse import plot_bias_sweep
+from kdcourse.plots import plot_bias_sweep
 
 roles = zip(shown, ["distilled", "neutral", "student"])
 panels = {name: (test[name], tuned[name], role) for name, role in roles}
@@ -443,7 +444,7 @@ print(f"écart apparié de rappel : {points(gap_long)}")
 # Le curseur reprend le premier budget, chiffres à l'appui.
 
 # %%
-from kdcourse import BiasExplorer
+from kdcourse.widgets import BiasExplorer
 
 BiasExplorer(biases, panels, label=3)
 
@@ -468,7 +469,7 @@ BiasExplorer(biases, panels, label=3)
 # Imiter les logits n'est qu'une façon de guider. Les chapitres suivants en mesurent d'autres.
 
 # %%
-from kdcourse import plot_field_map
+from kdcourse.plots import plot_field_map
 
 plot_field_map()
 
@@ -603,7 +604,7 @@ _ = check("10.1 b", my_loss)
 #
 # ## Sur GPU
 #
-# Le moteur `train_many` suit les données : sur un GPU, il mène des centaines de graines au lieu de dix, et 10.2 s'en sert.
+# La fonction `train_many` suit les données : sur un GPU, elle mène des centaines de graines au lieu de dix, et 10.2 s'en sert.
 #
 # Et un seul student, trop gros pour que l'on en empile des centaines ? La fonction `distill` l'entraîne par lots, en précision mixte
 # si l'on veut, sur un GPU ou sur plusieurs. Elle note chaque époque, et reprend où elle s'est arrêtée : une session Colab
@@ -611,7 +612,7 @@ _ = check("10.1 b", my_loss)
 # sans GPU, nos chiffres.
 
 # %%
-from kdcourse import Choice, best_device, distill, distill_seeds
+from kdcourse import best_device, Choice, distill, distill_seeds
 from kdcourse import mnist_student, mnist_teacher, model_error
 
 on_gpu = best_device().type == "cuda"

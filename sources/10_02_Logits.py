@@ -44,7 +44,9 @@ print(describe_environment())
 # %%
 import torch
 from kdcourse import digits_student, digits_teacher, french, load_dataset
-from kdcourse import most_uncertain, plot_gradients, train_one
+from kdcourse import train_one
+from kdcourse.measures import most_uncertain
+from kdcourse.plots import plot_gradients
 
 torch.set_num_threads(1)  # deux fils ne gagnent rien ici
 digits = load_dataset("digits")
@@ -70,7 +72,7 @@ plot_gradients(*pair, temperatures=[0.5, 1, 2, 4, 8, 32])
 # Le curseur montre la même image, et ajoute une question : que vaut ce gradient si l'on oublie le facteur $T^2$ de la perte ?
 
 # %%
-from kdcourse import GradientExplorer
+from kdcourse.widgets import GradientExplorer
 
 GradientExplorer(*pair)
 
@@ -124,7 +126,8 @@ print("perte et gradient : égaux à l'arrondi près, à T = 0,5, 4 et 20")
 # **À vous de parier** : avec $T^2$, la norme reste-t-elle constante ?
 
 # %%
-from kdcourse import matching_gradient, plot_temperature_gradients
+from kdcourse.measures import matching_gradient
+from kdcourse.plots import plot_temperature_gradients
 
 hundred = digits.train.where(slice(0, 100))
 seeds, swept = list(range(10)), [0.5, 1, 2, 4, 8, 16, 32, 64, 128]
@@ -168,7 +171,8 @@ plot_temperature_gradients(swept, *map(torch.stack, (with_factor, without_factor
 # reçoit une réponse **différente** ?
 
 # %%
-from kdcourse import grid, mean_interval, plot_curves, points, predict_features, train_many
+from kdcourse import grid, mean_interval, points, predict_features, train_many
+from kdcourse.plots import plot_curves
 
 def matching(student, teacher, labels):
     gap = student.logits - teacher.logits
@@ -201,7 +205,7 @@ plot_curves(hot, {"distillé à T, contre logits égalés": (apart, "distilled")
 # ($T = 8$, $\alpha = 0{,}9$), dix graines, et lisons le gain **en validation**.
 
 # %%
-from kdcourse import MLP, error_rate, thousands
+from kdcourse import error_rate, MLP, thousands
 
 def few(count):  # les premières images, les logits du teacher, un budget
     options = {100: dict(epochs=120, batch_size=50),
@@ -255,7 +259,7 @@ error = error_rate(one(digits.validation.images), digits.validation.labels)
 print(f"erreur de validation d'un student, à la main : {french(error)} %")
 
 # %%
-from kdcourse import TemperatureMap
+from kdcourse.measures import TemperatureMap
 
 temperatures = [0.5, 1, 2, 4, 8, 16, 32]
 alphas = [0.2, 0.4, 0.6, 0.8, 0.9, 1.0]
@@ -275,7 +279,7 @@ print(f"{len(students)} students ; écart avec la boucle à la main : {gap:.0e}"
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import plot_temperature_maps
+from kdcourse.plots import plot_temperature_maps
 
 _, narrow = draw(6, 1000, [0.2, 0.5, 0.8, 1.0])
 maps = {"32 unités, 100 images": wide, "6 unités, 1 000 images": narrow}
@@ -330,7 +334,7 @@ for T, errors in zip((4, 16), distilled):
 # Les courbes d'apprentissage, à 60 époques, racontent la même histoire, un panneau par température : d'abord 32 unités, puis 6.
 
 # %%
-from kdcourse import plot_map_curves
+from kdcourse.plots import plot_map_curves
 
 for measured in maps.values():
     display(plot_map_curves(measured, column=-1))
@@ -343,7 +347,7 @@ for measured in maps.values():
 # Les curseurs choisissent une case : sa courbe, son intervalle, et les chiffres qu'elle confond.
 
 # %%
-from kdcourse import MapExplorer
+from kdcourse.widgets import MapExplorer
 
 display(MapExplorer(wide), MapExplorer(narrow))
 
@@ -411,7 +415,7 @@ for name, images in made.items():
     measures[name] = taught.errors(digits.test), "neutral"
 
 # %%
-from kdcourse import plot_image_rows, plot_intervals
+from kdcourse.plots import plot_image_rows, plot_intervals
 
 display(plot_image_rows({"100 vraies images": hundred.images[:8]}
                         | {name: images[:8] for name, images in made.items()},
@@ -668,7 +672,8 @@ for T, values in zip(fine, errors):
           f"{mean_interval(values - errors[fine.index(8)])} de plus qu'à T = 8")
 
 # %%
-from kdcourse import Choice, distill, distill_seeds, hinton_table
+from kdcourse import Choice, distill, distill_seeds
+from kdcourse.measures import hinton_table
 from kdcourse import mnist_student, mnist_teacher, model_error
 
 display(Markdown(hinton_table()))

@@ -36,7 +36,7 @@ print(describe_environment())
 #
 # **Durée** : une heure et demie de lecture ; le notebook entier s'exécute en moins d'une minute.
 #
-# **Prérequis** : le chapitre 10.1 (ses mots, sa perte, son moteur `train_many`), et ce qu'est une convolution.
+# **Prérequis** : le chapitre 10.1 (ses mots, sa perte, sa fonction `train_many`), et ce qu'est une convolution.
 #
 # | Dans ce chapitre | Sens |
 # |---|---|
@@ -52,7 +52,7 @@ print(describe_environment())
 # Quand les étiquettes sont rares, c'est une aide de plus. Le schéma montre où elle entre.
 
 # %%
-from kdcourse import plot_feature_scheme
+from kdcourse.plots import plot_feature_scheme
 
 plot_feature_scheme()
 
@@ -158,7 +158,7 @@ for _ in range(10):
 print("perte du dernier lot :", french(loss.item(), 2))
 
 # %% [markdown]
-# Le moteur `train_many` du cours sait entraîner beaucoup de students guidés à la fois. Il lui faut deux choses : ce que le
+# La fonction `train_many` du cours sait entraîner beaucoup de students guidés à la fois. Il lui faut deux choses : ce que le
 # teacher calcule (`teacher`), et une perte entre deux `Features`, qui reçoit aussi les étiquettes (`distillation`). `AdaptedStudent` range le
 # student et son adaptateur dans un seul module : l'optimiseur reçoit donc les deux. Le student est construit le premier : à
 # graine égale, ses poids de départ sont ceux du student sans adaptateur. Vérifions les deux.
@@ -200,7 +200,7 @@ print("mêmes poids de départ :", torch.equal(*starts))
 # normaliser ; après, leur norme ne vaudrait plus 1.
 
 # %%
-from kdcourse import AttentionTransfer, attention_loss, attention_map
+from kdcourse import attention_loss, attention_map, AttentionTransfer
 
 def attention_by_hand(features):
     energy = (features**2).mean(dim=1)
@@ -261,7 +261,8 @@ def train(make, guide, size, alphas=0.5, epochs=None):
     )
 
 # %%
-from kdcourse import gradient_norms, plot_gradient_norms
+from kdcourse.measures import gradient_norms
+from kdcourse.plots import plot_gradient_norms
 
 def new_student(seed):
     torch.manual_seed(seed)
@@ -328,7 +329,8 @@ print(f"α = 0,50 et β = 1 : gain {points(gain_one)}")
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import map_similarity, markdown_table, model_attention
+from kdcourse import markdown_table
+from kdcourse.measures import map_similarity, model_attention
 
 groups = {"neuf": new, "seul": [weighed.one(alpha=0, seed=k) for k in seeds],
           "guidé": [weighed.one(alpha=0.5, seed=k) for k in seeds]}
@@ -349,7 +351,7 @@ for name, guess in (("repère : carte uniforme", torch.ones_like),
 table = markdown_table(["ressemblance (%)", "étage 0", "étage 1", "étage 2"], rows)
 
 # %%
-from kdcourse import plot_alpha_maps, plot_attention_maps
+from kdcourse.plots import plot_alpha_maps, plot_attention_maps
 
 chosen = [int((digits.test.labels == c).nonzero()[0]) for c in (0, 4, 7)]
 images = digits.test.images[chosen]
@@ -377,7 +379,7 @@ display(plot_attention_maps(images, columns, title), Markdown(table),
 # Le curseur parcourt ces students-là, vraiment entraînés, sur six images et trois étages.
 
 # %%
-from kdcourse import AttentionExplorer
+from kdcourse.widgets import AttentionExplorer
 
 first = digits.test.images[:6]
 maps = zip(*(model_attention(model, first) for model in per_alpha))
@@ -398,7 +400,7 @@ AttentionExplorer(
 # **À vous de parier** : l'étage d'entrée, celui du milieu ou le dernier ?
 
 # %%
-from kdcourse import gain_summary, plot_gains
+from kdcourse.plots import gain_summary, plot_gains
 
 runs, layers = {}, {}
 for k in range(3):
@@ -473,7 +475,7 @@ def gain_of(size, name, errors=test):
     return mean_interval(errors[size, "seul"] - errors[size, name])
 
 # %%
-from kdcourse import plot_paired
+from kdcourse.plots import plot_paired
 
 panels, rows = {}, []
 for size in regimes:
@@ -552,7 +554,7 @@ print(f"attention, étage 2, deux fois plus de pas : gain {points(longer)}")
 # nôtres, et elle en conclut que les hints servent peu. Regardez la courbe, lisez sa fonction, et cherchez avant de dérouler la réponse.
 
 # %%
-from kdcourse import plot_curves
+from kdcourse.plots import plot_curves
 
 def colleague_student():
     model = AdaptedStudent(small_student(), 2, 8, 32)
@@ -696,7 +698,7 @@ _ = check("10.3 c", adapter_step)
 #
 # ## Sur GPU
 #
-# Le moteur vectorisé tourne sur GPU sans un changement. Et sur de vraies photos ? La fonction `distill` de 10.1 entraîne un student
+# `train_many` tourne sur GPU sans un changement. Et sur de vraies photos ? La fonction `distill` de 10.1 entraîne un student
 # à la fois, par lots : le hint y reçoit son adaptateur, et l'optimiseur avec lui. Avec un GPU, la cellule prend CIFAR-10 et des réseaux de trois et quatre étages ; sans GPU,
 # nos chiffres et 25 images. Les facteurs des méthodes sont ceux que 10.6 a réglés sur les chiffres.
 

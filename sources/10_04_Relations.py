@@ -71,7 +71,9 @@ print(f"embedding : {guide.embedding.shape[1]} nombres chez le teacher, "
 # ressemblent-elles ?** Prenons cinq images de test, dont deux 3, et le cosinus de leurs embeddings, deux à deux.
 
 # %%
-from kdcourse import cosine_relations, plot_small_batch, sorted_by_class
+from kdcourse import cosine_relations
+from kdcourse.measures import sorted_by_class
+from kdcourse.plots import plot_small_batch
 
 pairs = sorted_by_class(digits.test, per_class=2).images
 small = pairs[[6, 7, 18, 10, 0]]  # deux 3, un 9, un 5, un 0
@@ -221,7 +223,8 @@ def step_ms(model, shape, size, repeats=3):
         lambda: F.cross_entropy(model(x), y).backward(), repeats)
 
 # %%
-from kdcourse import color_student, plot_cost
+from kdcourse import color_student
+from kdcourse.plots import plot_cost
 
 batches = [32, 64, 128, 256, 512]
 cost = {name: [loss_ms(loss, b) for b in batches]
@@ -306,7 +309,7 @@ for name in ("RKD angle", "RKD distance + angle"):
     measure(name, [0.5])
 
 # %%
-from kdcourse import plot_weights
+from kdcourse.plots import plot_weights
 
 chosen = {name: int(valid[name].mean(1).argmin()) for name in valid}
 last = {name: valid[name][-1].mean() for name in tuned[1:]}
@@ -330,7 +333,8 @@ plot_weights(
 # Prenons pour chaque méthode le $\alpha$ choisi sur la validation, et regardons le test.
 
 # %%
-from kdcourse import mean_interval, plot_gains, points
+from kdcourse import mean_interval, points
+from kdcourse.plots import plot_gains
 
 order = [*tuned, "RKD angle", "RKD distance + angle", both]
 kept = {name: test[name][chosen[name]] for name in order}
@@ -407,7 +411,7 @@ plot_gains(
 # Est-ce une loi, ou une question de budget ? Doublons les pas, à 100 images, et suivons l'erreur de validation.
 
 # %%
-from kdcourse import plot_curves
+from kdcourse.plots import plot_curves
 
 def long(name, weights):
     students = run(name, weights, epochs=200, validation=digits.validation)
@@ -471,11 +475,12 @@ plot_curves(
 # ## Voir les relations s'apprendre
 #
 # Trions par classe 100 images de test, dix de chacune. Un bon embedding montre alors dix blocs clairs sur la diagonale.
-# Le moteur, rappelé avec plus d'époques et la même graine, passe exactement par les mêmes students (la cellule le
+# `train_many`, rappelée avec plus d'époques et la même graine, passe exactement par les mêmes students (la cellule le
 # vérifie) : voici donc un student à trois moments, le curseur en montrera sept.
 
 # %%
-from kdcourse import class_contrast, plot_relation_matrices, relation_state
+from kdcourse.measures import class_contrast, relation_state
+from kdcourse.plots import plot_relation_matrices
 
 snapshots = {k: run("cosine", [0.0, 0.1, 0.5, 0.9], epochs=k, seeds=1)
              for k in (1, 2, 5, 10, 25, 50, 100)}
@@ -506,7 +511,7 @@ plot_relation_matrices(
 # cœur.
 
 # %%
-from kdcourse import RelationExplorer
+from kdcourse.widgets import RelationExplorer
 
 RelationExplorer(snapshots, teacher, digits.test)
 

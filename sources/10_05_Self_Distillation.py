@@ -84,7 +84,7 @@ hundred = digits.train.where(slice(0, 100))
 alone = train_many(digits_student, hundred, seeds=range(10), epochs=20)
 by_hand = train_by_hand(previous_batch(alpha=0.0), hundred, 0, epochs=20)
 gap = (alone.one(seed=0)(digits.test.images) - by_hand(digits.test.images)).abs().max()
-print(f"à alpha = 0, écart avec le moteur : {gap:.0e}")
+print(f"à alpha = 0, écart avec train_many : {gap:.0e}")
 
 # %% [markdown]
 # ## L'expérience
@@ -94,7 +94,8 @@ print(f"à alpha = 0, écart avec le moteur : {gap:.0e}")
 # $\alpha = 0{,}3$ est fixé d'avance.
 
 # %%
-from kdcourse import error_rate, mean_interval, plot_paired, points, thousands
+from kdcourse import error_rate, mean_interval, points, thousands
+from kdcourse.plots import plot_paired
 
 seeds, regimes = list(range(10)), {100: 300, 1000: 60}  # images : époques
 outputs = {}  # (régime, méthode) -> logits (graines, images, classes)
@@ -138,7 +139,8 @@ plot_paired(errors(1000, "seul"), errors(1000, "lot précédent"),
 # sur 100 images, et moyennons cette cible sur tous les 3 des 1 000 images, en vingt passages.
 
 # %%
-from kdcourse import label_smoothing_probabilities, plot_targets
+from kdcourse import label_smoothing_probabilities
+from kdcourse.plots import plot_targets
 
 model = train_by_hand(previous_batch(), hundred, 0, epochs=100)
 seen, previous, batches = [], None, Batches(digits.train, seed=0)
@@ -221,7 +223,8 @@ for size, epochs in regimes.items():
 # $$\mathrm{ECE} = \sum_k \frac{n_k}{N}\, \big|\text{exactitude}_k - \text{confiance}_k\big|.$$
 
 # %%
-from kdcourse import expected_calibration_error, plot_reliability
+from kdcourse import expected_calibration_error
+from kdcourse.plots import plot_reliability
 
 def ece(size, name):
     return expected_calibration_error(outputs[size, name]["test"], digits.test.labels)
@@ -273,7 +276,8 @@ for size, epochs in regimes.items():
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import french, markdown_table, plot_two_axes
+from kdcourse import french, markdown_table
+from kdcourse.plots import plot_two_axes
 
 roles["PS-KD"] = "distilled"
 rows = []
@@ -342,7 +346,7 @@ plot_reliability({name: (scaled[name], role) for name, role in roles.items()},
 # Le curseur divise les logits de test par la température de votre choix.
 
 # %%
-from kdcourse import CalibrationExplorer
+from kdcourse.widgets import CalibrationExplorer
 
 CalibrationExplorer({name: (outputs[1000, name]["test"], role)
                      for name, role in roles.items()}, digits.test.labels)
@@ -361,7 +365,7 @@ CalibrationExplorer({name: (outputs[1000, name]["test"], role)
 # même chose.)
 
 # %%
-from kdcourse import plot_generations
+from kdcourse.plots import plot_generations
 
 def lineages(temperature, alpha, generations=3):
     line = [train_many(digits_student, hundred, seeds=seeds, epochs=300)]

@@ -47,8 +47,9 @@ print(describe_environment())
 # %%
 from functools import partial
 import torch
-from kdcourse import MLP, convert_to_tensor_train, error_rate, french
-from kdcourse import load_dataset, parameter_count, plot_front, thousands, train_one
+from kdcourse import convert_to_tensor_train, error_rate, french, MLP
+from kdcourse import load_dataset, parameter_count, thousands, train_one
+from kdcourse.plots import plot_front
 
 torch.set_num_threads(1)  # deux fils ne gagnent rien ici
 digits = load_dataset("digits")
@@ -143,8 +144,10 @@ print("mêmes reconstructions ; cœurs retournés : même tenseur encore")
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import markdown_table, plot_rank_curves
-from kdcourse import plot_reconstructions, rank_sweep
+from kdcourse import markdown_table
+from kdcourse.plots import plot_rank_curves
+from kdcourse.measures import rank_sweep
+from kdcourse.plots import plot_reconstructions
 
 place = torch.arange(512.0)
 band = torch.exp(-(place[:, None] - place).abs() / 8)
@@ -176,7 +179,7 @@ plot_rank_curves(sweeps, rank=3)
 # Les curseurs parcourent les rangs : la couche du teacher, puis le filtre.
 
 # %%
-from kdcourse import RankExplorer
+from kdcourse.widgets import RankExplorer
 
 for sweep in sweeps.values():
     display(RankExplorer(sweep))
@@ -261,7 +264,8 @@ print(f"erreur de test : {french(test_error(copies[main]))} % avant, "
 # **À vous de parier** : les étiquettes suffisent-elles ?
 
 # %%
-from kdcourse import grid, mean_interval, plot_paired, points, train_many
+from kdcourse import grid, mean_interval, points, train_many
+from kdcourse.plots import plot_paired
 
 seeds = list(range(10))
 teachers = [train_one(wide, digits.train, seed=seed, epochs=10)
@@ -718,7 +722,8 @@ print(f"{french(smaller_by, 0)} fois moins de paramètres, une seule graine")
 
 # %%
 from kdcourse import CNN, compare_distillation_methods, load_choices
-from kdcourse import method_table, plot_methods
+from kdcourse import method_table
+from kdcourse.plots import plot_methods
 
 def two_stages():
     return CNN(channels=(8, 16))

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import engine_runs
 import numpy as np
 import pytest
 import torch
-from engine_runs import CHOICE, few, make_student, make_teacher, run
+from support import large_runs
+from support.large_runs import CHOICE, few, make_student, make_teacher, run
+from support.toy_methods import TOY, TOYS
 from torch import nn
-from toy_methods import TOY, TOYS
 
 from kdcourse import (
     Method,
@@ -19,9 +19,9 @@ from kdcourse import (
     train_many,
     train_one,
 )
-from kdcourse.method_comparison import Problem, one_step, train_method
+from kdcourse.measures.method_comparison import Problem, one_step, train_method
 from kdcourse.methods import KD, METHODS, Choice, added_to, find_method, settled_choice
-from kdcourse.training import adapted
+from kdcourse.training.many import adapted
 
 BUDGET = dict(epochs=2, batch_size=32, learning_rate=3e-3)
 WITH_LOSS = [method for method in METHODS.values() if method.loss]
@@ -49,7 +49,7 @@ def test_une_methode_ajoutee_se_compare_aux_autres():
 
 
 def test_les_cas_des_deux_processus_ont_les_methodes_ajoutees():
-    assert set(TOYS) <= set(engine_runs.CASES)
+    assert set(TOYS) <= set(large_runs.CASES)
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -138,7 +138,7 @@ def test_une_somme_garde_ce_que_demandent_ses_deux_termes():
 def test_une_methode_qui_lie_les_exemples_le_dit(method):
     """Une moyenne sur les exemples se prend moitié par moitié ; une relation, non."""
     data = few(24)
-    student, teacher = (model.forward_features(data.images) for model in (engine_runs.make_student(), make_teacher()))
+    student, teacher = (model.forward_features(data.images) for model in (large_runs.make_student(), make_teacher()))
     teacher = teacher._replace(maps=[teacher.maps[0][:, :4], teacher.maps[1][:, :8]])
     loss = method.distillation(CHOICE)
     halves = [

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from kdcourse import AdaptedStudent, load_choices, load_dataset, train
-from kdcourse.engine import distill, model_error
 from kdcourse.train import load_model, main
+from kdcourse.training.large import distill, model_error
 
 ROOT = Path(__file__).parent.parent
 T10K = ROOT.parent / "shared" / "data" / "mnist_t10k"
@@ -52,7 +52,7 @@ def test_lancee_autrement_la_commande_donne_le_meme_student(trained, tmp_path, l
     torch.testing.assert_close(student, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_les_options_arrivent_au_moteur(trained):
+def test_les_options_arrivent_a_distill(trained):
     expected = dict(method="KD", temperature=3.5, alpha=0.25, scale=1.0, seed=4, epochs=1, batch_size=200)
     assert expected.items() <= record(trained)["settings"].items()
     assert record(trained / "teacher")["settings"]["method"] == "seul"
@@ -142,7 +142,7 @@ def test_le_teacher_n_est_pas_entraine_pour_rien(tmp_path, capsys, trained):
     assert not (tmp_path / "pris" / "teacher").exists()
 
 
-def test_chaque_option_du_budget_arrive_au_moteur(tmp_path, monkeypatch):
+def test_chaque_option_du_budget_arrive_a_distill(tmp_path, monkeypatch):
     calls = []
 
     def watched(*args, **kwargs):

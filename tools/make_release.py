@@ -9,12 +9,10 @@ L'arbre ne vient que de fichiers que git suit. S'il est déjà le clone du dép�
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -22,70 +20,33 @@ import bootstrap
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLIC = re.compile(
-    r"kdcourse/(?!grading/).+|notebooks/.+\.ipynb|docs/.+\.gif|tools/jupyterlab_overrides\.json"
-    r"|LICENSE|README\.md|pyproject\.toml|environment\.yml|Makefile|\.gitignore"
-)
-EXERCISES = """## Les exercices à rendre
-
-{exercises}
-
-Enregistrez d'abord votre version dans `exercises/perso/`, sous le même nom : une mise à jour du cours ne la touchera
-pas. `check` vous répond aussitôt, sans réseau ; la note vient d'une correction séparée. Rendez le fichier `.ipynb`.
-
-"""
-FORBIDDEN = ("BEGIN SOLUTION", "END SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME", "kdcourse.grading", str(ROOT))
+PUBLIC = (
+    "kdcourse/", "notebooks/", "docs/", "tools/jupyterlab_overrides.json",
+    "LICENSE", "README.md", "pyproject.toml", "environment.yml", "Makefile", ".gitignore",
+)  # fmt: skip
+FORBIDDEN = ("BEGIN SOLUTION", "END SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME", "kdgrading", str(ROOT))
 
 
-def edited(name: str, text: str, *edits: tuple[str, str]) -> str:
-    """Le texte après ces remplacements ; un passage introuvable arrête tout, car il ne serait plus retiré."""
-    for pattern, replacement in edits:
-        text, count = re.subn(pattern, replacement, text, flags=re.M)
-        if not count:
-            sys.exit(f"{name} : passage attendu introuvable, {pattern!r} ; mettez tools/make_release.py à jour.")
-    return text
+def for_students(name: str, text: str) -> str:
+    """Le texte sans ce qui y est marqué ``[auteur]``, et avec ce qui y est caché sous ``[étudiants]``.
 
-
-def student_makefile(text: str) -> str:
-    author = ["test", "check", "notebooks", "colab", "bench", "screenshot", "release", "format", r"\$\(VENV\)/\.test"]
-    return edited(
-        "Makefile",
-        text,
-        (r"\A# .*$", "# `make lab` installe ce qui manque, puis ouvre JupyterLab."),
-        (r"^(\.PHONY: help lab).*(clean)$", r"\1 \2"),
-        (r"^# Plus longue.*\nCELL_TIMEOUT.*\n", ""),
-        (r'^\t@echo "make (test|notebooks|check|colab|bench|screenshot|release) .*\n', ""),
-        *((rf"^{target}:.*\n(\t.*\n)+\n", "") for target in author),
-        (r" \.venv-colab$", ""),
-        # Les exercices sont à côté des chapitres : JupyterLab s'ouvre sur les deux.
-        (r"--ServerApp\.root_dir=notebooks", "--ServerApp.root_dir=."),
-        (r"mkdir -p notebooks/perso", "mkdir -p notebooks/perso exercises/perso"),
-    )
-
-
-def student_pyproject(text: str) -> str:
-    text = edited(
-        "pyproject.toml",
-        text,
-        *((rf"^(# .*\n)?{extra} = \[[^\]]*\]\n", "") for extra in ("bench", "grading", "test")),
-        (r"\n\[tool\.kdcourse\][\s\S]*\Z", ""),
-    )
-    tomllib.loads(text)
-    return text
-
-
-def student_readme(text: str, exercises: str) -> str:
-    text = edited(
-        "README.md",
-        text,
-        (r"^make test .*\n", ""),
-        (r"`make test`[^.;]*\.\s", ""),
-        (r"`jupyter lab notebooks`", "`jupyter lab`"),
-        (r"opens JupyterLab;", "opens JupyterLab."),
-        (r"^## Les dossiers\n[\s\S]*?(?=^## )", exercises.replace("\\", r"\\")),
-        (r"^## Contribuer\n\n.*?(Code sous .*)\n", r"## Licence\n\n\1 "),
-    )
-    return text
+    Une ligne qui ne porte que ``[auteur]`` ouvre un passage, ``[/auteur]`` le ferme ; une ligne qui finit par cette
+    marque s'en va seule. Les deux marques ``[étudiants]`` s'en vont, et ce qu'elles cachaient reste.
+    """
+    kept, opened = [], 0
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        mark = line.strip(" #<>!-\t\n")
+        if mark in ("[auteur]", "[/auteur]"):
+            if opened == (mark == "[auteur]"):
+                sys.exit(
+                    f"{name}, ligne {number} : {mark} ne répond à aucune marque ; chaque passage s'ouvre et se ferme."
+                )
+            opened = 1 - opened
+        elif not opened and "[auteur]" not in line and mark not in ("[étudiants]", "[/étudiants]"):
+            kept.append(line)
+    if opened:
+        sys.exit(f"{name} : un passage [auteur] n'est pas fermé par [/auteur].")
+    return "".join(kept)
 
 
 def release_exercises(files: list[str], scratch: Path) -> dict[str, bytes]:
@@ -106,11 +67,6 @@ def release_exercises(files: list[str], scratch: Path) -> dict[str, bytes]:
     return {f"exercises/{path.name}": path.read_bytes() for path in sorted(course.glob("release/*/*.ipynb"))}
 
 
-def title(notebook: bytes) -> str:
-    text = "\n".join("".join(cell["source"]) for cell in json.loads(notebook)["cells"])
-    return re.search(r"^# (.+)$", text, re.M)[1]
-
-
 def contents() -> dict[str, bytes]:
     """Chaque fichier de l'arbre et ses octets."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
@@ -119,29 +75,18 @@ def contents() -> dict[str, bytes]:
     files = sorted(filter(None, listed.stdout.split("\0")))
     if missing := [name for name in files if not (ROOT / name).is_file()]:
         sys.exit(f"Suivis par git, mais absents du dossier : {', '.join(missing)}.")
-    tree = {name: (ROOT / name).read_bytes() for name in files if PUBLIC.fullmatch(name)}
+    tree = {name: (ROOT / name).read_bytes() for name in files if name.startswith(PUBLIC)}
+    for name in (name for name in tree if "/" not in name):
+        tree[name] = for_students(name, tree[name].decode("utf-8")).encode("utf-8")
     with tempfile.TemporaryDirectory() as scratch:
-        exercises = release_exercises(files, Path(scratch))
-    links = "\n".join(f"- [{title(content)}]({name})" for name, content in exercises.items())
-    changes = {
-        "Makefile": student_makefile,
-        "pyproject.toml": student_pyproject,
-        "README.md": lambda text: student_readme(text, EXERCISES.format(exercises=links)),
-        "environment.yml": lambda text: edited(
-            "environment.yml", text, (r"jupyter lab notebooks", "jupyter lab"), (r"^# Nos tests .*\n", "")
-        ),
-        ".gitignore": lambda text: edited(".gitignore", text, (r"^notebooks/perso/\n", r"\g<0>exercises/perso/\n")),
-    }
-    for name, change in changes.items():
-        tree[name] = change(tree[name].decode("utf-8")).encode("utf-8")
-    return dict(sorted((tree | exercises).items()))
+        return dict(sorted((tree | release_exercises(files, Path(scratch))).items()))
 
 
 def leaks(tree: dict[str, bytes]) -> list[str]:
     """Ce qui ne doit jamais sortir ; les tests cherchent plus loin."""
     found = []
     for name, content in tree.items():
-        found += [f"{name} contient « {word} »" for word in FORBIDDEN if word.encode() in content]
+        found += [f"{name} contient « {word} »" for word in (*FORBIDDEN, "[auteur]") if word.encode() in content]
         if name.startswith("exercises/"):
             cells = json.loads(content)["cells"]
             found += [f"{name} garde une sortie" for cell in cells if cell.get("outputs")]

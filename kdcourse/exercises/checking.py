@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kdcourse._common import LossTerms
 from kdcourse.exercises import features, graded, logits, principles, relations, self_distillation, tensor_train
 from kdcourse.exercises.exercise import Exercise, reason
+from kdcourse.losses.numerics import LossTerms
 
 _CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_train)
 EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdcourse._common import LossTerms, shape_of
 from kdcourse.exercises.exercise import reason
-from kdcourse.exercises.graded_compression import compression_verdict
+from kdcourse.exercises.graded_challenge import challenge_verdict
+from kdcourse.losses.checks import shape_of
+from kdcourse.losses.numerics import LossTerms
 
 ANSWERS = {"10.1": ("multi_teacher_loss",), "10.2": ("size_study",), "10.3": ("compress", "predict")}
 _TODO = (False, "à compléter.")
@@ -202,6 +203,6 @@ def _call_problem(case: dict, calls: Counter) -> str | None:
 VERDICTS: dict[str, Callable[..., tuple[bool, str]]] = {
     "10.1": _multi_teacher,
     "10.2": _size_study,
-    "10.3": compression_verdict,
+    "10.3": challenge_verdict,
 }
 """Exercice → ce qui juge ses réponses."""

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdcourse.exercises.exercise import Exercise
-from kdcourse.logits import divergence, kd_loss
+from kdcourse.losses.logits import divergence, kd_loss
 
 
 def _logits(seed: int, batch: int = 6, classes: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,29 +60,23 @@ EXERCISES = {
         cases=((_STUDENT, _TEACHER, 3.0), (*_OTHER[:2], 5.0)),
         reference=lambda s, t, T: T * _gap(s, t, T) / len(s),
         mistakes={
-            "Le signe est inversé : descendre ce gradient éloignerait le student du teacher.": (
-                lambda s, t, T: -T * _gap(s, t, T) / len(s)
-            ),
+            "Le signe est inversé : descendre ce gradient éloignerait le student du teacher.":
+                lambda s, t, T: -T * _gap(s, t, T) / len(s),
             "Il manque T² : ce gradient s'éteint quand T monte.": lambda s, t, T: _gap(s, t, T) / T / len(s),
-            "Le facteur T² est là, mais dériver par z une fonction de z / T en retire un.": (
-                lambda s, t, T: T**2 * _gap(s, t, T) / len(s)
-            ),
-            "Le facteur T a disparu : T² devant la perte, 1/T par la dérivée de z / T, que reste-t-il ?": (
-                lambda s, t, T: _gap(s, t, T) / len(s)
-            ),
+            "Le facteur T² est là, mais dériver par z une fonction de z / T en retire un.":
+                lambda s, t, T: T**2 * _gap(s, t, T) / len(s),
+            "Le facteur T a disparu : T² devant la perte, 1/T par la dérivée de z / T, que reste-t-il ?":
+                lambda s, t, T: _gap(s, t, T) / len(s),
             "La perte est une moyenne par exemple : il manque 1/B.": lambda s, t, T: T * _gap(s, t, T),
-            'Vous divisez aussi par le nombre de classes : c\'est la moyenne de reduction="mean".': (
-                lambda s, t, T: T * _gap(s, t, T) / s.numel()
-            ),
+            'Vous divisez aussi par le nombre de classes : c\'est la moyenne de reduction="mean".':
+                lambda s, t, T: T * _gap(s, t, T) / s.numel(),
             "C'est l'écart des prédictions, sans facteur : il manque T, et 1/B.": _gap,
             "Deux oublis : 1/B, et le 1/T de la dérivée de z / T.": lambda s, t, T: T**2 * _gap(s, t, T),
             "Deux oublis : le facteur T² de la perte, et 1/B.": lambda s, t, T: _gap(s, t, T) / T,
-            "Les prédictions ne sont pas adoucies : elles se prennent à T.": (
-                lambda s, t, T: T * _gap(s, t, 1.0) / len(s)
-            ),
-            "C'est la limite quand T tend vers l'infini ; on demande le gradient à cette température.": (
-                lambda s, t, T: ((s - t) - (s - t).mean(-1, keepdim=True)) / s.numel()
-            ),
+            "Les prédictions ne sont pas adoucies : elles se prennent à T.":
+                lambda s, t, T: T * _gap(s, t, 1.0) / len(s),
+            "C'est la limite quand T tend vers l'infini ; on demande le gradient à cette température.":
+                lambda s, t, T: ((s - t) - (s - t).mean(-1, keepdim=True)) / s.numel(),
         },
     ),
     "10.2 b": Exercise(
@@ -97,22 +91,18 @@ EXERCISES = {
             "son logarithme vaut -inf. log_softmax ne passe jamais par la probabilité.": (
                 lambda s, t, T: T**2 * F.kl_div(F.softmax(s / T, -1).log(), F.softmax(t / T, -1), reduction="batchmean")
             ),
-            'La somme est divisée par le nombre de classes aussi : reduction="mean" au lieu de "batchmean".': (
-                lambda s, t, T: kd_loss(s, t, T) / s.shape[-1]
-            ),
+            'La somme est divisée par le nombre de classes aussi : reduction="mean" au lieu de "batchmean".':
+                lambda s, t, T: kd_loss(s, t, T) / s.shape[-1],
             "C'est une somme sur le lot : il en faut la moyenne.": lambda s, t, T: kd_loss(s, t, T) * len(s),
             "Il manque le facteur T².": lambda s, t, T: kd_loss(s, t, T) / T**2,
-            "La température manque dans les prédictions : divisez les logits par T.": (
-                lambda s, t, T: T**2 * kd_loss(s, t, 1.0)
-            ),
-            "La température manque partout : ni dans les prédictions, ni devant la perte.": (
-                lambda s, t, T: kd_loss(s, t, 1.0)
-            ),
+            "La température manque dans les prédictions : divisez les logits par T.":
+                lambda s, t, T: T**2 * kd_loss(s, t, 1.0),
+            "La température manque partout : ni dans les prédictions, ni devant la perte.":
+                lambda s, t, T: kd_loss(s, t, 1.0),
             "Le facteur est T, il devrait être T².": lambda s, t, T: kd_loss(s, t, T) / T,
             "La KL est à l'envers : c'est le teacher qui la pondère.": lambda s, t, T: kd_loss(t, s, T),
-            "C'est l'entropie croisée avec le teacher : il manque son entropie.": (
-                lambda s, t, T: T**2 * F.cross_entropy(s / T, F.softmax(t / T, -1))
-            ),
+            "C'est l'entropie croisée avec le teacher : il manque son entropie.":
+                lambda s, t, T: T**2 * F.cross_entropy(s / T, F.softmax(t / T, -1)),
         },
     ),
     "10.2 c": Exercise(
@@ -120,16 +110,14 @@ EXERCISES = {
         reference=_nckd,
         mistakes={
             "La cible est encore là : c'est la KL entière.": lambda s, t, y, T: divergence(s, t, T, dim=-1),
-            "La cible est ôtée de la somme, mais les autres probabilités ne font plus 1 : elles se renormalisent.": (
-                _not_renormalised
-            ),
+            "La cible est ôtée de la somme, mais les autres probabilités ne font plus 1 : elles se renormalisent.":
+                _not_renormalised,
             "Un logit mis à 0 garde une probabilité : retirez la colonne de la cible.": _zeroed,
             "La température manque.": lambda s, t, y, T: _nckd(s, t, y, 1.0),
             "Le facteur T² n'est pas demandé ici : la KL seule.": lambda s, t, y, T: T**2 * _nckd(s, t, y, T),
             "La KL est à l'envers : c'est le teacher qui la pondère.": lambda s, t, y, T: _nckd(t, s, y, T),
-            "Le poids 1 - p de la cible est déjà dedans : on demande NCKD seule.": (
-                lambda s, t, y, T: _nckd(s, t, y, T) * (1 - F.softmax(t / T, -1).gather(1, y[:, None])[:, 0])
-            ),
+            "Le poids 1 - p de la cible est déjà dedans : on demande NCKD seule.":
+                lambda s, t, y, T: _nckd(s, t, y, T) * (1 - F.softmax(t / T, -1).gather(1, y[:, None])[:, 0]),
         },
     ),
-}
+}  # fmt: skip

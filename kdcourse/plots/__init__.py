@@ -1,1 +1,53 @@
 """Les figures du cours : ``common`` pour ce qu'elles partagent, puis un fichier par chapitre."""
+
+from typing import TYPE_CHECKING
+
+from kdcourse.lazy import face
+
+__getattr__, __dir__ = face(__name__)
+
+if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de types aussi
+    from kdcourse.plots.common import (
+        gain_summary as gain_summary,
+        plot_curves as plot_curves,
+        plot_gains as plot_gains,
+        plot_intervals as plot_intervals,
+        plot_paired as plot_paired,
+    )
+    from kdcourse.plots.features import (
+        plot_alpha_maps as plot_alpha_maps,
+        plot_attention_maps as plot_attention_maps,
+        plot_feature_scheme as plot_feature_scheme,
+        plot_gradient_norms as plot_gradient_norms,
+    )
+    from kdcourse.plots.logits import (
+        plot_gradients as plot_gradients,
+        plot_image_rows as plot_image_rows,
+        plot_map_curves as plot_map_curves,
+        plot_temperature_gradients as plot_temperature_gradients,
+        plot_temperature_maps as plot_temperature_maps,
+    )
+    from kdcourse.plots.method_comparison import plot_methods as plot_methods
+    from kdcourse.plots.principles import (
+        plot_bias_sweep as plot_bias_sweep,
+        plot_field_map as plot_field_map,
+        plot_prediction as plot_prediction,
+        plot_scheme as plot_scheme,
+    )
+    from kdcourse.plots.relations import (
+        plot_cost as plot_cost,
+        plot_relation_matrices as plot_relation_matrices,
+        plot_small_batch as plot_small_batch,
+        plot_weights as plot_weights,
+    )
+    from kdcourse.plots.self_distillation import (
+        plot_generations as plot_generations,
+        plot_reliability as plot_reliability,
+        plot_targets as plot_targets,
+        plot_two_axes as plot_two_axes,
+    )
+    from kdcourse.plots.tensor_train import (
+        plot_front as plot_front,
+        plot_rank_curves as plot_rank_curves,
+        plot_reconstructions as plot_reconstructions,
+    )

@@ -13,16 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
-from kdcourse.comparison import Interval, mean_interval, points
 from kdcourse.formats import french, short, thousands
+from kdcourse.measures.intervals import Interval, mean_interval, points
 
-COLORS = {
-    "teacher": "#0072B2",
-    "student": "#D55E00",
-    "distilled": "#009E73",
-    "other": "#AA4499",
-    "neutral": "#6E6E6E",
-}
+COLORS = {"teacher": "#0072B2", "student": "#D55E00", "distilled": "#009E73", "other": "#AA4499", "neutral": "#6E6E6E"}
 MARKERS = {"teacher": "s", "student": "o", "distilled": "^", "other": "v", "neutral": "D"}
 _STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "font.size": 10}
 
@@ -108,16 +102,11 @@ def bounds(interval: Interval) -> str:
     return f"[{french(interval.low)} ; {french(interval.high)}]"
 
 
-def mean_curve(ax, x: Sequence[float], values: Tensor, role: str, name: str) -> None:
-    """Moyenne et bande à 95 % de mesures ``(n, graines)``."""
-    intervals = [mean_interval(row) for row in values]
-    ax.plot(x, [i.mean for i in intervals], MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
-    ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=COLORS[role], alpha=0.2, lw=0)
-
-
-def log_slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Pente d'une droite en échelles logarithmiques, par moindres carrés : l'exposant k de y ≈ x^k."""
-    return float(np.polyfit(np.log(np.asarray(x)), np.log(np.asarray(y)), 1)[0])
+def mean_curve(ax, x: Sequence[float], values: Tensor, role: str, name: str = "", line: str | None = None) -> None:
+    """Moyenne et bande à 95 % de mesures ``(n, graines)`` ; sans ``line``, le trait porte la forme de son rôle."""
+    means, low, high = zip(*map(mean_interval, values), strict=True)
+    ax.plot(x, means, line or MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
+    ax.fill_between(x, low, high, color=COLORS[role], alpha=0.2, lw=0)
 
 
 def plot_curves(

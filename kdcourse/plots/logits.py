@@ -8,36 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from kdcourse._common import check_number
-from kdcourse.comparison import mean_interval
 from kdcourse.formats import french, short
-from kdcourse.plots.common import (
-    COLORS,
-    MARKERS,
-    as_picture,
-    comma_axis,
-    finished,
-    in_formula,
-    log_slope,
-    mean_curve,
-    subplots,
-)
-from kdcourse.plots.principles import softened
-from kdcourse.temperature_map import TemperatureMap
+from kdcourse.measures.intervals import log_slope, mean_interval
+from kdcourse.measures.logits import logit_gradient, matching_gradient
+from kdcourse.measures.temperature_map import TemperatureMap
+from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, finished, in_formula, mean_curve, subplots
 
 GAIN_COLORS = "PuOr"  # divergente, lisible par les daltoniens : violet pour un gain, orange pour une perte
-
-
-def logit_gradient(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T²·∇ de la KL adoucie d'un exemple, par rapport aux logits du student : T·(p_s − p_t). ``(…, C)``."""
-    check_number("temperature", temperature, 1e-6, 1e6, "un nombre strictement positif")
-    return temperature * (softened(student, temperature) - softened(teacher, temperature))
-
-
-def matching_gradient(student: Tensor, teacher: Tensor) -> Tensor:
-    """Sa limite quand T tend vers l'infini : la différence des logits centrés, divisée par C."""
-    difference = student - teacher
-    return (difference - difference.mean(dim=-1, keepdim=True)) / difference.shape[-1]
 
 
 def plot_temperature_gradients(
@@ -143,10 +120,7 @@ def plot_map_curves(measured: TemperatureMap, column: int) -> Figure:
             (measured.alone_curve, "student", "seul", "--"),
             (measured.curves[row, column], "distilled", "distillé", "-"),
         ):
-            intervals = [mean_interval(v) for v in values.T]
-            ax.plot(epochs, [i.mean for i in intervals], line, color=COLORS[role], label=name)
-            band = [i.low for i in intervals], [i.high for i in intervals]
-            ax.fill_between(epochs, *band, color=COLORS[role], alpha=0.2, lw=0)
+            mean_curve(ax, epochs, values.T, role, name, line)
         gain = mean_interval(measured.alone_curve[:, -1] - measured.curves[row, column, :, -1])
         ax.set_title(f"T = {short(measured.temperatures[row])}\ngain final : {french(gain.mean)}", fontsize=10)
         ax.set(xlabel="époque", ylim=(0, 3 * float(measured.alone_curve[:, -1].mean())))

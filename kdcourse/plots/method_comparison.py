@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from kdcourse.comparison import french, mean_interval
-from kdcourse.method_comparison import MethodRow
+from kdcourse.formats import french
+from kdcourse.measures.intervals import mean_interval
+from kdcourse.measures.method_comparison import MethodRow
 from kdcourse.plots.common import COLORS, comma_axis, finished, gain_bar, subplots
 
 

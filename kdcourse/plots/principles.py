@@ -3,28 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor, nn
 
-from kdcourse.comparison import mean_interval
-from kdcourse.data import Split
+from kdcourse.data.splits import Split
 from kdcourse.formats import french, short
-from kdcourse.loop import predict
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, subplots
-
-
-def softened(logits: Tensor, temperature: float) -> Tensor:
-    """softmax(z / T) : les probabilités qu'un schéma montre. ``(…, C)`` vers ``(…, C)``."""
-    return torch.softmax(logits / temperature, dim=-1)
-
-
-def most_uncertain(model: nn.Module, part: Split, count: int = 1) -> Tensor:
-    """Indices ``(count,)`` des images où le modèle hésite le plus : ses deux premiers logits se touchent."""
-    best = predict(model, part.images).topk(2, dim=-1).values
-    return (best[:, 0] - best[:, 1]).argsort()[:count]
+from kdcourse.measures.principles import entropy_bits, softened
+from kdcourse.models import predict
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, mean_curve, subplots
 
 
 def plot_scheme() -> Figure:
@@ -95,11 +83,6 @@ def bits(entropy: float) -> str:
     return f"{french(entropy, 2)} bit{'s' if entropy >= 2 else ''}"
 
 
-def entropy_bits(probabilities: Tensor) -> float:
-    """Entropie en bits d'une distribution ``(C,)`` : 0 pour une certitude, log₂ C pour l'uniforme."""
-    return float(torch.special.entr(probabilities).sum() / np.log(2))
-
-
 def plot_field_map() -> Figure:
     """La carte du domaine : ce que chaque famille de méthodes compare, et le chapitre qui la mesure."""
     figure, ax = subplots(figsize=(9, 3.9))
@@ -143,10 +126,7 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
     biases = np.asarray(biases.tolist())
     for ax, (name, (sweep, tuned, role)) in zip(axes, sweeps.items(), strict=True):
         for values, line in ((sweep.recall, "-"), (sweep.error, "--")):
-            intervals = [mean_interval(column) for column in values.T]
-            ax.plot(biases, [i.mean for i in intervals], line, color=COLORS[role], lw=2)
-            low, high = [i.low for i in intervals], [i.high for i in intervals]
-            ax.fill_between(biases, low, high, color=COLORS[role], alpha=0.2, lw=0)
+            mean_curve(ax, biases, values.T, role, line=line)
         ax.plot(biases[tuned.tolist()], np.full(len(tuned), -4.0), "|", color="0.2", ms=8)
         ax.set(xlabel=f"biais ajouté au logit du {label}", title=name, ylim=(-8, 102))
     handles = [

@@ -3,36 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
-from kdcourse.comparison import mean_interval
-from kdcourse.data import Split
 from kdcourse.formats import french, short
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, in_formula, log_slope, subplots
+from kdcourse.measures.intervals import log_slope, mean_interval
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, in_formula, subplots
 
 COLORMAP = "cividis"  # lisible par les daltoniens, et en niveaux de gris
-
-
-def sorted_by_class(part: Split, per_class: int = 10) -> Split:
-    """Les ``per_class`` premiers exemples de chaque classe, classe après classe.
-
-    Raises:
-        ValueError: une classe a moins de ``per_class`` exemples.
-    """
-    counts = part.labels.bincount()
-    if counts[counts > 0].min() < per_class:
-        raise ValueError(f"per_class : {per_class} reçu, {counts[counts > 0].min()} au plus, la plus petite classe.")
-    return part.where(torch.cat([(part.labels == c).nonzero()[:per_class, 0] for c in part.labels.unique()]))
-
-
-def class_contrast(relations: Tensor, labels: Tensor) -> float:
-    """Ressemblance moyenne entre deux exemples d'une même classe, moins celle de deux classes différentes."""
-    same = labels[:, None] == labels
-    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    return float(relations[same & others].mean() - relations[~same].mean())
 
 
 def plot_small_batch(images: Tensor, matrices: Mapping[str, Tensor]) -> Figure:

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from kdcourse.calibration import Reliability, expected_calibration_error, reliability
-from kdcourse.comparison import mean_interval, points
 from kdcourse.formats import french
-from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, subplots
+from kdcourse.measures.calibration import Reliability, expected_calibration_error, reliability
+from kdcourse.measures.intervals import mean_interval, points
+from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, mean_curve, subplots
 
 
 def plot_targets(targets: Mapping[str, Tensor], label: int) -> Figure:
@@ -39,8 +39,7 @@ def plot_reliability(models: Mapping[str, tuple[Tensor, str]], labels: Tensor) -
         ax.set_title(f"{name}\nECE {french(ece.mean)} %", fontsize=10, pad=12)
     np.atleast_1d(axes)[0].set_ylabel("exactitude (%)")
     figure.supxlabel(
-        "graines réunies ; un grand point : une tranche pleine ; diagonale : calibration parfaite",
-        fontsize=9,
+        "graines réunies ; un grand point : une tranche pleine ; diagonale : calibration parfaite", fontsize=9
     )
     return finished(figure)
 
@@ -102,11 +101,8 @@ def plot_generations(errors: Mapping[str, Tensor]) -> Figure:
     for ax, (name, values) in zip(np.atleast_1d(axes), errors.items(), strict=True):
         generations = range(1, values.shape[1] + 1)
         ax.plot(generations, values.T, color="0.75", lw=1)
-        intervals = [mean_interval(column) for column in values.T]
-        ax.plot(generations, [i.mean for i in intervals], MARKERS["distilled"] + "-", color=COLORS["distilled"], ms=8)
-        ax.plot(1, intervals[0].mean, MARKERS["student"], color=COLORS["student"], ms=8)
-        low, high = [i.low for i in intervals], [i.high for i in intervals]
-        ax.fill_between(generations, low, high, color=COLORS["distilled"], alpha=0.2, lw=0)
+        mean_curve(ax, generations, values.T, "distilled")
+        ax.plot(1, values[:, 0].mean(), MARKERS["student"], color=COLORS["student"], ms=8)
         gain = mean_interval(values[:, 0] - values[:, -1])
         ax.set(xticks=generations, xlabel="génération")
         ax.set_title(f"{name}\ngain de la dernière : {points(gain)}", fontsize=10)

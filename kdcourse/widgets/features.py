@@ -6,10 +6,10 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from kdcourse.comparison import mean_interval
 from kdcourse.formats import french
-from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
-from kdcourse.plots.features import map_similarity
+from kdcourse.measures.features import map_similarity
+from kdcourse.measures.intervals import mean_interval
+from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, mean_curve
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
 
 
@@ -53,10 +53,7 @@ class AttentionExplorer(SliderFigure):
             ax.set_title(name, fontsize=10)
         caption = right.text(0.5, -0.12, "", transform=right.transAxes, ha="center", va="center", fontsize=9)
         intervals = [mean_interval(row) for row in errors]
-        curve.plot(alphas, [i.mean for i in intervals], "-", color=COLORS["neutral"])
-        curve.fill_between(
-            alphas, [i.low for i in intervals], [i.high for i in intervals], color=COLORS["neutral"], alpha=0.2, lw=0
-        )
+        mean_curve(curve, alphas, errors, "neutral", line="-")
         (point,) = curve.plot([], [], MARKERS["distilled"], color=COLORS["distilled"], ms=10)
         curve.set(xlabel="α (bande : intervalle à 95 %)", ylabel="erreur de test (%)", xlim=(-0.05, 1.05))
         curve.set_ylim(0, 100)

@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from kdcourse.comparison import Interval, mean_interval, points
 from kdcourse.formats import french
+from kdcourse.measures.intervals import Interval, mean_interval, points
+from kdcourse.measures.logits import logit_gradient, matching_gradient
+from kdcourse.measures.temperature_map import TemperatureMap
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
-from kdcourse.plots.logits import draw_map, logit_gradient, matching_gradient
-from kdcourse.temperature_map import TemperatureMap
+from kdcourse.plots.logits import draw_map
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
 
 
@@ -33,11 +34,7 @@ class GradientExplorer(SliderFigure):
         bars, curve = figure.subplots(1, 2, width_ratios=(1.5, 1))
         top = 1.15 * max(float(g.abs().max()) for g in table.values())
         with_factor = bars.bar([c - 0.2 for c in classes], np.zeros(len(student)), 0.4, color=COLORS["distilled"])
-        hollow = {
-            "fill": False,
-            "edgecolor": COLORS["student"],
-            "lw": 1.5,
-        }  # creuses : lisibles sans la couleur
+        hollow = {"fill": False, "edgecolor": COLORS["student"], "lw": 1.5}  # creuses : lisibles sans la couleur
         without_factor = bars.bar([c + 0.2 for c in classes], np.zeros(len(student)), 0.4, **hollow)
         bars.plot(
             classes, limit.tolist(), MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=7, label="limite"

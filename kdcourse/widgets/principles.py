@@ -9,13 +9,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from kdcourse._common import check_number
-from kdcourse.comparison import BiasSweep, mean_interval
-from kdcourse.data import Split
+from kdcourse.data.splits import Split
 from kdcourse.formats import french
-from kdcourse.loop import predict
+from kdcourse.losses.checks import check_number
+from kdcourse.measures.intervals import BiasSweep, mean_interval
+from kdcourse.measures.principles import entropy_bits, most_uncertain, softened
+from kdcourse.models import predict
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
-from kdcourse.plots.principles import bits, entropy_bits, most_uncertain, softened
+from kdcourse.plots.principles import bits
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
 
 

@@ -1,39 +1,17 @@
 """Le curseur de 10.4 : la matrice de ressemblances d'un student, époque après époque, à côté de celle du teacher."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 
-from kdcourse.comparison import error_rate
-from kdcourse.data import Split
+from kdcourse.data.splits import Split
 from kdcourse.formats import french
-from kdcourse.models import predict_features
+from kdcourse.measures.relations import relation_state, sorted_by_class
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
-from kdcourse.plots.relations import draw_relations, sorted_by_class
-from kdcourse.relations import cosine_relation_loss, cosine_relations
-from kdcourse.training import Students
+from kdcourse.plots.relations import draw_relations
+from kdcourse.training.students import Students
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
-
-
-class RelationState(NamedTuple):
-    """Ce que montre ``RelationExplorer`` d'un modèle."""
-
-    relations: Tensor
-    """Similarités cosinus ``(B, B)`` des exemples triés par classe."""
-    loss: float
-    """Leur écart quadratique moyen avec celles du teacher."""
-    error: float
-    """Taux d'erreur en % sur toute la partie."""
-
-
-def relation_state(model: nn.Module, teacher: nn.Module, part: Split) -> RelationState:
-    """Ressemblances d'un modèle sur dix exemples par classe, leur écart au teacher, et son erreur sur ``part``."""
-    chosen = sorted_by_class(part).images
-    embedding, target = (predict_features(network, chosen).embedding for network in (model, teacher))
-    error = error_rate(predict_features(model, part.images).logits, part.labels)
-    return RelationState(cosine_relations(embedding), float(cosine_relation_loss(embedding, target)), float(error))
 
 
 class RelationExplorer(SliderFigure):

@@ -3,16 +3,9 @@
 from matplotlib.figure import Figure
 
 from kdcourse.formats import french, thousands
+from kdcourse.measures.tensor_train import RankState, RankSweep
 from kdcourse.plots.common import COLORS, MARKERS
-from kdcourse.plots.tensor_train import (
-    SVD_ROLE,
-    TT_ROLE,
-    RankState,
-    RankSweep,
-    draw_matrix,
-    draw_rank_curves,
-    percent,
-)
+from kdcourse.plots.tensor_train import SVD_ROLE, TT_ROLE, draw_matrix, draw_rank_curves, percent
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
 
 

@@ -196,7 +196,8 @@ print("la boucle tourne" if answered else "à compléter")
 
 # %%
 from IPython.display import display
-from kdcourse import gain_summary, mean_interval, plot_gains
+from kdcourse import mean_interval
+from kdcourse.plots import gain_summary, plot_gains
 
 def errors_of(guides, parts, **options):
     students = [train_student(guides, s, **options) for s in range(10)]

@@ -125,7 +125,7 @@ def guide():  # entraîné au premier appel seulement
     return predict_features(teacher, part.images).logits
 
 # %%
-from kdcourse import MLP, grid, train_many
+from kdcourse import grid, MLP, train_many
 
 @cache
 def errors(width):  # (2, 10) : seuls, puis distillés

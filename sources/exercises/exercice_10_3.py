@@ -83,7 +83,8 @@ from kdcourse import CNN, kd_loss, shift_and_noise
 torch.set_num_threads(1)  # comme à la correction
 
 # %%
-from kdcourse import compression_teacher, error_rate, french
+from kdcourse import error_rate, french
+from kdcourse.exercises import compression_teacher
 from kdcourse import load_dataset, parameter_count, thousands
 
 digits, teacher = load_dataset("digits"), compression_teacher()
@@ -122,7 +123,7 @@ _ = figure.suptitle(title, fontsize=11)
 # plus juste, et bien plus petit.
 
 # %%
-from kdcourse import Split, digits_student, train_one
+from kdcourse import digits_student, Split, train_one
 
 images, labels = digits.train
 draw = torch.Generator().manual_seed(1)

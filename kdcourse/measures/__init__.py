@@ -1,0 +1,26 @@
+"""Ce qu'on calcule pour le montrer : des intervalles, une calibration, un coût, et ce que mesure chaque chapitre."""
+
+from typing import TYPE_CHECKING
+
+from kdcourse.lazy import face
+
+__getattr__, __dir__ = face(__name__)
+
+if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de types aussi
+    from kdcourse.measures.calibration import reliability as reliability
+    from kdcourse.measures.features import (
+        gradient_norms as gradient_norms,
+        map_similarity as map_similarity,
+        model_attention as model_attention,
+    )
+    from kdcourse.measures.hinton import hinton_table as hinton_table
+    from kdcourse.measures.intervals import bias_sweep as bias_sweep, log_slope as log_slope, tune_bias as tune_bias
+    from kdcourse.measures.logits import logit_gradient as logit_gradient, matching_gradient as matching_gradient
+    from kdcourse.measures.principles import most_uncertain as most_uncertain
+    from kdcourse.measures.relations import (
+        class_contrast as class_contrast,
+        relation_state as relation_state,
+        sorted_by_class as sorted_by_class,
+    )
+    from kdcourse.measures.temperature_map import TemperatureMap as TemperatureMap
+    from kdcourse.measures.tensor_train import RankSweep as RankSweep, rank_sweep as rank_sweep

@@ -1,0 +1,45 @@
+"""Le tableau de Hinton et al. (2015) sur MNIST, tel que 10.2 le montre : l'article, et ce que le cours a mesuré."""
+
+import json
+from importlib.resources import files
+from statistics import fmean
+
+from kdcourse.formats import french, thousands
+from kdcourse.measures.intervals import Interval, markdown_table, mean_interval
+
+
+def hinton_table() -> str:
+    """Les erreurs de l'article à côté des nôtres, en Markdown ; puis le gain apparié, et d'où viennent les chiffres.
+
+    Les nôtres ont été mesurées par ``python -m benchmarks hinton``, qui les range dans le paquet : elles sont relues,
+    pas refaites. Une moyenne porte son intervalle à 95 % sur les graines ; il ignore l'échantillonnage du test.
+
+    Source : Hinton, Vinyals, Dean (2015), section 3, arXiv:1503.02531.
+    """
+    result = json.loads(files("kdcourse.measures").joinpath("hinton_results.json").read_text(encoding="utf-8"))
+    runs, sizes, origin = result["runs"], result["sizes"], result["provenance"]
+    rows = []
+    for name, paper in result["paper"].items():
+        errors, threes = ([run[name][key] for run in runs] for key in ("errors", "errors_on_threes"))
+        ours = mean_interval([100 * count / sizes["test"] for count in errors])
+        kept = "" if paper["errors_on_threes"] is None else paper["errors_on_threes"]
+        rows.append((paper["label"], paper["errors"], french(paper["errors"] / 100, 2), kept, french(fmean(errors)),
+                     ours.text(2), french(fmean(threes))))  # fmt: skip
+    header = ("Erreurs de test", f"article, sur {thousands(10_000)}", "en %", f"dont sur {thousands(1010)} trois",
+              f"mesurées, sur {thousands(sizes['test'])}", "en %",
+              f"dont sur {result['test_threes']} trois")  # fmt: skip
+    gain, first = Interval(**result["gain"]), Interval(**result["first_run"]["gain"])
+    day = "/".join(reversed(origin["date"].split("-")))
+    choice = result["choice"]
+    return "\n\n".join([
+        markdown_table(header, rows),
+        f"Gain de la distillation, apparié : **{gain.text(2)} point**, intervalle à 95 % sur {len(runs)} graines. "
+        f"Partage des images de test de MNIST : {thousands(sizes['train'])} d'apprentissage, "
+        f"{thousands(sizes['validation'])} de validation, {thousands(sizes['test'])} de test. La validation a choisi "
+        f"le pas d'Adam ({french(choice['learning_rate'], 3)}) et alpha ({french(choice['alpha'])}), sur d'autres "
+        "graines. "
+        f"Mesuré le {day} : {origin['processor']}, torch {origin['torch']}.",
+        f"C'est le second essai. Le premier se réglait sur {result['first_run']['tuning_seed_count']} graines, et "
+        f"donnait un gain de {first.text(2)} point. Nous sommes passés à {len(result['tuning_seeds'])} graines de "
+        "réglage après l'avoir vu.",
+    ])  # fmt: skip

@@ -1,0 +1,221 @@
+"""Les trois étapes que nbgrader exécute pour chaque copie : remettre le notebook en ordre, en garder des sorties sans
+danger, le corriger enfermé. ``nbgrader_config.py`` les met à la place de celles de nbgrader, qui exécutent le notebook
+de l'élève dans son propre noyau.
+"""
+
+import re
+import secrets
+from importlib import import_module
+
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output, new_raw_cell
+from nbgrader.api import Gradebook
+from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import rmtree
+from traitlets import Bool, Integer
+
+from kdcourse.formats import short
+from kdgrading.isolation import Isolation
+from kdgrading.sandbox import SandboxError
+
+# Importés au besoin : noter 10.1 ne charge pas scikit-learn.
+_EXERCISES = {
+    "exercice_10_1": "mark_multi_teacher",
+    "exercice_10_2": "mark_size_study",
+    "exercice_10_3": "mark_challenge",
+}
+_ANCHOR = re.compile(r"<!--.*?-->")
+_MAX_TEXT, _MAX_PICTURE = 20_000, 1_000_000  # caractères gardés d'une sortie
+
+
+class RestoreCells(NbGraderPreprocessor):
+    """Rend aux cellules notées leur identité, d'après le carnet de notes seul.
+
+    Ce que l'élève a fait des métadonnées ne compte pas : effacées, recopiées ou forgées, elles sont réécrites. Une
+    réponse rédigée qui a perdu les siennes se retrouve par son ancre, ``<!-- réponse … -->``. Une cellule disparue
+    revient à la fin du notebook, telle qu'elle a été distribuée.
+    """
+
+    def preprocess(self, nb, resources):
+        """Réécrit toutes les cellules, sans exécuter quoi que ce soit."""
+        Isolation.get()  # le processus chaud met quelques secondes à s'apprêter : qu'il commence
+        info = resources["nbgrader"]
+        with Gradebook(info["db_url"]) as gradebook:
+            notebook = gradebook.find_notebook(info["notebook"], info["assignment"])
+            points = {cell.name: cell.max_score for cell in notebook.grade_cells}
+            solutions = {cell.name for cell in notebook.solution_cells}
+            known = {
+                cell.name: (cell.cell_type, cell.source, _metadata(cell, points.get(cell.name), cell.name in solutions))
+                for cell in notebook.source_cells
+            }
+        cells = [_plain_copy(cell) for cell in nb.cells]
+        unreadable = _clean(nb.metadata.get("kdcourse_unreadable") or "")[:200]
+        nb.metadata = {"language_info": {"name": "python"}} | (
+            {"kdcourse_unreadable": unreadable} if unreadable else {}
+        )
+        owners = _owners(nb.cells, known)
+        for name, (kind, source, metadata) in known.items():
+            index = owners.get(name)
+            if index is None:
+                cells.append(_new_cell(kind, source))
+                index = len(cells) - 1
+                self.log.warning("Cellule %s absente de la copie : remise à la fin.", name)
+            elif cells[index].cell_type != kind:
+                cells[index] = _new_cell(kind, cells[index].source)
+            if cells[index].source.strip() == source.strip():
+                cells[index].source = source  # sans réponse : nbgrader le reconnaît à la somme de contrôle
+            cells[index].metadata["nbgrader"] = metadata
+        untouched = {source for _, source, _ in known.values()}
+        for cell in cells:
+            if cell.cell_type != "code" and cell.source not in untouched:
+                cell.source = _without_html(cell.source)
+        nb.cells = cells
+        return nb, resources
+
+
+def _metadata(cell, points: float | None, solution: bool) -> dict:
+    metadata = {"grade_id": cell.name, "grade": points is not None, "solution": solution, "locked": cell.locked}
+    metadata |= {"task": False, "schema_version": 3, "cell_type": cell.cell_type, "checksum": cell.checksum}
+    return metadata if points is None else metadata | {"points": points}
+
+
+def _owners(cells, known: dict) -> dict[str, int]:
+    """Rang de la cellule qui porte chaque nom ; parmi des copies, la dernière que l'élève a modifiée."""
+    owners = {}
+    for name, (_, source, _) in known.items():
+        anchor = _ANCHOR.search(source)
+        found = [i for i, cell in enumerate(cells) if _grade_id(cell) == name]
+        if anchor:
+            found += [i for i, cell in enumerate(cells) if anchor[0] in cell.source and i not in found]
+        changed = [i for i in sorted(found) if cells[i].source.strip() != source.strip()]
+        if found:
+            owners[name] = (changed or sorted(found))[-1]
+    taken = {}
+    for name, index in owners.items():
+        taken.setdefault(index, name)
+    return {name: index for index, name in taken.items()}
+
+
+def _grade_id(cell) -> str | None:
+    metadata = cell.get("metadata", {}).get("nbgrader")
+    return metadata.get("grade_id") if isinstance(metadata, dict) else None
+
+
+def _new_cell(kind: str, source: str):
+    return {"code": new_code_cell, "markdown": new_markdown_cell}.get(kind, new_raw_cell)(source)
+
+
+def _plain_copy(cell):
+    """La même cellule, réduite à son texte et à des sorties qui ne peuvent rien faire."""
+    copy = _new_cell(cell.cell_type, _clean(cell.source))
+    if cell.cell_type == "code":
+        copy.outputs = [kept for output in cell.get("outputs", []) if (kept := _harmless(output)) is not None]
+    return copy
+
+
+def _without_html(text: str) -> str:
+    """Le même texte, sans balise, entité ni lien actif : une espace sans chasse en sépare les deux premiers signes.
+
+    Le correcteur lit les copies dans Formgrader : un script y changerait les notes. Restent les liens http, les ancres.
+    """
+    anchor = _ANCHOR.match(text)
+    kept = anchor[0] if anchor and re.fullmatch(r"<!-- réponse [\w. ]+ -->", anchor[0]) else ""
+    text = re.sub(r"(<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|\\(?=href|require))", "\\1\u200b", text[len(kept) :])
+    return kept + re.sub(r"\](?=\s*\((?!\s*(?:https?://|#))|:(?!\s*https?://))", "]\u200b", text)
+
+
+def _clean(text) -> str:
+    """Un texte qui s'écrit en UTF-8 : un demi-caractère isolé deviendrait sinon une copie sans note."""
+    return str(text).encode("utf-8", "replace").decode()
+
+
+def _harmless(output):
+    """Du texte et des images : ni HTML, ni JavaScript, que le navigateur du correcteur exécuterait."""
+    kind = output.get("output_type")
+    if kind == "stream":
+        return new_output("stream", name="stdout", text=_clean(output.get("text", ""))[:_MAX_TEXT])
+    if kind == "error":
+        return new_output(
+            "stream", name="stdout", text=_clean(f"{output.get('ename')} : {output.get('evalue')}")[:_MAX_TEXT]
+        )
+    data = output.get("data", {})
+    kept = {}
+    picture = data.get("image/png")
+    if isinstance(picture, str) and len(picture) < _MAX_PICTURE and re.fullmatch(r"[A-Za-z0-9+/=\s]+", picture):
+        kept["image/png"] = picture
+    text = data.get("text/plain", "") if kept else data.get("text/markdown", data.get("text/plain", ""))
+    kept["text/plain"] = _clean(text)[:_MAX_TEXT]
+    return new_output("display_data", data=kept)
+
+
+class IsolatedGrade(NbGraderPreprocessor):
+    """Corrige les cellules de test : le code de l'élève tourne enfermé et rend des nombres, le parent les juge.
+
+    Chaque cellule notée reçoit une phrase et ses points ; ``SaveAutoGrades``, de nbgrader, les range.
+    """
+
+    seed = Integer(
+        None,
+        allow_none=True,
+        help="Graine des cas cachés ; tirée au hasard pour chaque copie, et imprimée avec le retour. "
+        "La redonner refait exactement la même correction.",
+    ).tag(config=True)
+    accept_no_sandbox = Bool(
+        False, help="Corriger même sans bac à sable : le code des élèves tourne alors avec vos droits."
+    ).tag(config=True)
+
+    def preprocess(self, nb, resources):
+        """Note le notebook ; le carnet n'est pas touché ici."""
+        assignment = resources["nbgrader"]["assignment"]
+        if assignment not in _EXERCISES:
+            raise ValueError(
+                f"Devoir {assignment!r} reçu, un de ceux que ce cours sait corriger attendu : {', '.join(_EXERCISES)}."
+            )
+        # torch se charge ici, pendant que le processus chaud s'apprête.
+        from kdgrading.answer import Answer, Mark
+
+        exercise = import_module(f"kdgrading.{_EXERCISES[assignment]}")
+        isolation, worker = Isolation.get(), self._worker(resources)
+        seed = secrets.randbelow(2**31) if self.seed is None else self.seed
+        cells = [[cell.cell_type, cell.source] for cell in nb.cells if not _is_test(cell)]
+        unreadable = nb.metadata.get("kdcourse_unreadable")
+        marks, measures = {}, {}
+        if not unreadable:
+            marks, measures = exercise.grade(Answer(worker, cells, exercise.NAMES), seed)
+        for cell in filter(_is_test, nb.cells):
+            name = cell.metadata.nbgrader.grade_id
+            _write(cell, marks.get(name, Mark(0.0, f"le fichier rendu est illisible ({unreadable})")))
+        record = {"seed": seed, "isolation": isolation.level} | measures
+        nb.metadata["kdcourse"] = record
+        note = f"Correction automatique, graine {seed}. Isolation : {isolation.level}."
+        nb.cells.append(new_markdown_cell(note))
+        self.log.info("%s : graine %d.", resources["nbgrader"]["student"], seed)
+        return nb, resources
+
+    def _worker(self, resources):
+        isolation, first = Isolation.get(), Isolation.get().unchecked
+        try:
+            worker = isolation.worker(self.accept_no_sandbox)
+        except SandboxError as error:
+            # Rien n'est noté, et rien ne reste à moitié : la prochaine correction reprendra cette copie.
+            converter, info = self.parent.parent, resources["nbgrader"]
+            rmtree(converter._format_dest(info["assignment"], info["student"]))
+            raise SystemExit(str(error)) from None
+        if first:
+            self.log.warning("Isolation : %s.", isolation.level)
+        return worker
+
+
+def _is_test(cell) -> bool:
+    metadata = cell.metadata.get("nbgrader", {})
+    return cell.cell_type == "code" and bool(metadata.get("grade")) and not metadata.get("solution")
+
+
+def _write(cell, mark) -> None:
+    points = cell.metadata.nbgrader.points
+    earned = round(points * min(max(mark.share, 0.0), 1.0), 2)
+    feedback = _clean(" ".join(mark.feedback.split())).rstrip(".")
+    cell.execution_count = 1
+    cell.outputs = [
+        new_output("stream", name="stdout", text=f"{short(earned)} sur {short(points)} — {feedback}.\n"),
+        new_output("execute_result", data={"text/plain": repr(earned)}, execution_count=1),
+    ]

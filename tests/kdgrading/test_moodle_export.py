@@ -1,0 +1,223 @@
+"""Ce que ``nbgrader export`` rend à Moodle, lu comme Moodle le lit."""
+
+import csv
+import io
+import zipfile
+
+import pytest
+
+pytest.importorskip("nbgrader")
+from nbgrader.api import Gradebook  # noqa: E402
+from support.moodle_course import NAME, course_at, find_alembic, nbgrader  # noqa: E402
+
+from kdgrading import (  # noqa: E402
+    moodle_export,
+)
+from kdgrading.moodle_worksheet import (  # noqa: E402
+    Worksheet,
+)
+
+EXPORT = ["export", "--exporter", "kdgrading.moodle_export.MoodleExport"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def commands_of_this_environment():
+    with pytest.MonkeyPatch.context() as patch:
+        find_alembic(patch)
+        yield
+
+
+# Identifiant, prénom, nom, courriel, note sur 20 (rien : pas de remise), correction manuelle en attente.
+STUDENTS = [
+    ("101", "Marie", "Lefèvre", "marie@exemple.fr", 20.0, False),
+    ("102", "Anne-Sophie", "d'Arc, comtesse", None, 12.5, False),
+    ("103", "=HYPERLINK(0)", "-2+3", None, 3.14159, False),
+    ("104", "Jean_Luc", "Le/Goff", None, 7.0, True),
+    ("105", "Pas", "Remis", None, None, False),
+    ("jdupont", "Jules", "Dupont", "Jules@Exemple.fr", 10.0, False),
+]
+WORKSHEET = (
+    '\ufeffIdentifiant,"Nom complet","Adresse de courriel",Statut,Note,"Note maximale","La note peut être modifiée",'
+    '"Dernière modification (note)","Feedback par commentaires"\r\n'
+    'Participant101,"Marie Lefèvre",marie@exemple.fr,"Remis",,"100,00",Oui,-,"<p>Une ligne,\r\nune ""autre"".</p>"\r\n'
+    'Participant 102,"Anne-Sophie d\'Arc, comtesse",,Remis,"3,00","100,00",Oui,-,\r\n'
+    "Participant104,Jean Luc,,Remis,,100.00,Oui,-,\r\n"
+    'Participant105,"Pas Remis",,"Aucune remise",,"100,00",Oui,-,\r\n'
+    'Participant777,"Jules Dupont",jules@exemple.fr,Remis,,"100,00",Oui,-,\r\n'
+)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    course = course_at(tmp_path_factory.mktemp("export") / "cours")
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "kdcourse") as gradebook:
+        gradebook.add_assignment(NAME)
+        gradebook.add_assignment("exercice_10_2")
+        gradebook.add_notebook(NAME, NAME)
+        gradebook.add_grade_cell("points", NAME, NAME, max_score=20, cell_type="code")
+        for number, first, last, email, score, pending in STUDENTS:
+            gradebook.add_student(number, first_name=first, last_name=last, email=email)
+            if score is None:
+                continue
+            gradebook.add_submission(NAME, number)
+            grade = gradebook.find_grade("points", NAME, NAME, number)
+            grade.auto_score, grade.needs_manual_grade = score, pending
+            page = course / "feedback" / number / NAME / f"{NAME}.html"
+            if number != "102":
+                page.parent.mkdir(parents=True)
+                page.write_text(f"<p>{number}</p>", encoding="utf-8")
+        gradebook.db.commit()
+    (course / "submitted" / "106" / NAME).mkdir(parents=True)
+    (course / "formulaire.csv").write_bytes(WORKSHEET.encode())
+    return course
+
+
+@pytest.fixture(scope="module")
+def exported(graded):
+    return nbgrader(graded, *EXPORT), graded / "moodle"
+
+
+def moodle_table(content: bytes, separator: str = ",") -> list[dict]:
+    """Ce que lit Moodle : csv_import_reader ôte la marque UTF-8, puis prend la première ligne pour noms de colonnes."""
+    text = content.decode("utf-8").removeprefix("\ufeff")
+    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+
+
+def moodle_file_owner(path: str) -> tuple[str, str, str, str] | None:
+    """is_valid_filename_for_import de mod/assign/feedback/file/importziplib.php : participant, greffon, fichier."""
+    parts = ("/import/" + path).split("/")
+    if parts[-1].startswith((".", "~")):
+        return None
+    while parts:
+        info = parts.pop(0).split("_", 4)
+        if len(info) < 4 or not info[1].isdigit():
+            continue
+        info += [""] * (5 - len(info))
+        return info[1], info[2], info[3], "/".join([info[4], *parts])
+    return None
+
+
+def test_le_csv_se_lit_comme_moodle_le_lit(exported):
+    process, folder = exported
+    assert process.returncode == 0, process.stderr
+    assert sorted(path.name for path in folder.iterdir()) == [f"{NAME}_feedback.zip", f"{NAME}_notes.csv"]
+    rows = {row["Identifiant"]: row for row in moodle_table((folder / f"{NAME}_notes.csv").read_bytes())}
+    grades = {identifier: row["Note"] for identifier, row in rows.items()}
+    assert grades == {
+        "Participant 101": "20.00",
+        "Participant 102": "12.50",
+        "Participant 103": "3.14",
+        "jdupont": "10.00",
+    }
+    # importgradeslib.php retire la longueur de « Participant  » (anglais) ou de « Participant » (français).
+    for word in ("Participant ", "Participant"):
+        assert sorted(int(i[len(word) :]) for i in rows if i.startswith("Participant")) == [101, 102, 103]
+    assert rows["Participant 102"]["Nom complet"] == "Anne-Sophie d'Arc, comtesse"
+    assert {row["Note maximale"] for row in rows.values()} == {"20.00"}
+
+
+def test_le_csv_montre_ses_accents_a_un_tableur_et_n_y_execute_rien(exported):
+    content = (exported[1] / f"{NAME}_notes.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf")
+    cells = [cell for row in moodle_table(content) for cell in row.values()]
+    assert "'=HYPERLINK(0) -2+3" in cells
+    assert [cell for cell in cells if cell[:1] in tuple("=+@")] == []
+
+
+def test_une_note_en_attente_de_correction_est_dite_et_non_exportee(exported):
+    process, folder = exported
+    assert "attendent une correction manuelle, non exportées" in process.stderr
+    assert "accept_pending=True) : Jean_Luc Le/Goff." in process.stderr
+    assert b"104" not in (folder / f"{NAME}_notes.csv").read_bytes()
+
+
+def test_une_remise_jamais_corrigee_est_dite(exported):
+    assert "remises que nbgrader autograde n'a pas corrigées : 106." in exported[0].stderr
+
+
+def test_moodle_rend_chaque_feedback_a_son_participant(exported):
+    with zipfile.ZipFile(exported[1] / f"{NAME}_feedback.zip") as archive:
+        owners = {moodle_file_owner(name): archive.read(name).decode() for name in archive.namelist()}
+    page = ("assignfeedback", "file", f"/{NAME}.html")
+    assert owners == {("101", *page): "<p>101</p>", ("103", *page): "<p>103</p>"}
+    assert "d'Arc, comtesse (102) : pas de feedback, nbgrader generate_feedback reste à lancer" in exported[0].stderr
+    assert "Dupont (jdupont) : pas de feedback, numéro de participant inconnu" in exported[0].stderr
+
+
+def test_point_virgule_virgule_decimale_et_notes_en_attente_s_ils_sont_demandes(graded):
+    options = ["--MoodleExport.separator=;", "--MoodleExport.decimal_comma=True", "--MoodleExport.accept_pending=True"]
+    process = nbgrader(graded, *EXPORT, "--to", "autre/dossier", "--assignment", NAME, *options)
+    assert process.returncode == 0, process.stderr
+    rows = {
+        row["Identifiant"]: row for row in moodle_table((graded / f"autre/dossier/{NAME}_notes.csv").read_bytes(), ";")
+    }
+    assert rows["Participant 104"]["Note"] == "7,00" and rows["Participant 102"]["Note"] == "12,50"
+    with zipfile.ZipFile(graded / f"autre/dossier/{NAME}_feedback.zip") as archive:
+        owner = [name for name in archive.namelist() if "_104_" in name]
+    assert owner == [f"Jean Luc Le Goff_104_assignfeedback_file/{NAME}.html"]
+
+
+def test_le_formulaire_de_moodle_est_rempli_et_le_reste_intact_a_l_octet(graded):
+    process = nbgrader(graded, *EXPORT, "--to", "formulaire", "--MoodleExport.worksheet=formulaire.csv")
+    assert process.returncode == 0, process.stderr
+    expected = WORKSHEET.replace('"Remis",,"100', '"Remis",100.00,"100').replace('"3,00"', "62.50")
+    expected = expected.replace('fr,Remis,,"100', 'fr,Remis,50.00,"100')  # reconnu à son courriel
+    assert (graded / f"formulaire/{NAME}_notes.csv").read_bytes() == expected.encode()
+    assert "-2+3 (103) n'est pas dans le formulaire : note non écrite" in process.stderr
+    with zipfile.ZipFile(graded / f"formulaire/{NAME}_feedback.zip") as archive:
+        assert sorted(moodle_file_owner(name)[0] for name in archive.namelist()) == ["101", "777"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--assignment", "exercice_99"], "exercice_99 reçu, un de ceux-ci attendu : exercice_10_1, exercice_10_2"),
+        (["--to", "notes.csv"], "to : notes.csv reçu, le nom d'un dossier attendu"),
+        (["--MoodleExport.worksheet=absente.csv"], "absente.csv"),
+    ],
+)
+def test_un_mauvais_argument_arrete_l_export_sans_rien_ecrire(graded, options, message):
+    before = sorted(graded.rglob("*_notes.csv"))
+    process = nbgrader(graded, *EXPORT, *options)
+    assert process.returncode == 1 and message in process.stderr
+    assert sorted(graded.rglob("*_notes.csv")) == before
+
+
+def constant(number, email, maximum):
+    return "1,50"
+
+
+def test_un_formulaire_garde_son_separateur_et_ses_guillemets():
+    assert (
+        Worksheet(b'Identifier;Grade\nParticipant 1;"2"\n').fill(constant) == b"Identifier;Grade\nParticipant 1;1,50\n"
+    )
+    assert Worksheet(b"Identifier,Grade\nParticipant 1,").fill(constant) == b'Identifier,Grade\nParticipant 1,"1,50"'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Identifiant,Note\né".encode("latin-1"), "UTF-8"),
+        (b"", "attendue"),
+        (b"Nom,Note\nA,1\n", "« identifiant »"),
+        (b'Identifiant,Note\nParticipant 1,"a\\" b"\n', "guillemets mal fermés"),
+        (b"Identifiant,Note\nParticipant 1\n", "enregistrement 2 : 1 champs lus, 2 attendus"),
+        (b"Identifiant,Note,Note maximale\nParticipant 1,,Acquis\n", "'Acquis' lu, un nombre attendu"),
+    ],
+)
+def test_un_formulaire_mal_forme_est_refuse_avec_sa_raison(content, message):
+    with pytest.raises(ValueError, match=message):
+        Worksheet(content).fill(constant)
+
+
+def test_un_export_interrompu_laisse_l_ancien_fichier_entier(tmp_path):
+    target = tmp_path / "notes.csv"
+    target.write_text("ancien", encoding="utf-8")
+
+    def interrupted(path):
+        path.write_text("nou", encoding="utf-8")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        moodle_export._replace(target, interrupted)
+    assert target.read_text(encoding="utf-8") == "ancien"

@@ -1,0 +1,79 @@
+"""Les figures : leurs titres portent des nombres calculés, et leurs données sont celles qu'on leur donne."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from kdcourse import MLP, french, load_dataset
+from kdcourse.measures import bias_sweep, most_uncertain, tune_bias
+from kdcourse.plots import (
+    plot_bias_sweep,
+    plot_curves,
+    plot_field_map,
+    plot_image_rows,
+    plot_paired,
+    plot_prediction,
+    plot_scheme,
+)
+
+
+def test_le_titre_d_une_comparaison_suit_le_signe_et_l_intervalle():
+    noise = torch.linspace(-0.5, 0.5, 10)
+    assert "gagne 2,0 points" in plot_paired(torch.full((10,), 5.0) + noise, torch.full((10,), 3.0)).get_suptitle()
+    assert "perd 2,0 points" in plot_paired(torch.full((10,), 3.0) + noise, torch.full((10,), 5.0)).get_suptitle()
+    assert "Pas de différence" in plot_paired(4 + noise, torch.full((10,), 4.0)).get_suptitle()
+
+
+def test_les_barres_d_une_prediction_sont_le_softmax_adouci():
+    torch.manual_seed(0)
+    model, part = MLP().eval(), load_dataset().test
+    figure = plot_prediction(model, part, 7, temperatures=[1, 5])
+    expected = torch.softmax(model(part.images[7:8])[0] / 5, -1).detach()
+    heights = [patch.get_height() for patch in figure.get_axes()[2].patches]
+    np.testing.assert_allclose(heights, expected, rtol=1e-5)
+    assert figure.get_axes()[2].get_title().startswith("T = 5\n")
+
+
+def test_l_image_la_plus_ambigue_a_la_plus_petite_marge():
+    torch.manual_seed(0)
+    model, part = MLP().eval(), load_dataset().validation
+    top = model(part.images).detach().sort(dim=-1, descending=True).values
+    assert most_uncertain(model, part)[0] == (top[:, 0] - top[:, 1]).argmin()
+
+
+def test_une_courbe_est_la_moyenne_des_graines():
+    values = torch.tensor([[1.0, 3.0], [4.0, 8.0]])
+    figure = plot_curves([1, 2], {"seul": (values, "student")}, "x", "y", "titre")
+    assert figure.get_axes()[0].lines[0].get_ydata().tolist() == [2.0, 6.0]
+
+
+@pytest.mark.parametrize("make", [plot_scheme, plot_field_map])
+def test_un_schema_ne_laisse_aucune_figure_ouverte(make):
+    before = plt.get_fignums()
+    make()
+    assert plt.get_fignums() == before
+
+
+def test_le_balayage_montre_rappel_et_erreur_de_chaque_methode():
+    sweep = bias_sweep(torch.randn(3, 40, 10), torch.arange(40) % 10, 3, torch.arange(0.0, 3.0))
+    figure = plot_bias_sweep(torch.arange(0.0, 3.0), {"A": (sweep, tune_bias(sweep), "student")} | {
+        "B": (sweep, tune_bias(sweep), "neutral")
+    }, 3)  # fmt: skip
+    assert [ax.get_title() for ax in figure.get_axes()] == ["A", "B"]
+    recall = sweep.at(tune_bias(sweep))[0].mean()
+    assert f"A : {french(recall)} %" in figure.get_suptitle()
+    np.testing.assert_allclose(figure.get_axes()[0].lines[0].get_ydata(), sweep.recall.mean(0), rtol=1e-5)
+
+
+def test_une_comparaison_de_graines_inegales_est_refusee():
+    with pytest.raises(ValueError, match="distilled : 4 mesures reçues, 3 attendues"):
+        plot_paired(torch.rand(3), torch.rand(4))
+
+
+def test_chaque_ligne_d_images_montre_les_siennes_et_porte_son_nom():
+    rows = {"bruit": torch.rand(3, 1, 8, 8), "vides": torch.zeros(2, 1, 8, 8)}
+    axes = plot_image_rows(rows, "titre").get_axes()
+    assert [ax.get_ylabel() for ax in axes[::3]] == ["bruit", "vides"]
+    shown = [ax.images[0].get_array() for ax in axes if ax.images]
+    np.testing.assert_allclose(np.stack(shown), torch.cat(list(rows.values()))[:, 0])
