@@ -23,14 +23,14 @@ BADGE = (
 # nommerait « course » ou « sys » n'emporterait pas ces lignes à la correction. Un dossier nommé kdcourse, un clone par
 # exemple, n'est pas le paquet : Python le trouve, mais sans origine, et le garde s'il l'a déjà importé.
 INSTALL = """\
-# Sur Colab, installe le cours sans toucher à torch ; ailleurs, rien.
+# Sur Colab, installe le cours et garde le torch déjà là ; ailleurs, rien.
 def _install_on_colab(course):
     import importlib.util, subprocess, sys
     found = importlib.util.find_spec
     colab = found("google") and found("google.colab")
     if not colab or getattr(found("kdcourse"), "origin", None):
         return
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     if subprocess.run([*pip, course]).returncode:
         raise RuntimeError(f"{{course}} ne s'installe pas. Vérifiez le "
                            "réseau, puis relancez cette cellule.")
@@ -38,7 +38,7 @@ def _install_on_colab(course):
     if not getattr(sys.modules.get("kdcourse"), "__file__", None):
         sys.modules.pop("kdcourse", None)
 
-_install_on_colab("git+{address}")
+_install_on_colab("kdcourse[cours] @ git+{address}")
 
 """
 

@@ -3,7 +3,6 @@
 import ast
 import math
 import re
-import sys
 import zlib
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 
 from kdcourse import check, error_rate, french, kd_loss, load_dataset, shift_and_noise
-from kdcourse.exercises import challenge as compression
+from kdcourse.exercises import challenge
 from kdcourse.exercises.challenge import compression_teacher
 from kdgrading.mark_challenge import hidden_set
 
@@ -41,16 +40,16 @@ def test_le_jeu_cache_est_le_test_decale_d_un_pixel_au_plus_et_bruite():
 
 
 def test_les_parts_vont_de_rien_a_tout_et_sont_monotones():
-    low, high = compression.ACCURACY
-    small, large = compression.SIZE
-    assert [compression.accuracy_share(a) for a in (0, low, (low + high) / 2, high, 100)] == [0, 0, 0.5, 1, 1]
-    assert compression.size_share(small, 100) == compression.size_share(1, 100) == 1
-    assert compression.size_share(large, 100) == compression.size_share(10 * large, 100) == 0
-    assert compression.size_share(math.isqrt(small * large), 100) == pytest.approx(0.5, abs=1e-3)
+    low, high = challenge.ACCURACY
+    small, large = challenge.SIZE
+    assert [challenge.accuracy_share(a) for a in (0, low, (low + high) / 2, high, 100)] == [0, 0, 0.5, 1, 1]
+    assert challenge.size_share(small, 100) == challenge.size_share(1, 100) == 1
+    assert challenge.size_share(large, 100) == challenge.size_share(10 * large, 100) == 0
+    assert challenge.size_share(math.isqrt(small * large), 100) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_un_artefact_vide_qui_ne_reconnait_rien_n_a_aucun_point():
-    assert compression.size_share(0, 10) == 0
+    assert challenge.size_share(0, 10) == 0
 
 
 def zipped(code):
@@ -59,20 +58,20 @@ def zipped(code):
 
 def test_le_code_compte_une_fois_compresse_et_l_artefact_tel_quel():
     code = "def predict(artifact, images):\n    return images * 0.5\n"
-    assert compression.answer_size(b"abc", code) == 3 + zipped(code)
+    assert challenge.answer_size(b"abc", code) == 3 + zipped(code)
 
 
 def test_les_donnees_ecrites_dans_le_code_pesent_dix_fois():
     for table in (repr("x" * 4998), repr(b"x" * 4997), "[" + ", ".join(["12345"] * 1000) + "]"):
         code = f"TABLE = {table}\n"
-        assert compression.answer_size(b"", code) == zipped(code) + 9 * (5000 - compression.FREE_LITERALS)
+        assert challenge.answer_size(b"", code) == zipped(code) + 9 * (5000 - challenge.FREE_LITERALS)
 
 
 @pytest.mark.parametrize("name", ["\u4e19" * 700, "x" * 2000])
 def test_un_nom_qui_cache_des_donnees_pese_comme_elles(name):
     code = f"def {name}():\n    pass\n"
     written = len(name.encode())
-    assert compression.answer_size(b"", code) == zipped(code) + 9 * (written - compression.FREE_LITERALS)
+    assert challenge.answer_size(b"", code) == zipped(code) + 9 * (written - challenge.FREE_LITERALS)
 
 
 # --- 10.3 : check --------------------------------------------------------------------------------------------------
@@ -114,8 +113,8 @@ def test_une_reponse_qui_ecoute_un_peu_le_teacher_n_a_pas_de_remarque(capsys):
 
 
 def test_une_reponse_sans_teacher_est_juste_si_elle_a_tous_ses_points(capsys, monkeypatch):
-    monkeypatch.setattr(compression, "ACCURACY", (10.0, 20.0))
-    monkeypatch.setattr(compression, "SIZE", (10_000, 20_000))
+    monkeypatch.setattr(challenge, "ACCURACY", (10.0, 20.0))
+    monkeypatch.setattr(challenge, "SIZE", (10_000, 20_000))
     assert check("10.3", labels_only, nearest_mean) is True
     assert capsys.readouterr().out.endswith("Dites dans votre réponse ce que cela coûte ou rapporte.\n")
 
@@ -258,7 +257,6 @@ def test_un_teacher_modifie_par_la_reponse_ne_derange_pas_la_suivante():
 
 
 def test_la_solution_du_defi_a_tous_ses_points_sur_dix_tirages():
-    sys.path.insert(0, str(ROOT / "tools"))
     import build_notebooks
 
     cells = build_notebooks.read_source(ROOT / "sources" / "exercises" / "exercice_10_3.py").cells
@@ -269,10 +267,10 @@ def test_la_solution_du_defi_a_tous_ses_points_sur_dix_tirages():
     names = "".join(f"import {name}\n" for name in imports) + "from kdcourse import CNN, kd_loss, shift_and_noise\n"
     exec(names + code, answer := {})
     artifact = answer["compress"](compression_teacher(), *load_dataset("digits").train)
-    size = compression.answer_size(artifact, ast.unparse(ast.parse(names + code)))
-    assert size < 0.95 * compression.SIZE[0]
+    size = challenge.answer_size(artifact, ast.unparse(ast.parse(names + code)))
+    assert size < 0.95 * challenge.SIZE[0]
     for seed in range(10):
         images, labels = hidden_set(seed)
         accuracy = 100 * (answer["predict"](artifact, images).argmax(-1) == labels).float().mean().item()
-        assert accuracy > compression.ACCURACY[1] + 1
-        assert compression.size_share(size, accuracy) == 1
+        assert accuracy > challenge.ACCURACY[1] + 1
+        assert challenge.size_share(size, accuracy) == 1

@@ -4,7 +4,6 @@ import contextlib
 import json
 import shutil
 import socket
-import sys
 import textwrap
 from pathlib import Path
 
@@ -13,11 +12,12 @@ import nbformat
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from slicing import slice_answer
 from support.submissions_10_3 import HASHES
 
 from kdcourse import error_rate, load_dataset
+from kdcourse.exercises.challenge import ACCURACY, SIZE, compression_teacher
 from kdgrading import (
-    challenge,
     mark_challenge,
     mark_multi_teacher,
     mark_size_study,
@@ -30,8 +30,6 @@ from kdgrading.sandbox import SandboxError
 from kdgrading.warm import Limits, Outcome, WarmWorker
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "kdgrading" / "child"))
-from slicing import slice_answer  # noqa: E402
 
 needs_bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap absent.")
 
@@ -416,7 +414,7 @@ def test_la_solution_du_defi_a_tous_ses_points_et_son_artefact_est_mesure(worker
     answer = Answer(worker, solution("exercice_10_3"), mark_challenge.NAMES)
     marks, measures = mark_challenge.grade(answer, 5)
     assert set(shares(marks).values()) == {1.0}
-    assert 500 < measures["bytes"] < challenge.SIZE[0] and measures["accuracy"] > challenge.ACCURACY[1]
+    assert 500 < measures["bytes"] < SIZE[0] and measures["accuracy"] > ACCURACY[1]
 
 
 KNOWN_BY_HEART = """
@@ -441,7 +439,7 @@ def test_le_teacher_et_les_etiquettes_sont_renumerotes_ensemble(worker):
 
 def test_une_reponse_apprise_d_avance_repond_a_cote(worker):
     """La vraie classe, sans rien apprendre de compress : juste pour les chiffres, fausse une fois renumérotés."""
-    labels = challenge.hidden_set(5).labels.tolist()
+    labels = mark_challenge.hidden_set(5).labels.tolist()
     text = f"""
         import torch
 
@@ -501,10 +499,10 @@ def test_un_contrat_rompu_est_dit(worker, text, contract, said):
 
 
 def test_les_images_cachees_dependent_de_la_graine_et_restent_lisibles():
-    first, again, other = (challenge.hidden_set(seed) for seed in (1, 1, 2))
+    first, again, other = (mark_challenge.hidden_set(seed) for seed in (1, 1, 2))
     assert torch.equal(first.images, again.images) and not torch.equal(first.images, other.images)
     with torch.no_grad():
-        assert error_rate(challenge.teacher()(first.images), first.labels) < 5
+        assert error_rate(compression_teacher()(first.images), first.labels) < 5
     public = {image.numpy().tobytes() for part in load_dataset() for image in part.images}
     assert not public & {image.numpy().tobytes() for image in first.images}
 

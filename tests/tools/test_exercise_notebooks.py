@@ -7,13 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import build_notebooks
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import build_notebooks  # noqa: E402
 
 CELL_TIMEOUT = 300
 SOURCES = sorted((ROOT / "sources" / "exercises").glob("exercice_*.py"))

@@ -3,9 +3,9 @@
 import ast
 import functools
 import re
-import sys
 from pathlib import Path
 
+import build_notebooks
 import pytest
 import torch
 
@@ -14,8 +14,6 @@ from kdcourse import Dataset, Split
 from kdcourse.training import large
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import build_notebooks  # noqa: E402
 
 SOURCES = sorted((ROOT / "sources").glob("10_*.py"))
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}

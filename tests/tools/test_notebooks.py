@@ -1,18 +1,15 @@
 """La forme des chapitres, lue dans les fichiers livrés ; leur exécution, c'est nbval qui la vérifie."""
 
 import re
-import sys
 from pathlib import Path
 
+import build_notebooks
 import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEADINGS = ["Objectifs", "Chasse au bug", "À vous de jouer", "Quiz", "Sur GPU", "À retenir", "Références"]
-
-sys.path.insert(0, str(ROOT / "tools"))
-import build_notebooks  # noqa: E402
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("nbgrader")
+import make_release  # noqa: E402
 
 ROOT = Path(__file__).parent.parent.parent
 CANARY = "canary_answer = sum(range(12_345)) + 67_890"
@@ -122,7 +123,7 @@ def test_aucune_ligne_de_solution_ne_sort(project, tree):
     assert not [name for name, text in texts(tree).items() if CANARY in text]
 
 
-@pytest.mark.parametrize("word", ["BEGIN SOLUTION", "HIDDEN TESTS", "kdgrading", "kdgrading", "MISTAKES"])
+@pytest.mark.parametrize("word", ["BEGIN SOLUTION", "HIDDEN TESTS", "kdgrading", "MISTAKES", "auteur]", "étudiants]"])
 def test_un_mot_du_correcteur_ne_sort_pas(tree, word):
     assert [name for name, text in texts(tree).items() if word in text] == []
 
@@ -131,8 +132,8 @@ def code_lines(text: str) -> set[str]:
     return {line for line in lines(text) if not line.startswith(("import ", "from "))}
 
 
-def test_aucune_fonction_du_correcteur_ne_sort(project, tree):
-    assert not (tree / "kdcourse" / "grading").exists()
+def test_aucune_reference_ni_autre_fonction_du_correcteur_ne_sort(project, tree):
+    assert not (tree / "kdgrading").exists()
     hidden = {path: code_lines(path.read_text("utf-8")) for path in (project / "kdgrading").rglob("*.py")}
     assert len(hidden) > 10
     # Deux lignes peuvent se ressembler ; une fonction entière en partagerait davantage.
@@ -202,7 +203,7 @@ print(kdcourse.__file__)
 def test_pyproject_ne_propose_que_ce_que_l_etudiant_installe(tree):
     project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))
     original = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert list(project["project"].pop("optional-dependencies")) == ["lab"]
+    assert list(project["project"].pop("optional-dependencies")) == ["cours", "lab"]
     original["project"].pop("optional-dependencies")
     assert project["project"] == original["project"]
     assert list(project["tool"]) == ["setuptools"] and project["tool"]["setuptools"] == original["tool"]["setuptools"]
@@ -213,14 +214,51 @@ def test_make_ouvre_jupyterlab_sur_les_chapitres_et_les_exercices(tree):
     assert re.findall(r"^make (\w+)", help_text, re.M) == ["lab", "clean"]
     plan = subprocess.run(["make", "-n", "lab"], cwd=tree, capture_output=True, text=True, check=True).stdout
     assert "--ServerApp.root_dir=." in plan and "exercises/perso" in plan and '-e ".[lab]"' in plan
-    assert "exercises/perso/" in (tree / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_git_ignore_les_copies_de_l_etudiant_et_rien_de_ce_qu_il_recoit(tree, tmp_path):
+    copied = shutil.copytree(tree, tmp_path / "clone")
+    git(copied, "init", "--quiet")
+    own = ["notebooks/perso/10_01.ipynb", "exercises/perso/exercice_10_1.ipynb", ".venv/bin/python"]
+    assert git(copied, "check-ignore", *own).splitlines() == own
+    everything = [path.relative_to(copied).as_posix() for path in copied.rglob("*") if ".git/" not in str(path)]
+    ignored = subprocess.run(["git", "check-ignore", *everything], cwd=copied, capture_output=True, text=True)
+    assert ignored.stdout == ""
+
+
+def test_le_readme_nomme_chaque_exercice_par_son_titre(project, tree):
+    text = (tree / "README.md").read_text(encoding="utf-8")
+    for path in sorted((tree / "exercises").glob("exercice_10_[1-3].ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        title = re.search(r"^# (.+)$", "\n".join("".join(c["source"]) for c in cells), re.M)[1]
+        assert f"[{title}](exercises/{path.name})" in text
+
+
+@pytest.mark.parametrize(
+    "text, kept",
+    [
+        ("a\n# [auteur]\nb\n# [/auteur]\nc\n", "a\nc\n"),
+        ("a\n<!-- [auteur] -->\nb\n<!-- [/auteur] -->\nc\n", "a\nc\n"),
+        ("\techo a # [auteur]\nb\n", "b\n"),
+        ("a <!-- [auteur] -->\nb\n", "b\n"),
+        ("<!-- [étudiants]\n## Rendre\n[/étudiants] -->\nb\n", "## Rendre\nb\n"),
+    ],
+)
+def test_une_marque_ote_ou_montre_ce_qu_elle_couvre(text, kept):
+    assert make_release.for_students("README.md", text) == kept
+
+
+@pytest.mark.parametrize("text", ["# [auteur]\nb\n", "a\n# [/auteur]\n", "# [auteur]\n# [auteur]\nb\n# [/auteur]\n"])
+def test_une_marque_orpheline_arrete_la_publication(text):
+    with pytest.raises(SystemExit, match=r"Makefile.*\[/?auteur\]"):
+        make_release.for_students("Makefile", text)
 
 
 def test_le_readme_ne_renvoie_qu_a_ce_qui_est_la(tree):
     text = (tree / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     assert len(links) > 8 and [link for link in links if not (tree / link).exists()] == []
-    assert not re.search(r"make test|sources/|tests/|benchmarks|CONTRIBUTING", text)
+    assert not re.search(r"make test|sources/|tests/|benchmarks|CONTRIBUTING|CHANGELOG", text)
 
 
 def test_une_solution_restee_arrete_tout_et_garde_l_ancienne_version(project, tree):

@@ -159,7 +159,7 @@ def test_reprendre_avec_un_autre_reglage_est_refuse(folder, change, message):
 
 def test_reprendre_avec_un_autre_teacher_est_refuse(folder, monkeypatch):
     run("KD", output=folder, **OPTIONS)
-    monkeypatch.setattr("large_runs.make_teacher", lambda: CNN(channels=(8, 12)))
+    monkeypatch.setattr("support.large_runs.make_teacher", lambda: CNN(channels=(8, 12)))
     with pytest.raises(ValueError, match="teacher : "):
         run("KD", output=folder, resume=True, **OPTIONS)
 

@@ -1,0 +1,72 @@
+"""Les mesures de 10.6."""
+
+import numpy as np
+import pytest
+import torch
+
+from kdcourse.measures import rank_sweep
+
+FULL = 16
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def weight():
+    return random(64, 27)
+
+
+@pytest.fixture
+def sweep(weight):
+    return rank_sweep(weight, [1, 3, FULL])
+
+
+def test_l_erreur_du_train_est_celle_de_sa_reconstruction(weight, sweep):
+    for state in sweep.states:
+        expected = 100 * (weight - state.matrix).norm() / weight.norm()
+        assert state.error == pytest.approx(expected.item(), abs=1e-3)
+    assert sweep.at(FULL).error < 1e-3 < sweep.at(3).error < sweep.at(1).error
+
+
+def test_les_parametres_du_train_sont_comptes_a_la_main(sweep):
+    # 64 = 4·4·4 et 27 = 3·3·3 : trois cœurs de 12 indices ; au rang plein, 12.
+    assert [state.parameters for state in sweep.states] == [3 * 12, 12 * 3 + 12 * 9 + 12 * 3, 12 * 12 * (1 + 12 + 1)]
+
+
+def test_la_svd_comparee_est_la_meilleure_qui_tienne_dans_autant_de_parametres(weight, sweep):
+    for state in sweep.states:
+        rank = state.svd_rank
+        assert rank == 1 or rank * (64 + 27) <= state.parameters < (rank + 1) * (64 + 27)
+        u, s, vh = np.linalg.svd(weight.double().numpy())
+        approximation = (u[:, :rank] * s[:rank]) @ vh[:rank]
+        expected = 100 * np.linalg.norm(weight.double().numpy() - approximation) / np.linalg.norm(weight.double())
+        assert state.svd_error == pytest.approx(expected, rel=1e-4)
+
+
+def test_le_filtre_exponentiel_est_un_train_de_rang_trois():
+    place = torch.arange(64.0)
+    band = torch.exp(-(place[:, None] - place).abs() / 8)
+    state = rank_sweep(band, [3]).at(3)
+    assert state.error < 0.01 and state.svd_error > 10
+
+
+def test_le_balayage_ne_touche_ni_au_poids_ni_a_son_gradient(weight):
+    parameter = torch.nn.Parameter(weight.clone())
+    sweep = rank_sweep(parameter, [2])
+    assert not sweep.weight.requires_grad and torch.equal(parameter, weight)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (torch.zeros(8), "weight : forme"),
+        (torch.zeros(8, 8, dtype=torch.int64), "weight : dtype"),
+        (torch.full((8, 8), float("nan")), "weight : 64 valeur"),
+        (torch.zeros(97, 8), "97 reçu"),
+    ],
+)
+def test_une_matrice_qui_ne_se_replie_pas_est_refusee(wrong, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        rank_sweep(wrong, [2])

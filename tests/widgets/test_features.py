@@ -1,0 +1,44 @@
+"""Le curseur de 10.3 : son état, et ce que l'image en montre."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kdcourse import (
+    attention_map,
+)
+from kdcourse.widgets import AttentionExplorer
+from kdcourse.widgets.features import attention_state
+
+
+def unit(*shape):
+    return attention_map(torch.rand(shape, generator=torch.Generator().manual_seed(1)))
+
+
+@pytest.fixture
+def explorer():
+    teacher, student = [unit(4, 3, 6, 6), unit(4, 3, 3, 3)], [unit(8, 2, 6, 6), unit(8, 2, 3, 3)]
+    student = [maps.view(2, 4, *maps.shape[1:]) for maps in student]
+    errors = torch.tensor([[40.0, 44.0], [20.0, 24.0]])
+    return AttentionExplorer(torch.rand(4, 1, 10, 10), teacher, student, [0.0, 0.5], errors), teacher, student
+
+
+def test_l_etat_du_curseur_est_la_carte_choisie_et_son_cosinus(explorer):
+    _, teacher, student = explorer
+    state = attention_state(teacher, student, alpha=1, image=2, stage=1)
+    assert torch.equal(state.student, student[1][1, 2, 0]) and torch.equal(state.teacher, teacher[1][2, 0])
+    expected = F.cosine_similarity(state.student.flatten(), state.teacher.flatten(), dim=0).item()
+    assert state.similarity == pytest.approx(expected, abs=1e-5)
+
+
+def test_chaque_curseur_change_ce_que_l_image_montre(explorer):
+    widget, teacher, student = explorer
+    for name, value in (("alpha", 0.5), ("image", 3.0), ("stage", 1.0)):
+        before = widget.image.value
+        widget.sliders[name].value = value
+        assert widget.image.value != before and widget.message.value == ""
+    left, right = widget.figure.get_axes()[1:3]
+    np.testing.assert_allclose(left.images[0].get_array(), teacher[1][2, 0])
+    np.testing.assert_allclose(right.images[0].get_array(), student[1][1, 2, 0])
+    assert any("22,0" in text.get_text() for text in widget.figure.get_axes()[3].texts)
