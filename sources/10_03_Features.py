@@ -298,7 +298,7 @@ plot_gradient_norms({
 # **À vous de parier** : que vaut, à $\alpha = 1$, un student qui imite parfaitement les cartes d'attention ?
 
 # %%
-from kdcourse import mean_interval, points
+from kdcourse import markdown_table, mean_interval, points
 
 alphas = [0.0, 0.25, 0.5, 0.75, 1.0]
 weighed = train(small_student, attention(0, 1, 2), 25, alphas)
@@ -329,7 +329,6 @@ print(f"α = 0,50 et β = 1 : gain {points(gain_one)}")
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import markdown_table
 from kdcourse.measures import map_similarity, model_attention
 
 groups = {"neuf": new, "seul": [weighed.one(alpha=0, seed=k) for k in seeds],

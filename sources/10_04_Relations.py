@@ -334,6 +334,7 @@ plot_weights(
 
 # %%
 from kdcourse import mean_interval, points
+from kdcourse.measures import class_contrast, relation_state
 from kdcourse.plots import plot_gains
 
 order = [*tuned, "RKD angle", "RKD distance + angle", both]
@@ -479,7 +480,6 @@ plot_curves(
 # vérifie) : voici donc un student à trois moments, le curseur en montrera sept.
 
 # %%
-from kdcourse.measures import class_contrast, relation_state
 from kdcourse.plots import plot_relation_matrices
 
 snapshots = {k: run("cosine", [0.0, 0.1, 0.5, 0.9], epochs=k, seeds=1)

@@ -66,7 +66,7 @@ def previous_batch(alpha=0.3):
 # `train_many`, ce que nous vérifions.
 
 # %%
-from kdcourse import train_many
+from kdcourse import error_rate, mean_interval, points, thousands, train_many
 
 def train_by_hand(loss, data, seed, epochs, model=None):
     model = model or initial_model(digits_student, seed)
@@ -94,7 +94,6 @@ print(f"à alpha = 0, écart avec train_many : {gap:.0e}")
 # $\alpha = 0{,}3$ est fixé d'avance.
 
 # %%
-from kdcourse import error_rate, mean_interval, points, thousands
 from kdcourse.plots import plot_paired
 
 seeds, regimes = list(range(10)), {100: 300, 1000: 60}  # images : époques
@@ -223,7 +222,7 @@ for size, epochs in regimes.items():
 # $$\mathrm{ECE} = \sum_k \frac{n_k}{N}\, \big|\text{exactitude}_k - \text{confiance}_k\big|.$$
 
 # %%
-from kdcourse import expected_calibration_error
+from kdcourse import expected_calibration_error, french, markdown_table
 from kdcourse.plots import plot_reliability
 
 def ece(size, name):
@@ -276,7 +275,6 @@ for size, epochs in regimes.items():
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import french, markdown_table
 from kdcourse.plots import plot_two_axes
 
 roles["PS-KD"] = "distilled"

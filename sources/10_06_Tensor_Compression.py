@@ -59,8 +59,7 @@ teacher = train_one(wide, digits.train, epochs=10)
 def test_error(model):
     return error_rate(model(digits.test.images), digits.test.labels)
 
-copies = {rank: convert_to_tensor_train(teacher, rank)
-          for rank in (1, 2, 4, 6, 8, 16, 32)}
+copies = {r: convert_to_tensor_train(teacher, r) for r in (1, 2, 4, 6, 8, 16, 32)}
 sizes = {rank: parameter_count(model) for rank, model in copies.items()}
 alone = torch.stack([test_error(model) for model in copies.values()])
 title = f"Au rang 16, le teacher se trompe {french(alone[5], 0)} fois sur 100"
@@ -145,9 +144,8 @@ print("mêmes reconstructions ; cœurs retournés : même tenseur encore")
 # %%
 from IPython.display import Markdown, display
 from kdcourse import markdown_table
-from kdcourse.plots import plot_rank_curves
 from kdcourse.measures import rank_sweep
-from kdcourse.plots import plot_reconstructions
+from kdcourse.plots import plot_rank_curves, plot_reconstructions
 
 place = torch.arange(512.0)
 band = torch.exp(-(place[:, None] - place).abs() / 8)
