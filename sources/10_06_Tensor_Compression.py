@@ -48,7 +48,7 @@ print(describe_environment())
 from functools import partial
 import torch
 from kdcourse import convert_to_tensor_train, error_rate, french, MLP
-from kdcourse import load_dataset, parameter_count, thousands, train_one
+from kdcourse import load_dataset, markdown_table, parameter_count, thousands, train_one
 from kdcourse.plots import plot_front
 
 torch.set_num_threads(1)  # deux fils ne gagnent rien ici
@@ -143,7 +143,6 @@ print("mêmes reconstructions ; cœurs retournés : même tenseur encore")
 
 # %%
 from IPython.display import Markdown, display
-from kdcourse import markdown_table
 from kdcourse.measures import rank_sweep
 from kdcourse.plots import plot_rank_curves, plot_reconstructions
 

@@ -132,7 +132,9 @@ def test_un_dossier_nomme_kdcourse_n_est_pas_le_paquet(colab):
 
 def test_une_installation_manquee_se_dit_en_une_phrase_avec_l_issue(colab):
     colab.returncode = 1
-    with pytest.raises(RuntimeError, match=r"^kdcourse\[cours\] @ git\+https://.* ne s'installe pas\. Vérifiez le réseau, puis relancez"):
+    with pytest.raises(
+        RuntimeError, match=r"^kdcourse\[cours\] @ git\+https://.* ne s'installe pas\. Vérifiez le réseau"
+    ):
         exec(cell(), {})
 
 
