@@ -5,6 +5,7 @@ réduit à ses imports, à la réponse et aux cellules notées : le correcteur i
 laisser à l'autre l'avantagerait. Les tests donnés à nbgrader tel quel sont les mêmes cas, comparés dans le noyau.
 """
 
+import ast
 import os
 import shutil
 import subprocess
@@ -90,8 +91,13 @@ def _grade(course: Path, isolated: bool, copies: int) -> float:
 
 
 def _reduced(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    first_code = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    notebook.cells = [cell for cell in notebook.cells if cell is first_code or "nbgrader" in cell.metadata]
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "nbgrader" not in cell.metadata:
+            nodes = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            cell.source = "\n".join(map(ast.unparse, nodes))
+    graded = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+    imports = [cell for cell in notebook.cells if cell.cell_type == "code" and cell not in graded and cell.source]
+    notebook.cells = imports + graded
     return notebook
 
 
