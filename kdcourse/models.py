@@ -49,17 +49,9 @@ class Reader(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """Ce que le modèle calcule de ces images."""
-        return self.model.forward_features(images) if self.features else Features([], None, self.model(images))
-
-
-class Trained(NamedTuple):
-    """Un modèle entraîné, en ``eval`` sur son appareil, et ce que chaque époque a mesuré.
-
-    Une époque est ``{"epoch": 1, "loss": …}``, sa perte moyenne ; l'entraînement y joint ce qu'il a mesuré d'autre.
-    """
-
-    model: nn.Module
-    history: list[dict[str, float]]
+        if not self.features:
+            return Features([], None, _logits(self.model(images)))
+        return _features(self.model.forward_features(images))
 
 
 def _check_sizes(name: str, sizes) -> tuple[int, ...]:
@@ -223,8 +215,9 @@ def color_student(classes: int = 10) -> CNN:
 @torch.no_grad()
 def predict_features(model: nn.Module, images: Tensor) -> Features:
     """Cartes, embedding et logits d'un modèle en ``eval``, sans graphe ; il retrouve ensuite son mode."""
+    check_image_type(model, images)
     with evaluating(model):
-        return model.forward_features(images)
+        return _features(model.forward_features(images))
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -232,9 +225,26 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+def copy_of(model: nn.Module) -> nn.Module:
+    """Une copie indépendante ; un tenseur calculé que le modèle a gardé, que ``deepcopy`` refuserait, y est détaché."""
+    memo: dict[int, Tensor] = {}
+    seen, kept = set(), [vars(module) for module in model.modules()]
+    while kept:  # ses attributs, et ce qu'ils contiennent
+        value = kept.pop()
+        if isinstance(value, Tensor) and not value.is_leaf:
+            memo[id(value)] = value.detach().clone()
+        elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
+            seen.add(id(value))
+            kept += value.values() if isinstance(value, dict) else value
+    return copy.deepcopy(model, memo)
+
+
 def frozen_copy(model: nn.Module) -> nn.Module:
     """Une photographie du modèle : copie indépendante, en ``eval``, qu'aucun gradient ne change."""
-    return copy.deepcopy(model).eval().requires_grad_(False)
+    frozen = copy_of(model).eval()
+    for parameter in (part for part in frozen.parameters() if part.is_leaf):  # copié, un ScriptModule n'en a plus
+        parameter.requires_grad_(False)
+    return frozen
 
 
 @contextmanager
@@ -258,14 +268,31 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 @torch.no_grad()
 def frozen_logits(teacher: nn.Module, images: Tensor) -> Tensor:
     """Logits du teacher, sans graphe, calculés sur son appareil et rendus sur celui des images."""
+    check_image_type(teacher, images)
     device = next((parameter.device for parameter in teacher.parameters()), images.device)
-    return teacher(images.to(device)).to(images.device)
+    return _logits(teacher(images.to(device))).to(images.device)
 
 
-def error_rate(logits: Tensor, labels: Tensor) -> Tensor:
-    """Taux d'erreur en %, le long de l'avant-dernière dimension : ``(…, N, C)`` et ``(N,)`` donnent ``(…)``."""
-    if logits.shape[-2:-1] != labels.shape:
-        raise ValueError(
-            f"labels : forme {tuple(labels.shape)} reçue, ({logits.shape[-2]},) attendue, une par ligne de logits."
-        )
-    return 100 * (logits.argmax(dim=-1) != labels).float().mean(dim=-1)
+def check_image_type(model: nn.Module, images: Tensor, name: str = "model") -> None:
+    """Des images du type des poids ; devant un ``nn.Embedding``, ou sous autocast, torch s'en arrange."""
+    weight = next((part for part in model.parameters() if part.is_floating_point()), images)
+    embedded = not images.is_floating_point() and any(isinstance(module, nn.Embedding) for module in model.modules())
+    if images.dtype != weight.dtype and not embedded and not torch.is_autocast_enabled(images.device.type):
+        how = f"convertissez par .to({weight.dtype})"
+        raise TypeError(f"images : {images.dtype} reçu, {weight.dtype} attendu, le type des poids de {name} ; {how}.")
+
+
+def _expected(found, kind: type, source: str, advice: str):
+    if not isinstance(found, kind):
+        raise TypeError(f"{source} : {type(found).__name__} reçu, {advice}.")
+    return found
+
+
+def _logits(outputs) -> Tensor:
+    wrap = "donnez un nn.Module qui appelle le vôtre et rend ce tenseur : outputs['logits'], ou outputs[0]"
+    return _expected(outputs, Tensor, "model(images)", f"des logits (N, C) attendus ; {wrap}")
+
+
+def _features(found) -> Features:
+    advice = "Features(maps, embedding, logits) attendu ; les méthodes de 10.2 se passent de forward_features"
+    return _expected(found, Features, "forward_features", advice)

@@ -38,10 +38,10 @@ def tt_svd(tensor: Tensor, rank: int) -> list[Tensor]:
     cores, left, rest = [], 1, at_least_float32(tensor)
     for size in tensor.shape[:-1]:
         u, s, vh = torch.linalg.svd(rest.reshape(left * size, -1), full_matrices=False)
-        cores.append(u[:, :rank].reshape(left, size, -1))
+        cores.append(owned(u[:, :rank].reshape(left, size, -1)))
         rest = s[:rank, None] * vh[:rank]
         left = len(rest)
-    return [*cores, rest.reshape(left, tensor.shape[-1], 1)]
+    return [*cores, owned(rest.reshape(left, tensor.shape[-1], 1))]
 
 
 def tt_reconstruct(cores: Sequence[Tensor]) -> Tensor:
@@ -57,6 +57,12 @@ def tt_reconstruct(cores: Sequence[Tensor]) -> Tensor:
     for core in cores[1:]:
         tensor = torch.tensordot(tensor, core, dims=1)
     return tensor.squeeze(0).squeeze(-1)
+
+
+def owned(tensor: Tensor) -> Tensor:
+    """Le même tenseur, contigu et seul dans sa mémoire : une tranche d'une SVD garderait, enregistrée, toute la SVD."""
+    alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if alone else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def balanced_factors(size: int, count: int) -> tuple[int, ...] | None:

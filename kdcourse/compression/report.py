@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from kdcourse.formats import french, thousands
 
@@ -11,6 +11,12 @@ from kdcourse.formats import french, thousands
 def all_parameters(model: nn.Module) -> int:
     """Nombre de paramètres, gelés compris : ce que le modèle pèse, non ce qui s'entraîne."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def stored_bytes(model: nn.Module) -> int:
+    """Octets que ``torch.save`` écrit du ``state_dict`` : chaque mémoire une fois, entière, tampons compris."""
+    storages = (tensor.untyped_storage() for tensor in model.state_dict().values() if isinstance(tensor, Tensor))
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 class LayerReport(NamedTuple):
@@ -37,11 +43,14 @@ class CompressionReport:
     parameters_before: int
     """Paramètres de tout le modèle, couches non citées comprises."""
     parameters_after: int
+    bytes_before: int
+    """Taille enregistrée : paramètres et tampons persistants, ce qu'un fichier contient."""
+    bytes_after: int
 
     @property
     def ratio(self) -> float:
-        """Combien de fois moins de paramètres ; 1 si rien n'a été compressé."""
-        return self.parameters_before / self.parameters_after if self.parameters_after else 1.0
+        """Combien de fois moins lourd, une fois enregistré ; 1 si rien n'a été compressé."""
+        return self.bytes_before / self.bytes_after if self.bytes_after else 1.0
 
     def __repr__(self) -> str:
         rows = [("Couche", "Forme", "Rangs", "Avant", "Après", "Erreur", "Gardée parce que")]
@@ -51,7 +60,7 @@ class CompressionReport:
             counts = thousands(layer.before), thousands(layer.after)
             rows.append((layer.name or "(le modèle)", shape, ranks, *counts, error, layer.reason))
         counts = thousands(self.parameters_before), thousands(self.parameters_after)
-        rows.append(("Modèle entier", "", "", *counts, "", f"{french(self.ratio)} fois moins de paramètres"))
+        rows.append(("Modèle entier", "", "", *counts, "", f"{french(self.ratio)} fois moins lourd"))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         aligned = [
             "  ".join(

@@ -1,6 +1,5 @@
 """10.6 : le train de tenseurs. Une couche devient une chaîne de petits tenseurs, et un modèle, sa copie compressée."""
 
-import copy
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import prod
@@ -8,13 +7,13 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from kdcourse.compression.decompositions import balanced_factors, check_cores, tt_reconstruct, tt_svd
-from kdcourse.compression.report import CompressionReport, LayerReport, all_parameters
-from kdcourse.compression.tucker import tucker2_conv, tucker2_kernel
+from kdcourse.compression.decompositions import balanced_factors, check_cores, owned, tt_reconstruct, tt_svd
+from kdcourse.compression.report import CompressionReport, LayerReport, all_parameters, stored_bytes
+from kdcourse.compression.tucker import tucker2_conv
 from kdcourse.losses.checks import check_finite, check_module, check_positive_integer, check_same_device, shape_of
 from kdcourse.losses.logits import KnowledgeDistillationLoss
 from kdcourse.losses.numerics import at_least_float32
-from kdcourse.models import evaluating, frozen_logits
+from kdcourse.models import copy_of, evaluating, frozen_logits
 from kdcourse.training.loop import train_epochs
 
 __all__ = ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"]
@@ -48,8 +47,8 @@ class TTLinear(nn.Module):
         self.in_features = prod(core.shape[2] for core in cores)
         if bias is not None and bias.shape != (self.out_features,):
             raise ValueError(f"bias : forme {shape_of(bias)} reçue, ({self.out_features},) attendue.")
-        self.cores = nn.ParameterList(cores)
-        self.bias = bias if bias is None else nn.Parameter(bias)
+        self.cores = nn.ParameterList(map(owned, cores))
+        self.bias = bias if bias is None else nn.Parameter(owned(bias))
 
     @classmethod
     def from_linear(cls, linear: nn.Linear, rank: int, order: int = _ORDER) -> "TTLinear":
@@ -103,14 +102,22 @@ class TTLinear(nn.Module):
         if inputs.dtype != core.dtype and not torch.is_autocast_enabled(inputs.device.type):
             raise TypeError(f"inputs : dtype {inputs.dtype} reçu, {core.dtype} attendu, celui des cœurs.")
 
-    @torch.no_grad()
-    def weight_matrix(self) -> Tensor:
-        """Matrice dense ``(out_features, in_features)`` équivalente : pour mesurer, jamais pour calculer."""
+    @property
+    def weight(self) -> Tensor:
+        """Matrice dense ``(out_features, in_features)`` équivalente, formée à chaque lecture, gradient compris.
+
+        Pour le code qui lit le poids d'une couche, son dtype ou son appareil sans l'appeler ; ``forward`` s'en passe.
+        """
         order = len(self.cores)
         folded = tt_reconstruct([core.flatten(1, 2) for core in self.cores])
         pairs = folded.reshape([size for core in self.cores for size in core.shape[1:3]])
         axes = [*range(0, 2 * order, 2), *range(1, 2 * order, 2)]
         return pairs.permute(axes).reshape(self.out_features, self.in_features)
+
+    @torch.no_grad()
+    def weight_matrix(self) -> Tensor:
+        """``weight``, sans graphe : pour mesurer."""
+        return self.weight
 
     def extra_repr(self) -> str:
         outs, ins, ranks = zip(*[core.shape[1:] for core in self.cores], strict=True)
@@ -123,8 +130,8 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
 
     Chaque ``nn.Linear`` devient une ``TTLinear``, chaque ``nn.Conv2d`` sans groupes une décomposition de Tucker-2. Sont
     gardées : les couches qui ne rétréciraient pas, celles dont une taille ne se factorise pas (10, 97), celles qui
-    partagent leur poids, et les sous-classes. ``print(compressed.compression_report)`` dit ce qu'il en est, couche par
-    couche.
+    partagent leur poids, celles qui portent un hook (*weight norm*, masque d'élagage), et les sous-classes. Une couche
+    compressée répond encore à ``weight``. ``print(compressed.compression_report)`` dit tout, couche par couche.
 
     Args:
         model: modèle à compresser ; les poids gelés (``requires_grad=False``) le restent dans la copie.
@@ -143,18 +150,13 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
     check_positive_integer("rank", rank)
     if conv not in ("tucker2", None):
         raise ValueError(f"conv : {conv!r} reçu, 'tucker2' ou None attendu.")
-    compressed = copy.deepcopy(model)
+    compressed = copy_of(model)
     owners = Counter(id(weight) for module in compressed.modules() for weight in module.parameters(recurse=False))
-    # Le chemin rapide d'un nn.TransformerEncoderLayer lit les poids de ses couches sans les appeler.
-    blocks = [module for module in compressed.modules() if isinstance(module, nn.TransformerEncoderLayer)]
-    bypassed = {layer for block in blocks for layer in block.modules()}
     replacements, rows = {}, []
     for name, layer in compressed.named_modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             shared = any(owners[id(weight)] > 1 for weight in layer.parameters())
             new, reason = _compress_layer(layer, rank, conv, shared)
-            if layer in bypassed:
-                new, reason = None, "lue directement par nn.TransformerEncoderLayer"
             rows.append(_report_row(name, layer, new, reason))
             if new is not None:
                 replacements[layer] = new
@@ -162,7 +164,8 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
         if name and layer in replacements:
             compressed.set_submodule(name, replacements[layer])
     compressed = replacements.get(compressed, compressed)  # le modèle entier n'était qu'une couche
-    compressed.compression_report = CompressionReport(rows, all_parameters(model), all_parameters(compressed))
+    counts = all_parameters(model), all_parameters(compressed)
+    compressed.compression_report = CompressionReport(rows, *counts, stored_bytes(model), stored_bytes(compressed))
     return compressed
 
 
@@ -172,6 +175,8 @@ def _compress_layer(layer, rank: int, conv: str | None, shared: bool) -> tuple[n
         return None, f"sous-classe ({type(layer).__name__})"
     if shared:
         return None, "poids partagé avec une autre couche"
+    if any(hooks for name, hooks in vars(layer).items() if name.endswith("_hooks")):
+        return None, "porte un hook, qui agirait sur l'ancienne couche"
     if isinstance(layer, nn.Conv2d):
         if conv is None:
             return None, "conv=None"
@@ -195,7 +200,7 @@ def _report_row(name: str, layer: nn.Module, new: nn.Module | None, reason: str)
     if isinstance(new, TTLinear):
         ranks, approximation = tuple(core.shape[-1] for core in new.cores[:-1]), new.weight_matrix()
     else:
-        ranks, approximation = (new[0].out_channels, new[1].out_channels), tucker2_kernel(new)
+        ranks, approximation = (new[0].out_channels, new[1].out_channels), new.weight.detach()
     norm = weight.norm().item()
     error = (weight - approximation).norm().item() / norm if norm else 0.0
     return LayerReport(name, tuple(weight.shape), ranks, before, all_parameters(new), error, reason)

@@ -3,11 +3,36 @@
 import torch
 from torch import Tensor, nn
 
+from kdcourse.compression.decompositions import owned
 from kdcourse.losses.checks import check_finite, check_positive_integer
 from kdcourse.losses.numerics import at_least_float32
 
 
-def tucker2_conv(conv: nn.Conv2d, rank: int) -> nn.Sequential:
+class Tucker2Conv2d(nn.Sequential):
+    """Trois convolutions à la place d'une ; ``tucker2_conv`` les fabrique.
+
+    Répond encore à ce qu'on lit d'une ``nn.Conv2d`` : ``weight`` (le noyau dense, formé à chaque lecture, gradient
+    compris), ``bias``, les tailles et les réglages.
+    """
+
+    @property
+    def weight(self) -> Tensor:
+        """Noyau ``(O, I, k, k)`` que calculent, ensemble, les trois convolutions."""
+        right, core, left = (layer.weight for layer in self)
+        return torch.einsum("oa,abhw,bi->oihw", left[:, :, 0, 0], core, right[:, :, 0, 0])
+
+    bias = property(lambda self: self[2].bias)
+    in_channels = property(lambda self: self[0].in_channels)
+    out_channels = property(lambda self: self[2].out_channels)
+    kernel_size = property(lambda self: self[1].kernel_size)
+    stride = property(lambda self: self[1].stride)
+    padding = property(lambda self: self[1].padding)
+    dilation = property(lambda self: self[1].dilation)
+    padding_mode = property(lambda self: self[1].padding_mode)
+    groups = 1
+
+
+def tucker2_conv(conv: nn.Conv2d, rank: int) -> Tucker2Conv2d:
     r"""Remplace une convolution k×k par trois : 1×1 vers r_in canaux, k×k, puis 1×1 vers ceux de sortie.
 
     .. math:: W_{oi} \approx \sum_{a \le r_{out}} \sum_{b \le r_{in}} U_{oa} \, G_{ab} \, V_{ib},
@@ -39,24 +64,18 @@ def tucker2_conv(conv: nn.Conv2d, rank: int) -> nn.Sequential:
     right = torch.linalg.svd(weight.transpose(0, 1).flatten(1), full_matrices=False).U[:, :rank]
     core = torch.einsum("oihw,oa,ib->abhw", weight, left, right)
     window = {"stride": conv.stride, "padding": conv.padding, "dilation": conv.dilation}
-    return nn.Sequential(
+    return Tucker2Conv2d(
         _conv(conv, right.T[:, :, None, None]),
         _conv(conv, core, **window, padding_mode=conv.padding_mode),
         _conv(conv, left[:, :, None, None], bias=conv.bias),
     ).train(conv.training)
 
 
-def tucker2_kernel(layers: nn.Sequential) -> Tensor:
-    """Noyau ``(O, I, k, k)`` que calculent, ensemble, les trois convolutions de ``tucker2_conv``."""
-    right, core, left = (layer.weight.detach() for layer in layers)
-    return torch.einsum("oa,abhw,bi->oihw", left[:, :, 0, 0], core, right[:, :, 0, 0])
-
-
 def _conv(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None, **window) -> nn.Conv2d:
     width_out, width_in, *kernel = weight.shape
     # skip_init : aucun tirage initial, donc le générateur global n'avance pas.
     layer = nn.utils.skip_init(nn.Conv2d, width_in, width_out, tuple(kernel), bias=bias is not None, **window)
-    layer.weight = nn.Parameter(weight.to(conv.weight.dtype).contiguous(), conv.weight.requires_grad)
+    layer.weight = nn.Parameter(owned(weight.to(conv.weight.dtype)), conv.weight.requires_grad)
     if bias is not None:
         layer.bias = nn.Parameter(bias.detach().clone(), bias.requires_grad)
     return layer
