@@ -17,7 +17,7 @@ from .checks import (
     label_loss,
     shape_of,
 )
-from .numerics import LossTerms, at_least_float32, combine_terms, same_precision, unit_rows
+from .numerics import LossTerms, at_least_float32, combine_terms, expected_gap, same_precision, unit_rows
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
@@ -28,7 +28,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float |
 
     Args:
         student_logits: logits du student, ``(B, C)``, flottants.
-        teacher_logits: logits du teacher, ``(B, C)`` ; aucun gradient ne les traverse.
+        teacher_logits: logits du teacher, ``(B, C)`` ; aucun gradient ne les traverse. -inf masque une classe : sa
+            probabilité est nulle, et n'ajoute rien.
         temperature: T > 0, sans unité, nombre ou tenseur scalaire (dont la valeur n'est pas vérifiée). Le facteur T²
             garde au gradient un ordre de grandeur stable quand T croît.
 
@@ -52,7 +53,7 @@ def divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: floa
     # Logarithmes de bout en bout : softmax puis log donnerait -inf dès qu'une probabilité s'annule en float32.
     student_log_probs = F.log_softmax(at_least_float32(student_logits) / temperature, dim=dim)
     teacher_log_probs = F.log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=dim)
-    return (teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)).sum(dim=dim)
+    return expected_gap(teacher_log_probs.exp(), teacher_log_probs - student_log_probs).sum(dim=dim)
 
 
 def dkd_loss(
@@ -73,8 +74,9 @@ def dkd_loss(
 
     Args:
         student_logits: logits du student, ``(B, C)``, flottants, C ≥ 2.
-        teacher_logits: logits du teacher, ``(B, C)`` ; aucun gradient ne les traverse.
-        labels: classes cibles, ``(B,)``, int64, de 0 à C - 1 (leur valeur n'est pas vérifiée ici).
+        teacher_logits: logits du teacher, ``(B, C)`` ; aucun gradient ne les traverse. -inf masque une classe.
+        labels: classes cibles, ``(B,)``, int64, de 0 à C - 1 (leur valeur n'est pas lue ici : au-delà, c'est torch qui
+            refuse l'indice).
         temperature: T > 0, sans unité, nombre ou tenseur scalaire.
         alpha: poids de TCKD, ≥ 0. Ce n'est pas le alpha de [0, 1] des modules : les étiquettes n'entrent pas ici.
         beta: poids de NCKD, ≥ 0 ; l'article prend de 1 à 8 selon les modèles. NCKD est nulle quand C = 2.
@@ -98,9 +100,11 @@ def dkd_loss(
     margin, log_rest = _decouple(student / temperature, labels)
     teacher_margin, teacher_log_rest = _decouple(teacher / temperature, labels)
     # Deux classes, cible ou non : leurs log-probabilités sont logsigmoid(±marge), sans jamais de log(softmax).
-    target_kl = teacher_margin.sigmoid() * (F.logsigmoid(teacher_margin) - F.logsigmoid(margin))
-    target_kl = target_kl + (-teacher_margin).sigmoid() * (F.logsigmoid(-teacher_margin) - F.logsigmoid(-margin))
-    rest_kl = (teacher_log_rest.exp() * (teacher_log_rest - log_rest)).sum(dim=-1)
+    target_kl = sum(
+        expected_gap(side.sigmoid(), F.logsigmoid(side) - F.logsigmoid(student_side))
+        for side, student_side in ((teacher_margin, margin), (-teacher_margin, -margin))
+    )
+    rest_kl = expected_gap(teacher_log_rest.exp(), teacher_log_rest - log_rest).sum(dim=-1)
     return temperature**2 * (alpha * target_kl + beta * rest_kl).mean()
 
 
@@ -110,7 +114,10 @@ def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     others = others + (others >= labels[:, None])  # toutes les classes, dans l'ordre, sauf la cible
     rest = logits.gather(1, others)
     target = logits.gather(1, labels[:, None]).squeeze(1)
-    return target - rest.logsumexp(dim=1), rest.log_softmax(dim=1)
+    # Toutes les autres classes masquées : elles se partagent à égalité une masse nulle, et rien n'y est dérivé.
+    alone = (rest == -math.inf).all(dim=1)
+    rest = rest.masked_fill(alone[:, None], 0)
+    return target - rest.logsumexp(dim=1).masked_fill(alone, -math.inf), rest.log_softmax(dim=1)
 
 
 def _check_two_classes(student_logits: Tensor) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 class LossTerms(NamedTuple):
     """Perte d'un module : ``total = alpha * distillation + (1 - alpha) * hard``, et ses deux termes.
 
-    Se déballe comme un triplet, et se traite comme son total : ``.backward()``, ``.item()``.
+    Se déballe comme un triplet, et se traite pour le reste comme son total : ``loss / 4``, ``l1 + l2``, ``loss < 0.1``,
+    ``float(loss)``, ``.backward()``, ``.item()``, ``.detach()``. Un calcul rend un tenseur.
     """
 
     total: Tensor
@@ -27,6 +28,56 @@ class LossTerms(NamedTuple):
     def item(self) -> float:
         """Valeur du total, en nombre Python."""
         return self.total.item()
+
+    def detach(self) -> Tensor:
+        """Total, sans graphe."""
+        return self.total.detach()
+
+    def __float__(self) -> float:
+        return self.item()
+
+    def __format__(self, form: str) -> str:
+        return format(self.item(), form)
+
+    def __neg__(self) -> Tensor:
+        return -self.total
+
+    def __add__(self, other: "LossTerms | Tensor | float") -> Tensor:  # type: ignore[override]
+        return self.total + _total(other)
+
+    def __sub__(self, other: "LossTerms | Tensor | float") -> Tensor:
+        return self.total - _total(other)
+
+    def __mul__(self, other: "LossTerms | Tensor | float") -> Tensor:  # type: ignore[override]
+        return self.total * _total(other)
+
+    def __truediv__(self, other: "LossTerms | Tensor | float") -> Tensor:
+        return self.total / _total(other)
+
+    def __lt__(self, other: "LossTerms | Tensor | float") -> Tensor:  # type: ignore[override]
+        return self.total < _total(other)
+
+    def __le__(self, other: "LossTerms | Tensor | float") -> Tensor:  # type: ignore[override]
+        return self.total <= _total(other)
+
+    def __gt__(self, other: "LossTerms | Tensor | float") -> Tensor:  # type: ignore[override]
+        return self.total > _total(other)
+
+    def __ge__(self, other: "LossTerms | Tensor | float") -> Tensor:  # type: ignore[override]
+        return self.total >= _total(other)
+
+    def __radd__(self, other: Tensor | float) -> Tensor:
+        return other + self.total
+
+    def __rsub__(self, other: Tensor | float) -> Tensor:
+        return other - self.total
+
+    def __rmul__(self, other: Tensor | float) -> Tensor:  # type: ignore[override]
+        return other * self.total
+
+
+def _total(value: "LossTerms | Tensor | float") -> Tensor | float:
+    return value.total if isinstance(value, LossTerms) else value
 
 
 def combine_terms(distillation: Tensor, hard: Tensor, alpha: float) -> LossTerms:
@@ -43,6 +94,11 @@ def same_precision(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Les deux côtés d'une perte dans un même dtype, au moins float32 ; le teacher est détaché."""
     dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
     return student.to(dtype), teacher.detach().to(dtype)
+
+
+def expected_gap(probabilities: Tensor, gap: Tensor) -> Tensor:
+    """p · écart, et 0 là où p est nulle : la limite, quand un logit vaut -inf (une classe masquée)."""
+    return probabilities * gap.masked_fill(probabilities == 0, 0)
 
 
 def without_underflow(scale: Tensor, dtype: torch.dtype) -> Tensor:

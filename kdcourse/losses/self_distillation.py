@@ -65,7 +65,8 @@ def ps_kd_loss(logits: Tensor, previous_probabilities: Tensor, labels: Tensor, a
         logits: logits du modèle, ``(B, C)``.
         previous_probabilities: prédictions antérieures des mêmes exemples, ``(B, C)``, lignes de somme 1 ; aucun
             gradient ne les traverse.
-        labels: étiquettes, ``(B,)``, int64, de 0 à C - 1.
+        labels: étiquettes, ``(B,)``, int64, de 0 à C - 1 (leur valeur n'est pas lue ici : au-delà, -100 compris, c'est
+            torch qui refuse l'indice).
         alpha: poids α_e de la prédiction antérieure, nombre de [0, 1] ou tenseur scalaire (valeur non vérifiée).
 
     Returns:
@@ -82,7 +83,8 @@ def ps_kd_loss(logits: Tensor, previous_probabilities: Tensor, labels: Tensor, a
         check_alpha(alpha)
     log_probs = F.log_softmax(at_least_float32(logits), dim=-1)
     previous = -(at_least_float32(previous_probabilities.detach()) * log_probs).sum(dim=-1).mean()
-    return (1 - alpha) * F.nll_loss(log_probs, labels) + alpha * previous  # linéaire en la cible : deux termes
+    hard = -log_probs.gather(1, labels[:, None]).mean()  # F.nll_loss sauterait en silence une étiquette -100
+    return (1 - alpha) * hard + alpha * previous  # linéaire en la cible : deux termes
 
 
 def label_smoothing_probabilities(labels: Tensor, classes: int, smoothing: float = 0.1) -> Tensor:
@@ -94,7 +96,8 @@ def label_smoothing_probabilities(labels: Tensor, classes: int, smoothing: float
     ``ps_kd_loss(logits, 1/C, labels, ε)`` : lisser, c'est apprendre d'un teacher uniforme, de poids ε.
 
     Args:
-        labels: étiquettes, ``(B,)``, int64, de 0 à C - 1 (leur valeur n'est pas vérifiée).
+        labels: étiquettes, ``(B,)``, int64, de 0 à C - 1 (leur valeur n'est pas lue ici : au-delà, c'est torch qui
+            refuse l'indice).
         classes: nombre C de classes.
         smoothing: ε, dans [0, 1] ; à 0 l'étiquette seule, à 1 la loi uniforme.
 
