@@ -36,12 +36,10 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         MLP as MLP,
         AdaptedStudent as AdaptedStudent,
         Features as Features,
-        Trained as Trained,
         color_student as color_student,
         color_teacher as color_teacher,
         digits_student as digits_student,
         digits_teacher as digits_teacher,
-        error_rate as error_rate,
         mnist_student as mnist_student,
         mnist_teacher as mnist_teacher,
         parameter_count as parameter_count,
@@ -49,9 +47,9 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     )
     from kdcourse.train import load_model as load_model
     from kdcourse.training.large import distill as distill, distill_seeds as distill_seeds, model_error as model_error
-    from kdcourse.training.loop import train_epochs as train_epochs
+    from kdcourse.training.loop import Trained as Trained, train_epochs as train_epochs
     from kdcourse.training.many import initial_model as initial_model, train_many as train_many, train_one as train_one
-    from kdcourse.training.students import Students as Students, grid as grid
+    from kdcourse.training.students import Students as Students, error_rate as error_rate, grid as grid
 
     # 10.2 : les logits
     from kdcourse.losses.logits import (

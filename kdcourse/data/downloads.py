@@ -26,7 +26,10 @@ class FolderError(OSError):
 
 def default_folder() -> Path:
     """Le dossier de cache de l'utilisateur : ``$XDG_CACHE_HOME/kdcourse``, ou ``~/.cache/kdcourse``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kdcourse"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kdcourse"
+    except RuntimeError:  # un utilisateur que le système ne connaît pas, sans HOME
+        raise FolderError("folder : None reçu, un dossier attendu ; votre dossier personnel est introuvable.") from None
 
 
 def fetch(filename: str, urls: Sequence[str], md5: str, folders: Sequence[Path]) -> Path:

@@ -15,8 +15,9 @@ from kdcourse.exercises.answer_code import alone, code_of, reachable, travels
 from kdcourse.exercises.exercise import reason
 from kdcourse.formats import french, thousands
 from kdcourse.losses.checks import shape_of
-from kdcourse.models import digits_teacher, error_rate
+from kdcourse.models import digits_teacher
 from kdcourse.training.many import initial_model
+from kdcourse.training.students import error_rate
 
 _FEW, _SECONDS, _DRAWS = 100, 120, 10
 _POINTS = 6  # ceux de l'exactitude, et ceux de la taille

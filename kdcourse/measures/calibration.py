@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdcourse.losses.checks import (
@@ -39,11 +38,8 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
         TypeError, ValueError: bins qui n'est pas un entier ≥ 1, autant d'étiquettes que de lignes attendues.
     """
     check_positive_integer("bins", bins)
-    if logits.dim() not in (2, 3) or logits.shape[-2] != len(labels):
-        raise ValueError(
-            f"logits : forme {tuple(logits.shape)} reçue, ({len(labels)}, C) ou (S, {len(labels)}, C) attendue, "
-            "une ligne par étiquette."
-        )
+    check_floating("logits", logits, (2, 3), "(N, C) ou (S, N, C)")
+    check_labels(labels, logits[0] if logits.dim() == 3 else logits, "logits")
     check_finite("logits", logits)
     check_label_values(labels, logits.shape[-1])
     confidence, answer = at_least_float32(logits).softmax(dim=-1).max(dim=-1)
@@ -73,6 +69,7 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -
 
     Source : Guo, Pleiss, Sun, Weinberger (2017), équation 3, arXiv:1706.04599.
     """
+    check_floating("logits", logits, (2, 3), "(N, C) ou (S, N, C)")
     if logits.dim() == 3:
         return torch.stack([expected_calibration_error(one, labels, bins) for one in logits])
     found = reliability(logits, labels, bins)
@@ -87,19 +84,41 @@ def tune_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Args:
         logits: logits de validation d'un modèle, ``(N, C)``.
-        labels: ``(N,)``.
+        labels: ``(N,)``, int64.
+
+    Returns:
+        T > 0, à toute échelle des logits ; l'infini si les logits ne disent rien des étiquettes.
+
+    Raises:
+        TypeError, ValueError: entrées d'un autre type ou d'une autre forme, NaN, étiquette hors des classes ; aucune
+            réponse fausse, donc aucun optimum.
 
     Source : Guo, Pleiss, Sun, Weinberger (2017), section 4.2, arXiv:1706.04599.
     """
-    from scipy.optimize import minimize_scalar  # lent à importer, et de cette seule fonction
+    from scipy.optimize import brentq  # lent à importer, et de cette seule fonction
 
     check_floating("logits", logits, (2,), "(N, C)")
     check_labels(labels, logits, "logits")
     check_label_values(labels, logits.shape[-1])
     check_finite("logits", logits)
     logits = logits.double()
+    gaps = logits - logits.gather(1, labels[:, None])  # à la bonne réponse
+    scale = gaps.abs().max().item()
+    if not scale:  # des logits tous égaux : aucune température n'y change rien
+        return 1.0
 
-    def cross_entropy(log_temperature: float) -> float:
-        return F.cross_entropy(logits / 2.0**log_temperature, labels).item()
+    def slope(inverse: float) -> float:
+        """Dérivée de l'entropie croisée par rapport à 1/T, qui y est convexe : croissante, nulle à l'optimum."""
+        return ((inverse * gaps).softmax(dim=1) * gaps).sum(dim=1).mean().item()
 
-    return float(2.0 ** minimize_scalar(cross_entropy, bounds=(-6, 6), method="bounded").x)
+    if slope(0.0) >= 0:
+        return float("inf")
+    if gaps.max() <= 0:
+        raise ValueError(
+            "logits : aucune réponse fausse reçue, une au moins attendue ; sans elle, l'entropie croisée décroît "
+            "jusqu'à T = 0, et aucune température ne la minimise."
+        )
+    highest = 1 / scale
+    while slope(highest) < 0:
+        highest *= 2
+    return 1 / brentq(slope, 0.0, highest, xtol=1e-12 * highest, rtol=1e-12)

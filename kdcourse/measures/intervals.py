@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from kdcourse.formats import french, thousands
-from kdcourse.models import error_rate
+from kdcourse.training.students import error_rate
 
 
 class Interval(NamedTuple):

@@ -13,10 +13,11 @@ from kdcourse.losses.checks import check_module
 from kdcourse.measures.cost import peak_bytes, step_ratios
 from kdcourse.measures.intervals import Interval, markdown_table, mean_interval
 from kdcourse.methods import ALONE, Choice, Method, find_method, settled_choice
-from kdcourse.models import Features, Reader, error_rate, parameter_count, predict_features
+from kdcourse.models import Features, Reader, parameter_count, predict_features
 from kdcourse.training.checks import check_run, check_seeds, check_student, check_validation, reader_of
 from kdcourse.training.loop import adam, train_epoch
 from kdcourse.training.many import adapted, initial_model, student_loss, train_many
+from kdcourse.training.students import error_rate
 
 
 class MethodRow(NamedTuple):
@@ -70,7 +71,7 @@ def train_method(problem: Problem, method: Method, choice: Choice, seeds: Sequen
 
 def one_step(problem: Problem, method: Method, choice: Choice) -> Callable[[], object]:
     """Un pas d'entraînement complet d'une méthode, sur un lot, à mesurer ; le teacher est déjà passé."""
-    model = initial_model(problem.make_model(method, choice), 0).to(problem.data.images.device)
+    model = initial_model(problem.make_model(method, choice), 0, problem.data.images).to(problem.data.images.device)
     few = slice(0, problem.batch_size)
     batch, teacher = problem.data.where(few), problem.teacher_features.map(lambda part: part[few].clone())
     read, distillation = Reader(model, method.reads_features), method.distillation(choice)
@@ -128,7 +129,7 @@ def compare_distillation_methods(
     tried = {ALONE: Choice(0.0)} | {method: settled_choice(c, method) for method, c in given.items() if method.loss}
     epochs, batch_size, learning_rate = check_run(data, epochs, batch_size, learning_rate)
     check_module("teacher", teacher)
-    data, student = Split(*data), initial_model(make_student, seeds[0]).to(data[0].device)
+    data, student = Split(*data), initial_model(make_student, seeds[0], data[0]).to(data[0].device)
     for method, choice in tried.items():
         for name, model in (("teacher", teacher), ("make_student", student)):
             read = reader_of(name, model, method, choice, data.images[:1])
@@ -139,7 +140,7 @@ def compare_distillation_methods(
     device = data.images.device.type
     steps = [one_step(problem, method, choice) for method, choice in tried.items()]
     ratios, peaks = step_ratios(steps, device=device), [peak_bytes(step, device) for step in steps]
-    plain = parameter_count(initial_model(make_student, 0))
+    plain = parameter_count(initial_model(make_student, 0, data.images))
     return [
         MethodRow(
             method,
@@ -148,7 +149,7 @@ def compare_distillation_methods(
             None if method is ALONE else mean_interval(errors[ALONE] - errors[method]),
             ratio,
             peak - peaks[0],
-            parameter_count(initial_model(problem.make_model(method, choice), 0)) - plain,
+            parameter_count(initial_model(problem.make_model(method, choice), 0, data.images)) - plain,
         )
         for (method, choice), ratio, peak in zip(tried.items(), ratios, peaks, strict=True)
     ]

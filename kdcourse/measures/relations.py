@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from kdcourse.data.splits import Split
 from kdcourse.losses.relations import cosine_relation_loss, cosine_relations
-from kdcourse.models import error_rate, predict_features
+from kdcourse.models import predict_features
+from kdcourse.training.students import error_rate
 
 
 def sorted_by_class(part: Split, per_class: int = 10) -> Split:

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from kdcourse.data.splits import Split
 from kdcourse.measures.intervals import Interval, mean_interval
-from kdcourse.models import error_rate
-from kdcourse.training.students import Students, grid
+from kdcourse.training.students import Students, error_rate, grid
 
 
 @dataclass(frozen=True)

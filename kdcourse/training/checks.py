@@ -23,7 +23,7 @@ from kdcourse.losses.checks import (
     check_seed,
 )
 from kdcourse.methods import Choice, Distillation, Method
-from kdcourse.models import Features, Reader, evaluating, predict, predict_features
+from kdcourse.models import Features, Reader, check_image_type, copy_of, evaluating, predict, predict_features
 from kdcourse.training.checkpoints import has_checkpoint
 
 
@@ -71,22 +71,55 @@ def check_teacher(data: Split, teacher, distillation, students: int = 0) -> Feat
     return teacher.map(checked)
 
 
-def check_student(read: Reader, data: Split, teacher: Features | None = None, distillation=None) -> int:
+def check_student(
+    read: Reader, data: Split, teacher: Features | None = None, distillation=None, batch_size: int | None = None
+) -> int:
     """Un student qui apprend, et dont les étiquettes, le teacher et la perte reconnaissent ce qu'il rend ; rend C."""
     model, (images, labels) = read.model, data
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("make_model : un modèle sans paramètre à entraîner reçu, au moins un attendu.")
     if read.features:
         check_has_features("make_model", model)
+    check_image_type(model, images, "make_model")
     logits = predict(model, images[:1])
     check_floating("make_model()(images)", logits, (2,), "(N, C)")
     classes = logits.shape[1]
     check_label_values(labels, classes)
+    try_training_pass(read, images, len(images) if batch_size is None else batch_size)
     if distillation is not None:
         _try_distillation(distillation, read, teacher, data)
     elif teacher is not None and teacher.logits.shape[1] != classes:
         raise ValueError(f"teacher : {teacher.logits.shape[1]} classes reçues, {classes} attendues, celles du modèle.")
     return classes
+
+
+def try_training_pass(read: Reader, images: Tensor, batch_size: int) -> list[str]:
+    """Essaie, sur une copie, un passage en ``train`` avec le plus petit des lots à venir, deux images au plus.
+
+    Rend les tampons que ce passage a remplacés au lieu de les changer sur place.
+    """
+    tried, smallest = copy_of(read).train(), min(batch_size, (len(images) - 1) % batch_size + 1)
+    buffers = dict(tried.model.named_buffers())
+    with torch.random.fork_rng(), torch.no_grad():
+        try:
+            tried(images[: min(smallest, 2)])
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                f"batch_size : {batch_size} reçu avec {len(images)} exemples, un lot d'un seul exemple dont BatchNorm "
+                "ne tire pas d'écart-type ; changez batch_size, ou le nombre d'exemples."
+            ) from None
+    return [name for name, buffer in tried.model.named_buffers() if buffer is not buffers.get(name)]
+
+
+def check_last_batch(model: nn.Module, dataloader) -> None:
+    """Le dernier lot d'un ``DataLoader``, s'il n'a qu'un exemple, avant que rien ne s'entraîne."""
+    size, dataset = getattr(dataloader, "batch_size", None), getattr(dataloader, "dataset", None)
+    if size and hasattr(dataset, "__len__") and not dataloader.drop_last and (len(dataset) - 1) % size == 0:
+        image = torch.as_tensor(dataset[0][0])[None].to(next(model.parameters()).device)
+        check_image_type(model, image)
+        try_training_pass(Reader(model, features=False), image.expand(len(dataset), *image.shape[1:]), size)
 
 
 def _try_distillation(distillation: Distillation, read: Reader, teacher: Features, data: Split) -> None:
@@ -127,9 +160,7 @@ def check_has_features(name: str, model: nn.Module) -> None:
 
 def reader_of(name: str, model: nn.Module, method: Method, choice: Choice, image: Tensor) -> Reader:
     """Un modèle du type des images, qui a ce que la méthode lit ; rendu prêt à être lu."""
-    weight = next(model.parameters(), image)
-    if weight.dtype != image.dtype:
-        raise TypeError(f"data.images : {image.dtype} reçu, {weight.dtype} attendu, le type des poids de {name}.")
+    check_image_type(model, image, name)
     if method.reads_features:
         check_has_features(name, model)
     if method.reads_maps:
@@ -139,14 +170,17 @@ def reader_of(name: str, model: nn.Module, method: Method, choice: Choice, image
     return Reader(model, method.reads_features)
 
 
-def check_stackable(model: nn.Module) -> None:
-    """Un modèle dont ``torch.vmap`` sait empiler les paramètres : sans poids partagés, sans BatchNorm."""
-    if len(list(model.named_parameters(remove_duplicate=False))) != len(list(model.parameters())):
+def check_converging(loss: Tensor, parameters: Iterable[Tensor], epoch: int, learning_rate: float, seeds=()) -> None:
+    """Une perte et des paramètres qui sont encore des nombres : ``()``, ou ``(S,)`` et ``(S, …)`` avec ``seeds``."""
+    axis = 1 if seeds else 0
+    finite = torch.stack([loss.isfinite(), *(part.isfinite().flatten(axis).all(-1) for part in parameters)]).all(0)
+    if not finite.all():
+        lost = dict.fromkeys(seed for seed, fine in zip(seeds, finite.view(-1).tolist(), strict=False) if not fine)
+        which = f" (graine {', '.join(map(str, lost))})" if lost else ""
         raise ValueError(
-            "make_model : un modèle aux poids partagés reçu, que torch.vmap n'empile pas ; voyez train_one."
+            f"L'entraînement diverge à l'époque {epoch}{which} : la perte ou un paramètre n'est plus un nombre. "
+            f"learning_rate : {learning_rate:g} reçu, un pas plus petit attendu."
         )
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        raise ValueError("make_model : un modèle avec BatchNorm reçu, GroupNorm ou LayerNorm attendu (torch.vmap).")
 
 
 def check_seeds(seeds) -> list[int]:

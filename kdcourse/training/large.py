@@ -22,7 +22,7 @@ from kdcourse.data.splits import Split, check_split, shift_images
 from kdcourse.formats import french
 from kdcourse.losses.checks import check_finite, check_positive_integer, check_seed
 from kdcourse.methods import Choice, Distillation, Method, find_method, settled_choice
-from kdcourse.models import Features, Trained, evaluating, frozen_copy, predict, predict_features
+from kdcourse.models import Features, evaluating, frozen_copy, predict, predict_features
 from kdcourse.training.checks import (
     check_jitter,
     check_output,
@@ -33,13 +33,14 @@ from kdcourse.training.checks import (
     check_validation,
     reader_of,
 )
-from kdcourse.training.loop import adam, threads_for
+from kdcourse.training.loop import Trained, adam, threads_for
 from kdcourse.training.many import adapted, initial_model, student_loss
-from kdcourse.training.processes import make_accelerator
+from kdcourse.training.processes import make_accelerator, own_accelerator
 from kdcourse.training.run_state import RunState
 from kdcourse.training.students import EVALUATION_BATCH
 
 
+@own_accelerator()
 def distill(
     make_model: Callable[[], nn.Module],
     data: Split,
@@ -77,7 +78,7 @@ def distill(
         jitter: décale chaque image d'au plus tant de pixels, autrement à chaque époque ; teacher et student voient la
             même.
         mixed_precision: ``"no"``, ``"fp16"`` (GPU, gradients mis à l'échelle) ou ``"bf16"`` ; ``None`` suit
-            ``accelerate launch``. Un ``Accelerator`` que vous auriez déjà prend cette précision.
+            ``accelerate launch``. Un ``Accelerator`` que vous auriez déjà garde ses réglages.
         output: dossier de ``histoire.csv``, ``histoire.json`` et ``reprise.pt`` ; sans lui, rien n'est écrit.
         checkpoint_every: pas entre deux points de reprise ; chaque fin d'époque en a un aussi.
         resume: repart du dernier point de reprise entier d'``output``, s'il y en a un.
@@ -109,12 +110,12 @@ def distill(
         check_finite("teacher(images)", predict(teacher, image))
         if method.needs_adapter:  # le student le reçoit, et l'optimiseur avec lui
             make_model = adapted(make_model, image, predict_features(teacher, image), choice.stage)
-    model = initial_model(make_model, seed).to(device)
+    model = initial_model(make_model, seed, image).to(device)
     student = reader_of("make_model", model, method, choice, image)
     distillation, few = method.distillation(choice), data.images[:4]
     with torch.no_grad():
         tried = None if teacher is None else read_teacher(few)
-    classes = check_student(student, data, tried, None if tried is None else distillation)
+    classes = check_student(student, data, tried, None if tried is None else distillation, batch_size)
     if validation is not None:
         check_validation(validation.to(device), data, classes)
     optimizer = adam(model.parameters(), learning_rate)

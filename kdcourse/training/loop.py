@@ -2,14 +2,27 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdcourse.losses.checks import check_learning_rate, check_module, check_positive_integer
+from kdcourse.models import check_image_type
+from kdcourse.training.checks import check_converging, check_last_batch
 
 _SMALL_MODEL = 200_000  # paramètres
+
+
+class Trained(NamedTuple):
+    """Un modèle entraîné, en ``eval`` sur son appareil, et ce que chaque époque a mesuré.
+
+    Une époque est ``{"epoch": 1, "loss": …}``, sa perte moyenne ; l'entraînement y joint ce qu'il a mesuré d'autre.
+    """
+
+    model: nn.Module
+    history: list[dict[str, float]]
 
 
 def train_epochs(
@@ -44,12 +57,20 @@ def train_epochs(
     check_module("model", model)
     epochs, learning_rate = check_positive_integer("epochs", epochs), check_learning_rate(learning_rate)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if any(map(nn.parameter.is_lazy, trained)):
+        raise ValueError("model : des couches paresseuses sans poids reçues ; faites-y passer un lot, model(images).")
     if not trained:
         raise ValueError("model : aucun paramètre à entraîner reçu, au moins un attendu avec requires_grad=True.")
+    check_last_batch(model, dataloader)
     optimizer = adam(trained, learning_rate)
-    for _ in tqdm(range(epochs), desc="Entraînement", unit="époque", leave=False, delay=1):
-        with threads_for(model):
-            loss = train_epoch(model, dataloader, loss_of_batch, optimizer)
+    for epoch in tqdm(range(1, epochs + 1), desc="Entraînement", unit="époque", leave=False, delay=1):
+        try:
+            with threads_for(model):
+                loss = train_epoch(model, dataloader, loss_of_batch, optimizer)
+        except ValueError as error:
+            error.add_note(f"C'était à l'époque {epoch}.")
+            raise
+        check_converging(torch.tensor(loss, device=trained[0].device), trained, epoch, learning_rate)
         model.eval()
         yield loss
 
@@ -61,6 +82,7 @@ def train_epoch(model: nn.Module, dataloader: Iterable, loss_of_batch, optimizer
     total, examples = torch.zeros((), device=device), 0
     for batch in dataloader:
         images, labels, *rest = _on_device(batch, device)
+        check_image_type(model, images)
         loss = loss_of_batch(model, images, labels, *rest)
         optimizer.zero_grad()
         loss.backward()

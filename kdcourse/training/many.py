@@ -6,7 +6,6 @@ entrées), et un seul Adam les met tous à jour (Adam agit élément par éléme
 mêmes poids, mêmes lots : un test exige les mêmes paramètres à l'arrondi près.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,28 +19,34 @@ from kdcourse.losses.checks import check_alpha, check_module, check_module_tempe
 from kdcourse.losses.logits import divergence, kd_loss
 from kdcourse.losses.numerics import combine_terms
 from kdcourse.methods import Distillation
-from kdcourse.models import AdaptedStudent, Features, Reader, error_rate, predict_features
+from kdcourse.models import AdaptedStudent, Features, Reader, copy_of, predict, predict_features
 from kdcourse.training.checks import (
     call,
+    check_converging,
     check_run,
     check_seeds,
-    check_stackable,
     check_student,
     check_teacher,
     check_validation,
     one_per_student,
 )
 from kdcourse.training.loop import adam, threads_for, train_epochs
-from kdcourse.training.students import Students, logits_of_all
+from kdcourse.training.stack_checks import check_same_state, check_stackable, said
+from kdcourse.training.students import Students, error_rate, logits_of_all
 
 
-def initial_model(make_model: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Le modèle que ``make_model`` tire de cette graine, sans toucher au générateur global."""
+def initial_model(make_model: Callable[[], nn.Module], seed: int, images: Tensor | None = None) -> nn.Module:
+    """Le modèle que ``make_model`` tire de cette graine, sans toucher au générateur global.
+
+    Une couche paresseuse (``nn.LazyLinear``) n'a de poids qu'à son premier passage : ``images`` le lui donne ici.
+    """
     seed = check_seed("seed", seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = call("make_model", make_model, expected="sans argument attendue, digits_student par exemple")
-    check_module("make_model()", model)
+        check_module("make_model()", model)
+        if images is not None and any(map(nn.parameter.is_lazy, model.parameters())):
+            predict(model, images[:1].cpu())
     return model
 
 
@@ -56,7 +61,7 @@ def adapted(
         teacher: ce que le teacher calcule.
         stage: l'étage des cartes comparées.
     """
-    student = predict_features(initial_model(make_student, 0).to(image.device), image)
+    student = predict_features(initial_model(make_student, 0, image).to(image.device), image)
     in_channels, out_channels = (features.maps[stage].shape[1] for features in (student, teacher))
     return lambda: AdaptedStudent(make_student(), stage, in_channels, out_channels)
 
@@ -109,9 +114,9 @@ def train_one(
     check_module_temperature(temperature)
     check_alpha(alpha)
     data = Split(*data)
-    model = initial_model(make_model, seed).to(data.images.device)
+    model = initial_model(make_model, seed, data.images).to(data.images.device)
     read = Reader(model, features)
-    check_student(read, data, teacher, distillation)
+    check_student(read, data, teacher, distillation, batch_size)
     if teacher is not None:
         distillation = distillation or (lambda s, t, _: kd_loss(s.logits, t.logits, temperature))
 
@@ -167,16 +172,18 @@ def train_many(
     (images, labels), device = data, data[0].device
     temperatures = one_per_student("temperatures", temperatures, len(seeds), check_temperature).to(device)
     alphas = one_per_student("alphas", alphas, len(seeds), check_alpha).to(device)
-    models = [initial_model(make_model, seed).to(device) for seed in seeds]
+    models = [initial_model(make_model, seed, images).to(device) for seed in seeds]
     if len({id(model) for model in models}) < len(models):
         raise ValueError("make_model : le même objet reçu deux fois, un modèle neuf attendu à chaque appel.")
-    classes = check_student(Reader(models[0], features), data, teacher, distillation)
-    check_stackable(models[0])
+    classes = check_student(Reader(models[0], features), data, teacher, distillation, batch_size)
+    check_stackable(models, seeds, images)
     if validation is not None:
         check_validation(validation, data, classes)
         validation = Split(*validation)
     parameters, buffers = stack_module_state(models)
-    skeleton = copy.deepcopy(models[0]).to("meta").train()
+    skeleton = copy_of(models[0]).to("meta").train()
+    check_same_state(models, seeds, images, lambda few: logits_of_all(skeleton.eval(), parameters, buffers, few))
+    skeleton.train()
     read = Reader(skeleton, features)
     named = tuple({f"model.{name}": part for name, part in state.items()} for state in (parameters, buffers))
     # Les logits de S teachers sont bout à bout, (S·N, C) : ceux du student s commencent au rang s·N.
@@ -193,7 +200,7 @@ def train_many(
         return combine_terms(guide, _cross_entropy(student.logits, labels), alpha).total
 
     teacher_axes = None if teacher is None else teacher.map(lambda _: 0)  # ce qui est None ne s'empile pas
-    losses_of_all = torch.vmap(loss_of_one, (0, 0, 0, 0, teacher_axes, 0, 0), randomness="different")
+    losses_of_all = said(torch.vmap(loss_of_one, (0, 0, 0, 0, teacher_axes, 0, 0), randomness="different"))
     optimizer = adam(parameters.values(), learning_rate)
     shuffles = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
     losses, validation_errors = [], []
@@ -211,6 +218,7 @@ def train_many(
                 optimizer.step()
                 epoch_loss += batch_losses.detach() * batch.shape[1] / len(labels)
             losses.append(epoch_loss)
+            check_converging(epoch_loss, parameters.values(), len(losses), learning_rate, seeds)
             if validation is not None:
                 logits = logits_of_all(skeleton.eval(), parameters, buffers, validation.images)
                 validation_errors.append(error_rate(logits, validation.labels))

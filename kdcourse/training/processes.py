@@ -2,10 +2,11 @@
 
 import os
 import sys
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import parse_flag_from_env
 
 _PRECISIONS = ("no", "fp16", "bf16")
@@ -14,6 +15,19 @@ _PRECISIONS = ("no", "fp16", "bf16")
 def processes() -> PartialState:
     """Les processus de cet entraînement ; seul, ``PartialState()`` oublierait ceux d'un lancement sur processeur."""
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+@contextmanager
+def own_accelerator():
+    """Les réglages qu'un ``Accelerator`` d'ailleurs a pris (précision, accumulation) lui sont rendus à la sortie."""
+    shared = [state._shared_state for state in (AcceleratorState, GradientState)]
+    before = [dict(state) for state in shared]
+    try:
+        yield
+    finally:
+        for state, kept in zip(shared, before, strict=True):
+            state.clear()
+            state.update(kept)
 
 
 def make_accelerator(mixed_precision: str | None) -> Accelerator:

@@ -21,8 +21,8 @@ from kdcourse.losses.checks import (
 from kdcourse.losses.logits import KnowledgeDistillationLoss
 from kdcourse.losses.numerics import at_least_float32
 from kdcourse.losses.self_distillation import SelfDistillation, label_smoothing_probabilities, ps_kd_loss
-from kdcourse.models import Trained, frozen_copy, frozen_logits
-from kdcourse.training.loop import train_epochs
+from kdcourse.models import frozen_copy, frozen_logits
+from kdcourse.training.loop import Trained, train_epochs
 
 
 def progressive_self_distillation(
@@ -125,7 +125,7 @@ def born_again(
     Source : Furlanello et al. (2018), section 3, arXiv:1805.04770.
     """
     check_positive_integer("generations", generations)
-    loss, lineage = KnowledgeDistillationLoss(temperature, alpha), []
+    loss, lineage, known = KnowledgeDistillationLoss(temperature, alpha), [], set()
 
     def loss_of_batch(student, images, labels, *_):
         if teacher is None:
@@ -135,8 +135,12 @@ def born_again(
     for _ in range(generations):
         student = make_model()
         check_module("make_model", student)
-        if any(student is generation.model for generation in lineage):
-            raise ValueError("make_model : le même objet reçu deux fois, un réseau neuf attendu à chaque appel.")
+        if known & set(map(id, student.parameters())):
+            raise ValueError(
+                "make_model : un réseau qui partage des poids avec une génération d'avant reçu, un réseau neuf attendu "
+                "à chaque appel : entraîner l'un changerait l'autre."
+            )
+        known |= set(map(id, student.parameters()))
         teacher = frozen_copy(lineage[-1].model) if lineage else None
         losses = train_epochs(student, dataloader, loss_of_batch, epochs, learning_rate)
         history = [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, start=1)]

@@ -11,7 +11,6 @@ from torch.func import functional_call
 
 from kdcourse.data.splits import Split
 from kdcourse.losses.checks import check_alpha, check_temperature
-from kdcourse.models import error_rate
 from kdcourse.training.checks import check_seeds, several
 
 EVALUATION_BATCH = 512  # images par passage à l'évaluation : la mémoire ne dépend pas de la taille du test
@@ -134,6 +133,15 @@ class Students:
         if len(values) != len(self):
             raise ValueError(f"values : {len(values)} mesures reçues, {len(self)} attendues, une par student.")
         return values.unflatten(0, (-1, seeds))
+
+
+def error_rate(logits: Tensor, labels: Tensor) -> Tensor:
+    """Taux d'erreur en %, le long de l'avant-dernière dimension : ``(…, N, C)`` et ``(N,)`` donnent ``(…)``."""
+    if logits.shape[-2:-1] != labels.shape:
+        raise ValueError(
+            f"labels : forme {tuple(labels.shape)} reçue, ({logits.shape[-2]},) attendue, une par ligne de logits."
+        )
+    return 100 * (logits.argmax(dim=-1) != labels).float().mean(dim=-1)
 
 
 @torch.no_grad()

@@ -13,9 +13,9 @@ from kdcourse.formats import french
 from kdcourse.losses.checks import check_number
 from kdcourse.measures.calibration import Reliability, expected_calibration_error, reliability
 from kdcourse.measures.intervals import Interval, mean_interval
-from kdcourse.models import error_rate
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.self_distillation import draw_reliability, reliability_points
+from kdcourse.training.students import error_rate
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, control_layout, slider
 
 

@@ -71,13 +71,13 @@ def test_la_temperature_reglee_ne_change_aucune_reponse_et_ne_fait_pas_pire():
     logits = 9 * torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(60) % 4
     temperature = tune_temperature(logits, labels)
-    assert math.isfinite(temperature) and temperature > 1
+    assert temperature > 1
     assert F.cross_entropy(logits / temperature, labels) < F.cross_entropy(logits, labels)
 
 
 def test_les_mauvais_arguments_sont_refuses():
     logits, labels = torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])
-    with pytest.raises(ValueError, match=r"logits : forme \(4, 3\) reçue, \(3, C\) ou \(S, 3, C\) attendue"):
+    with pytest.raises(ValueError, match=r"labels : forme \(3,\) reçue, \(4,\) attendue, une étiquette par ligne"):
         reliability(logits, labels[:3])
     with pytest.raises(ValueError, match="bins : 0 reçu, un entier ≥ 1"):
         expected_calibration_error(logits, labels, bins=0)
@@ -103,3 +103,41 @@ def test_des_logits_nan_ou_des_etiquettes_flottantes_sont_refuses():
         expected_calibration_error(wrong, labels)
     with pytest.raises(TypeError, match="labels : dtype torch.float32"):
         tune_temperature(torch.zeros(2, 2), labels.float())
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+def test_la_temperature_suit_l_echelle_des_logits_a_toute_distance(scale):
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(500, 5, generator=generator)
+    labels = (logits + 2 * torch.randn(500, 5, generator=generator)).argmax(1)
+    expected, found = tune_temperature(logits, labels), tune_temperature(scale * logits, labels)
+    assert found == pytest.approx(scale * expected, rel=1e-5)
+    near = [F.cross_entropy(scale * logits.double() / (found * factor), labels) for factor in (0.99, 1.0, 1.01)]
+    assert near[1] < min(near[0], near[2])
+
+
+def test_des_logits_qui_ne_disent_rien_n_ont_pas_d_optimum_fini():
+    logits = torch.tensor([[5.0, 0.0], [5.0, 0.0], [0.0, 5.0], [0.0, 5.0]])
+    assert tune_temperature(logits, torch.tensor([0, 1, 0, 1])) == math.inf
+    assert tune_temperature(torch.ones(4, 2), torch.tensor([0, 1, 0, 1])) == 1.0
+
+
+def test_sans_aucune_faute_il_n_y_a_pas_de_temperature_et_on_le_dit():
+    logits = torch.tensor([[5.0, 0.0], [0.0, 1.0]])
+    with pytest.raises(ValueError, match="logits : aucune réponse fausse reçue"):
+        tune_temperature(logits, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("measure", [expected_calibration_error, reliability, tune_temperature])
+def test_une_entree_d_un_autre_type_est_refusee_en_francais(measure):
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    wrong = {
+        "logits : ndarray reçu": (logits.numpy(), labels), "logits : list reçu": (logits.tolist(), labels),
+        "labels : ndarray reçu": (logits, labels.numpy()), "labels : list reçu": (logits, labels.tolist()),
+        r"labels : forme \(6, 3\) reçue": (logits, F.one_hot(labels, 3)),
+        r"labels : forme \(6, 1\) reçue": (logits, labels[:, None]),
+        "labels : dtype torch.int32 reçu": (logits, labels.int()), "logits : dtype torch.int64 reçu": (labels, labels),
+    }  # fmt: skip
+    for message, arguments in wrong.items():
+        with pytest.raises((TypeError, ValueError), match=message):
+            measure(*arguments)

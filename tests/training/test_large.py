@@ -102,8 +102,8 @@ def test_le_student_s_entraine_meme_construit_en_eval_et_apres_la_mesure_d_une_e
             return super().forward(images)
 
     distill(lambda: Watched().eval(), few(40), method="seul", epochs=2, batch_size=20, validation=few(10))
-    first, second = modes.index(True), len(modes) - 1 - modes[::-1].index(True)
-    assert modes[first : second + 1] == [True, True, False, True, True]  # deux lots, la validation, deux lots
+    last = len(modes) - modes[::-1].index(True)
+    assert modes[last - 5 : last] == [True, True, False, True, True]  # deux lots, la validation, deux lots
 
 
 def test_la_mesure_de_l_erreur_eteint_le_dropout():
@@ -377,7 +377,7 @@ def test_un_student_sans_features_est_refuse_pour_une_perte_de_relations():
         (lambda: None, "make_model.. : NoneType reçu, un modèle"),
         (nn.Linear, "make_model : Linear reçu, qui a d'autres arguments, une fonction sans argument attendue"),
         (make_student(), "make_model : CNN reçu, une fonction sans argument attendue"),
-        (lambda: make_student().double(), "data.images : torch.float32 reçu, torch.float64 attendu, le type des poids"),
+        (lambda: make_student().double(), "images : torch.float32 reçu, torch.float64 attendu, le type des poids"),
     ],
 )
 def test_un_student_qui_ne_se_construit_pas_est_refuse(make_model, message):
@@ -386,7 +386,7 @@ def test_un_student_qui_ne_se_construit_pas_est_refuse(make_model, message):
 
 
 def test_un_teacher_d_un_autre_type_ou_plein_de_nan_est_refuse():
-    with pytest.raises(TypeError, match="data.images : torch.float32 reçu, torch.bfloat16 attendu.*teacher"):
+    with pytest.raises(TypeError, match="images : torch.float32 reçu, torch.bfloat16 attendu.*teacher"):
         distill(make_student, few(40), make_teacher().bfloat16(), epochs=1)
     broken = make_teacher()
     torch.nn.init.constant_(next(broken.parameters()), float("nan"))

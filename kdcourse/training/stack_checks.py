@@ -1,0 +1,100 @@
+"""Ce que ``train_many`` refuse en plus : un modèle que la pile ne garderait pas entier, ou ne saurait pas calculer."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdcourse.models import Reader, predict
+from kdcourse.training.checks import try_training_pass
+
+_INSTEAD = " ; train_one les entraîne, graine par graine."
+
+
+def check_stackable(models: Sequence[nn.Module], seeds: Sequence[int], images: Tensor) -> None:
+    """Des modèles de mêmes tailles, sans poids partagés, sans BatchNorm, qui changent leurs tampons sur place."""
+    model = models[0]
+    shapes = [{name: tuple(part.shape) for name, part in one.state_dict().items()} for one in models]
+    for seed, found in zip(seeds, shapes, strict=True):
+        if found != shapes[0]:
+            raise ValueError(
+                f"make_model : d'autres tailles reçues pour la graine {seed} que pour la graine {seeds[0]}, les mêmes "
+                f"attendues{_INSTEAD}"
+            )
+    if len(list(model.named_parameters(remove_duplicate=False))) != len(list(model.parameters())):
+        raise ValueError(
+            "make_model : un modèle aux poids partagés reçu, que torch.vmap n'empile pas ; voyez train_one."
+        )
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        raise ValueError("make_model : un modèle avec BatchNorm reçu, GroupNorm ou LayerNorm attendu (torch.vmap).")
+    if replaced := try_training_pass(Reader(model, features=False), images, len(images)):
+        raise ValueError(
+            f"make_model : le tampon {replaced[0]} est remplacé à chaque passage, et la pile n'en garderait rien ; "
+            f"changez-le sur place (copy_, add_){_INSTEAD}"
+        )
+
+
+def check_same_state(
+    models: Sequence[nn.Module], seeds: Sequence[int], images: Tensor, stacked_logits: Callable
+) -> None:
+    """Des modèles que leurs paramètres et leurs tampons suffisent à distinguer : eux seuls sont empilés.
+
+    Deux indices du contraire : un nombre ou un tenseur rangé ailleurs, qui change d'une graine à l'autre ; des logits
+    empilés qui ne sont pas ceux du modèle (un état caché dans une fonction, par exemple).
+    """
+    few, firsts = images[:2], [seeds.index(seed) for seed in dict.fromkeys(seeds)]
+    outside = [_outside(models[first]) for first in firsts]
+    same = all(len(state) == len(outside[0]) and all(map(_equal, state, outside[0])) for state in outside)
+    alone = torch.stack([predict(models[first], few) for first in firsts])
+    try:
+        stacked = stacked_logits(few)[firsts]
+    except RuntimeError as error:  # seul, chaque modèle vient de répondre : c'est la pile qui ne sait pas
+        raise _unstackable(error) from error
+    tolerance = 1e-3 * float(1 + alone.abs().max())  # d'autres noyaux, d'autres arrondis ; un autre état se voit plus
+    if not same or not torch.allclose(stacked, alone, rtol=0, atol=tolerance, equal_nan=True):
+        raise ValueError(
+            "make_model : un état hors des paramètres et des tampons, qui change d'une graine à l'autre, reçu (un "
+            "tenseur gardé dans self, un nombre tiré dans __init__) ; la pile donnerait à tous celui de la première. "
+            f"Rangez-le par register_buffer{_INSTEAD}"
+        )
+
+
+def said(stacked: Callable) -> Callable:
+    """La même fonction ; ce que ``torch.vmap`` ne sait pas faire d'un student s'y dit en français."""
+
+    def call(*arguments):
+        try:
+            return stacked(*arguments)
+        except RuntimeError as error:
+            if not any(word in str(error) for word in ("vmap", "atching rule", "functorch")):
+                raise
+            raise _unstackable(error) from error
+
+    return call
+
+
+def _unstackable(error: RuntimeError) -> ValueError:
+    why = str(error).splitlines()[0][:90]
+    return ValueError(f"make_model : un modèle que torch.vmap n'empile pas reçu ({why}…){_INSTEAD}")
+
+
+def _outside(model: nn.Module) -> list:
+    """Les nombres et les tenseurs qu'un modèle range hors de ses paramètres et de ses tampons."""
+    kept = ("_parameters", "_buffers", "_modules")
+    held = [value for module in model.modules() for name, value in vars(module).items() if name not in kept]
+    seen, found = set(), []
+    while held:
+        value = held.pop()
+        if isinstance(value, Tensor | np.ndarray | np.generic | int | float | complex):
+            found.append(value)
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            held += value.values() if isinstance(value, dict) else value
+    return found
+
+
+def _equal(a, b) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
+    return type(a) is type(b) and (np.array_equal(a, b) or bool(np.all(np.not_equal(a, a))))
