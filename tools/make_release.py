@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = (
     "kdcourse/", "notebooks/", "docs/", "tools/jupyterlab_overrides.json",
-    "LICENSE", "README.md", "pyproject.toml", "environment.yml", "Makefile", ".gitignore",
+    ".gitattributes", "LICENSE", "README.md", "pyproject.toml", "environment.yml", "Makefile", ".gitignore",
 )  # fmt: skip
 FORBIDDEN = ("BEGIN SOLUTION", "END SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME", "kdgrading", str(ROOT))
 
@@ -104,6 +105,18 @@ def stale(tree: dict[str, bytes]) -> list[str]:
     return found
 
 
+def commit_date() -> tuple[int, ...]:
+    """La date du dernier commit, à la seconde ; celle d'aujourd'hui si le dossier s'en écarte.
+
+    Décompressé sur une version plus ancienne, un fichier changé doit être plus récent : Python garderait sinon le .pyc
+    d'un module de même taille. Et les mêmes fichiers font toujours la même archive.
+    """
+    show = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True)
+    status = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True)
+    committed = show.stdout.strip() if show.returncode == 0 and not status.stdout.strip() else ""
+    return time.gmtime(int(committed) if committed else None)[:6]
+
+
 def write(tree: dict[str, bytes], target: Path) -> None:
     """L'archive et l'arbre, remplacés seulement une fois entiers."""
     target.mkdir(parents=True, exist_ok=True)
@@ -113,11 +126,12 @@ def write(tree: dict[str, bytes], target: Path) -> None:
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
     archive = target / "kdcourse.zip.partiel"
+    dated = commit_date()
     with zipfile.ZipFile(archive, "w") as opened:
         for name, content in tree.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             (partial / name).write_bytes(content)
-            entry = zipfile.ZipInfo(f"kdcourse/{name}")  # daté de 1980 : les mêmes fichiers font la même archive
+            entry = zipfile.ZipInfo(f"kdcourse/{name}", dated)
             entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
             opened.writestr(entry, content)
     if (final / ".git").exists():

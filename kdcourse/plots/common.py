@@ -26,6 +26,11 @@ def subplots(*args, **kwargs):
         return plt.subplots(*args, layout="constrained", **kwargs)
 
 
+def paper() -> str:
+    """La couleur du fond : celle du thème de la personne qui lit, clair ou sombre."""
+    return plt.rcParams["axes.facecolor"]
+
+
 def finished(figure: Figure) -> Figure:
     """Ferme la figure pour pyplot : un notebook l'affiche une fois, comme valeur de la cellule, et non deux."""
     plt.close(figure)
@@ -205,7 +210,7 @@ def plot_gains(panels: Mapping[str, Mapping[str, Tensor]], title: str) -> Figure
         for method, values in gains.items():
             y, interval = -methods.index(method), gain_bar(ax, -methods.index(method), values)
             ax.annotate(french(interval.mean), (interval.mean, y), (0, 6), textcoords="offset points", ha="center",
-                        fontsize=8, bbox=dict(fc="white", ec="none", pad=0.5))  # fmt: skip
+                        fontsize=8, bbox=dict(fc=paper(), ec="none", pad=0.5))  # fmt: skip
         ax.set(yticks=[-y for y in range(len(methods))], yticklabels=methods, xlabel="gain (points)")
         ax.set_ylim(0.4 - len(methods), 0.7)
         ax.set_title(name, fontsize=10)

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdcourse.formats import french, short
 from kdcourse.measures.features import map_similarity
 from kdcourse.measures.intervals import mean_interval
-from kdcourse.plots.common import COLORS, MARKERS, as_picture, error_bar, finished, subplots
+from kdcourse.plots.common import COLORS, MARKERS, as_picture, error_bar, finished, paper, subplots
 
 
 def plot_feature_scheme() -> Figure:
@@ -21,7 +21,13 @@ def plot_feature_scheme() -> Figure:
     ax.axis("off")
 
     def box(x, y, width, text, role, line="-", height=8):
-        style = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": COLORS[role], "lw": 2, "ls": line}
+        style = {
+            "boxstyle": "round,pad=0.5",
+            "fc": paper(),
+            "ec": COLORS[role],
+            "lw": 2,
+            "ls": line,
+        }
         ax.add_patch(FancyBboxPatch((x, y), width, height, **style))
         ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9)
 

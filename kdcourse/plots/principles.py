@@ -12,7 +12,7 @@ from kdcourse.data.splits import Split
 from kdcourse.formats import french, short
 from kdcourse.measures.principles import entropy_bits, softened
 from kdcourse.models import predict
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, mean_curve, subplots
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, mean_curve, paper, subplots
 
 
 def plot_scheme() -> Figure:
@@ -22,7 +22,16 @@ def plot_scheme() -> Figure:
     ax.axis("off")
 
     def box(x, y, width, text, role, line="-"):
-        frame = FancyBboxPatch((x, y), width, 9, boxstyle="round,pad=0.6", fc="white", ec=COLORS[role], lw=2, ls=line)
+        frame = FancyBboxPatch(
+            (x, y),
+            width,
+            9,
+            boxstyle="round,pad=0.6",
+            fc=paper(),
+            ec=COLORS[role],
+            lw=2,
+            ls=line,
+        )
         ax.add_patch(frame)
         ax.text(x + width / 2, y + 4.5, text, ha="center", va="center", fontsize=9.5)
 
@@ -91,7 +100,7 @@ def plot_field_map() -> Figure:
     columns = [(6, "image"), (30, "cartes\nintermédiaires"), (54, "embedding"), (78, "logits")]
     for y, role, name in ((31, "teacher", "teacher"), (4, "distilled", "student")):
         for index, (x, text) in enumerate(columns):
-            ax.add_patch(FancyBboxPatch((x, y), 15, 8, boxstyle="round,pad=0.5", fc="white", ec=COLORS[role], lw=2))
+            ax.add_patch(FancyBboxPatch((x, y), 15, 8, boxstyle="round,pad=0.5", fc=paper(), ec=COLORS[role], lw=2))
             ax.text(x + 7.5, y + 4, text, ha="center", va="center", fontsize=9)
             if index:
                 ax.add_patch(
@@ -104,7 +113,15 @@ def plot_field_map() -> Figure:
         (85.5, "10.2 Logits\nles mêmes prédictions"),
     ):
         ax.add_patch(FancyArrowPatch((x, 30), (x, 13.3), arrowstyle="<|-|>", mutation_scale=13, color="0.2", lw=1.6))
-        ax.text(x, 21.7, text, ha="center", va="center", fontsize=9, bbox={"fc": "white", "ec": "none", "pad": 1.5})
+        ax.text(
+            x,
+            21.7,
+            text,
+            ha="center",
+            va="center",
+            fontsize=9,
+            bbox={"fc": paper(), "ec": "none", "pad": 1.5},
+        )
     others = (
         "10.5 Auto-distillation :\nle teacher est le student d'hier\n\n"
         "10.6 Compression :\nle student est le teacher,\nen tenseurs"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdcourse.formats import french, short
 from kdcourse.measures.intervals import log_slope, mean_interval
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, in_formula, subplots
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, in_formula, paper, subplots
 
 COLORMAP = "cividis"  # lisible par les daltoniens, et en niveaux de gris
 
@@ -116,7 +116,14 @@ def plot_cost(
         label = f"{name} : pente {french(slope(batches, times))}"
         ax.plot(batches[: len(times)], times, marker + "-", label=label, color=color)
     for marker, (name, times) in zip("os", steps.items(), strict=False):
-        ax.plot(batches[: len(times)], times, marker + "--", label=name, color=COLORS["student"], mfc="white")
+        ax.plot(
+            batches[: len(times)],
+            times,
+            marker + "--",
+            label=name,
+            color=COLORS["student"],
+            mfc=paper(),
+        )
     ax.set(xscale="log", yscale="log", xlabel="taille du lot B (échelle log)", ylabel="temps (ms, échelle log)")
     ax.set_xticks(batches, [str(b) for b in batches])
     ax.minorticks_off()

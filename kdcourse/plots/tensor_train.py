@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -16,7 +17,7 @@ _STYLES = {
     "labels": (COLORS["student"], MARKERS["student"], "-"),
     "distilled": (COLORS["distilled"], MARKERS["distilled"], "-"),
     "svd": ("#CC79A7", "v", "-"),
-    "dense": ("#000000", "P", "--"),
+    "dense": (None, "P", "--"),
     "patient": ("#56B4E9", "*", "-"),
 }
 """Ce que le front montre : couleur (palette d'Okabe et Ito), forme, trait."""
@@ -91,6 +92,7 @@ def plot_front(
     figure, ax = subplots(figsize=(8, 4.4))
     for name, (sizes, errors, style) in curves.items():
         color, marker, line = _STYLES[style]
+        color = color or plt.rcParams["text.color"]
         ax.plot(sizes, [float(row.mean()) for row in errors], marker + line, color=color, label=name, ms=6)
         for size, row in zip(sizes, errors, strict=True):
             if row.dim():

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from functools import cache
@@ -58,6 +59,8 @@ def project(tmp_path_factory):
     source.write_text(exercise(cell(answer, "essai-solution"), graded), encoding="utf-8")
     git(project, "init", "--quiet")
     git(project, "add", "--all")
+    author = ["-c", "user.name=essai", "-c", "user.email=essai@example.org"]
+    git(project, *author, "commit", "--quiet", "--no-verify", "-m", "essai", "--date", "2026-03-04T05:06:07Z")
     (project / "kdcourse" / "brouillon.py").write_text(CANARY, encoding="utf-8")
     return project
 
@@ -172,6 +175,45 @@ def test_l_archive_contient_l_arbre_et_se_refait_a_l_identique(tree, again):
         packed = {name.removeprefix("kdcourse/"): archive.read(name) for name in archive.namelist()}
     assert packed == {p.relative_to(tree).as_posix(): p.read_bytes() for p in tree.rglob("*") if p.is_file()}
     assert (again / "kdcourse.zip").read_bytes() == (tree.parent / "kdcourse.zip").read_bytes()
+
+
+def test_chaque_entree_de_l_archive_est_datee_du_commit(project, tree):
+    committed = time.gmtime(int(git(project, "log", "-1", "--format=%ct")))[:6]
+    with zipfile.ZipFile(tree.parent / "kdcourse.zip") as archive:
+        found = {entry.date_time for entry in archive.infolist()}
+    assert found == {(*committed[:5], committed[5] // 2 * 2)}  # zip compte les secondes deux par deux
+
+
+def test_une_mise_a_jour_de_meme_taille_est_bien_celle_qui_s_execute(tmp_path, monkeypatch):
+    """Décompressée sur l'ancienne version, dont Python a déjà gardé le .pyc."""
+    import importlib
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for number, day in ((1, (2026, 1, 1, 0, 0, 0)), (2, (2026, 2, 1, 0, 0, 0))):
+        monkeypatch.setattr(make_release, "commit_date", lambda day=day: day)
+        make_release.write({"essai_de_version.py": f"VERSION = {number}\n".encode()}, tmp_path / "release")
+        # Comme unzip : chaque fichier garde la date de son entrée.
+        with zipfile.ZipFile(tmp_path / "release/kdcourse.zip") as archive:
+            for entry in archive.infolist():
+                (tmp_path / Path(entry.filename).name).write_bytes(archive.read(entry))
+                stamp = time.mktime((*entry.date_time, 0, 0, -1))
+                os.utime(tmp_path / Path(entry.filename).name, (stamp, stamp))
+        importlib.invalidate_caches()
+        sys.modules.pop("essai_de_version", None)
+        assert importlib.import_module("essai_de_version").VERSION == number
+
+
+def test_un_dossier_qui_s_ecarte_du_dernier_commit_est_date_d_aujourd_hui(project, tree):
+    path = project / "LICENSE"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(before + "\n", encoding="utf-8")
+    try:
+        command = [sys.executable, "-c", "import make_release; print(make_release.commit_date()[:3])"]
+        out = subprocess.run(command, cwd=project / "tools", capture_output=True, text=True, check=True).stdout
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert out.strip() in {str(time.gmtime(moment)[:3]) for moment in (time.time(), time.time() - 60)}
 
 
 def test_le_paquet_s_installe_s_importe_et_verifie_un_exercice(tree, tmp_path):
