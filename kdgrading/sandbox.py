@@ -78,9 +78,24 @@ def open_sandbox(hidden: tuple[str, ...] = ()) -> Sandbox:
         pass
     if process.stdout.read(1) != b"?":
         process.wait()
-        raise SandboxError(f"bubblewrap ne s'ouvre pas : {process.stderr.read().decode(errors='replace').strip()}.")
+        raise SandboxError(_said(process.stderr.read().decode(errors="replace").strip()))
     process.stderr.close()
     return Sandbox(json.loads(data)["child-pid"], process, needs_user_namespace())
+
+
+_FORBIDDEN = ("uid map", "RTM_NEWADDR", "creating new namespace", "No permissions to create")
+
+
+def _said(answer: str) -> str:
+    """La réponse de bubblewrap ; et le remède quand c'est AppArmor qui l'arrête, comme sur Ubuntu depuis 23.10."""
+    if not needs_user_namespace() or not any(words in answer for words in _FORBIDDEN):
+        return f"bubblewrap ne s'ouvre pas : {answer}."
+    return (
+        f"bubblewrap ne s'ouvre pas ({answer}) : le noyau refuse un espace de noms à qui n'est pas root. Sur Ubuntu, "
+        "c'est AppArmor ; le fichier apparmor-bwrap, à côté de nbgrader_config.py, rend ce droit à bubblewrap seul : "
+        "sudo cp apparmor-bwrap /etc/apparmor.d/bwrap && sudo systemctl reload apparmor. Ailleurs : sudo sysctl "
+        "kernel.unprivileged_userns_clone=1."
+    )
 
 
 def needs_user_namespace() -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import textwrap
@@ -508,6 +509,24 @@ def test_les_images_cachees_dependent_de_la_graine_et_restent_lisibles():
 
 
 # --- le reste
+
+
+@pytest.mark.parametrize("answer, root, advice", [
+    ("bwrap: setting up uid map: Permission denied", False, "apparmor-bwrap /etc/apparmor.d/bwrap"),
+    ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", False, "systemctl reload apparmor"),
+    ("bwrap: Can't find source path /absent: No such file", False, "ne s'ouvre pas : bwrap: Can't find"),
+    ("bwrap: setting up uid map: Permission denied", True, "ne s'ouvre pas : bwrap: setting up"),
+])  # fmt: skip
+def test_un_bubblewrap_qu_apparmor_arrete_dit_quel_profil_le_libere(answer, root, advice, tmp_path, monkeypatch):
+    fake = tmp_path / "bwrap"
+    fake.write_text(f'#!/bin/sh\necho "{answer}" >&2\nexit 1\n', encoding="utf-8")
+    fake.chmod(0o755)
+    monkeypatch.setattr(sandbox, "_bubblewrap", lambda: str(fake))
+    monkeypatch.setattr(sandbox, "needs_user_namespace", lambda: not root)
+    with pytest.raises(SandboxError, match=re.escape(answer[:20])) as raised:
+        sandbox.open_sandbox()
+    assert advice in str(raised.value)
+    assert (ROOT / "exercises/apparmor-bwrap").read_text(encoding="utf-8").count("userns") >= 1
 
 
 def test_sans_bubblewrap_le_refus_donne_la_marche_a_suivre(monkeypatch):

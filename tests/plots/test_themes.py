@@ -1,0 +1,72 @@
+"""Sous un thème sombre, aucun texte n'a la couleur de ce qui est derrière lui."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Text
+
+from kdcourse import MLP, load_dataset
+from kdcourse.plots import (
+    plot_cost,
+    plot_feature_scheme,
+    plot_field_map,
+    plot_front,
+    plot_gains,
+    plot_prediction,
+    plot_scheme,
+)
+
+FIGURES = {
+    "schéma": plot_scheme,
+    "schéma des features": plot_feature_scheme,
+    "carte du domaine": plot_field_map,
+    "prédiction": lambda: plot_prediction(MLP(), load_dataset().validation, 0),
+    "gains": lambda: plot_gains({"a": {"KD": torch.tensor([1.0, 2.0, 1.5])}}, "titre"),
+    "front": lambda: plot_front(
+        {"dense": ([10, 100], torch.tensor([[9.0, 8.0], [5.0, 4.0]]), "dense")}, (1000, 3.0), "t"
+    ),
+    "coût": lambda: plot_cost([1, 2, 4], {"SP": [1.0, 2.0, 4.0]}, {"teacher": [3.0, 3.0, 3.0]}),
+}
+
+
+def contrast(first, second) -> float:
+    """Rapport de contraste du W3C, de 1 à 21."""
+
+    def luminance(color):
+        channels = np.array(to_rgb(color))
+        return np.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4) @ [
+            0.2126,
+            0.7152,
+            0.0722,
+        ]
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_chaque_texte_se_lit_sur_son_fond(name, style):
+    with plt.style.context(style):
+        figure = FIGURES[name]()
+        FigureCanvasAgg(figure).draw()
+        paper = figure.get_facecolor()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [(patch.get_window_extent(renderer), patch.get_facecolor())
+             for ax in figure.axes for patch in ax.patches if isinstance(patch, FancyBboxPatch)]  # fmt: skip
+    unreadable = []
+    for text in figure.findobj(Text):
+        if not text.get_text().strip() or not text.get_visible():
+            continue
+        place = text.get_window_extent(renderer)
+        x, y = (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2
+        behind = [color for box, color in boxes if box.contains(x, y)] or [paper]
+        if (own := text.get_bbox_patch()) is not None:
+            behind = [own.get_facecolor()]
+        if contrast(text.get_color(), behind[-1]) < 2:
+            unreadable.append(text.get_text())
+    assert unreadable == []
