@@ -16,7 +16,8 @@ from ipywidgets import VBox, interact
 from benchmarks._stock import Rebuilt
 from kdcourse import cosine_relation_loss, grid, load_dataset, predict_features, train_many
 from kdcourse.measures import TemperatureMap, bias_sweep, model_attention, rank_sweep, tune_bias
-from kdcourse.models import MLP, digits_student, digits_teacher, frozen_logits
+from kdcourse.models import MLP, digits_student, digits_teacher
+from kdcourse.training.frozen_teacher import frozen_logits
 from kdcourse.widgets import (
     AttentionExplorer,
     BiasExplorer,

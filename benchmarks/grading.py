@@ -27,7 +27,7 @@ CRITERIA = ("ex1-probabilites", "ex1-logits", "ex1-poids", "ex1-gradient", "ex1-
 # La même exigence que le correcteur isolé, écrite comme un enseignant l'écrirait dans une cellule de test.
 STOCK_TEST = """### BEGIN HIDDEN TESTS
 from kdgrading.mark_multi_teacher import draw_cases
-from kdgrading.multi_teacher import reference
+from kdgrading.reference_multi_teacher import reference
 
 for _case in draw_cases(1):
     if _case.criterion == {criterion!r}:

@@ -22,7 +22,7 @@ from kdcourse.data.splits import Dataset, Split
 from kdcourse.formats import french, short, thousands
 from kdcourse.measures import bias_sweep, tune_bias
 from kdcourse.training.checkpoints import write_json
-from kdcourse.training.large import distill
+from kdcourse.training.large_student import distill
 
 TEMPERATURE, OMITTED, JITTER = 20.0, 3, 2
 RATES, ALPHAS = (3e-4, 1e-3, 3e-3), (0.5, 0.7, 0.9, 1.0)

@@ -23,7 +23,7 @@ from kdcourse.command_line import FrenchParser, positive
 from kdcourse.data.datasets import load_dataset
 from kdcourse.losses.logits import kd_loss
 from kdcourse.models import MLP
-from kdcourse.training.many import initial_model, train_many
+from kdcourse.training.many_students import initial_model, train_many
 
 STUDENTS, EPOCHS, BATCH = 32, 60, 100
 CANDIDATE_STUDENTS, CANDIDATE_RUNS = 2, 7  # de quoi choisir la boucle nue

@@ -12,7 +12,7 @@ c.ClearSolutions.code_stub = {"python": '# VOTRE RÉPONSE ICI\nprint("à complé
 c.ClearSolutions.text_stub = "*Votre réponse ici.*"
 
 # La correction : le code des élèves ne tourne jamais dans le noyau de nbgrader, mais enfermé, et rend des nombres.
-_OURS = "kdgrading.preprocessors"
+_OURS = "kdgrading.marking"
 c.Autograde.pre_convert_hook = "kdgrading.intake.mend_notebooks"
 c.Autograde.sanitize_preprocessors = [
     f"{_OURS}.RestoreCells",

@@ -46,9 +46,17 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         predict_features as predict_features,
     )
     from kdcourse.train import load_model as load_model
-    from kdcourse.training.large import distill as distill, distill_seeds as distill_seeds, model_error as model_error
+    from kdcourse.training.large_student import (
+        distill as distill,
+        distill_seeds as distill_seeds,
+        model_error as model_error,
+    )
     from kdcourse.training.loop import Trained as Trained, train_epochs as train_epochs
-    from kdcourse.training.many import initial_model as initial_model, train_many as train_many, train_one as train_one
+    from kdcourse.training.many_students import (
+        initial_model as initial_model,
+        train_many as train_many,
+        train_one as train_one,
+    )
     from kdcourse.training.students import Students as Students, error_rate as error_rate, grid as grid
 
     # 10.2 : les logits

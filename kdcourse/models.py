@@ -1,11 +1,10 @@
-"""Les teachers et les students du cours, deux petites architectures en quelques tailles ; et comment les lire, figés.
+"""Les teachers et les students du cours, deux petites architectures en quelques tailles ; et comment les lire.
 
 Toutes rendent leurs logits par ``model(x)``, et par ``model.forward_features(x)`` leurs cartes, leur embedding et leurs
 logits en un seul passage. Aucune n'emploie BatchNorm : ses statistiques courantes ne passent pas sous
 ``torch.vmap``, donc pas dans ``train_many`` ; GroupNorm la remplace.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +49,7 @@ class Reader(nn.Module):
     def forward(self, images: Tensor) -> Features:
         """Ce que le modèle calcule de ces images."""
         if not self.features:
-            return Features([], None, _logits(self.model(images)))
+            return Features([], None, logits_only(self.model(images)))
         return _features(self.model.forward_features(images))
 
 
@@ -225,28 +224,6 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def copy_of(model: nn.Module) -> nn.Module:
-    """Une copie indépendante ; un tenseur calculé que le modèle a gardé, que ``deepcopy`` refuserait, y est détaché."""
-    memo: dict[int, Tensor] = {}
-    seen, kept = set(), [vars(module) for module in model.modules()]
-    while kept:  # ses attributs, et ce qu'ils contiennent
-        value = kept.pop()
-        if isinstance(value, Tensor) and not value.is_leaf:
-            memo[id(value)] = value.detach().clone()
-        elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
-            seen.add(id(value))
-            kept += value.values() if isinstance(value, dict) else value
-    return copy.deepcopy(model, memo)
-
-
-def frozen_copy(model: nn.Module) -> nn.Module:
-    """Une photographie du modèle : copie indépendante, en ``eval``, qu'aucun gradient ne change."""
-    frozen = copy_of(model).eval()
-    for parameter in (part for part in frozen.parameters() if part.is_leaf):  # copié, un ScriptModule n'en a plus
-        parameter.requires_grad_(False)
-    return frozen
-
-
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Le modèle en ``eval`` le temps d'un bloc ; chacun de ses sous-modules retrouve ensuite son propre mode."""
@@ -257,20 +234,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits d'un modèle en ``eval``, sans graphe ; il retrouve ensuite son mode."""
-    with evaluating(model):
-        return frozen_logits(model, images)
-
-
-@torch.no_grad()
-def frozen_logits(teacher: nn.Module, images: Tensor) -> Tensor:
-    """Logits du teacher, sans graphe, calculés sur son appareil et rendus sur celui des images."""
-    check_image_type(teacher, images)
-    device = next((parameter.device for parameter in teacher.parameters()), images.device)
-    return _logits(teacher(images.to(device))).to(images.device)
 
 
 def check_image_type(model: nn.Module, images: Tensor, name: str = "model") -> None:
@@ -288,7 +251,7 @@ def _expected(found, kind: type, source: str, advice: str):
     return found
 
 
-def _logits(outputs) -> Tensor:
+def logits_only(outputs) -> Tensor:
     wrap = "donnez un nn.Module qui appelle le vôtre et rend ce tenseur : outputs['logits'], ou outputs[0]"
     return _expected(outputs, Tensor, "model(images)", f"des logits (N, C) attendus ; {wrap}")
 

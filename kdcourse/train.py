@@ -27,7 +27,7 @@ from kdcourse.methods import ALONE, METHODS, Choice, Method, find_method, settle
 from kdcourse.models import AdaptedStudent
 from kdcourse.training.checkpoints import add_results, torch_bytes, write_whole
 from kdcourse.training.checks import check_output
-from kdcourse.training.large import distill, model_error
+from kdcourse.training.large_student import distill, model_error
 from kdcourse.training.processes import leave, processes
 
 ARCHITECTURES = (

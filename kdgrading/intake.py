@@ -65,10 +65,15 @@ def _mended(path: Path) -> nbformat.NotebookNode | None:
     except Exception:  # le fichier est à l'élève : tout peut arriver
         pass
     try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig", errors="replace"))
+        raw = path.read_bytes()
+        content = json.loads(raw.decode(json.detect_encoding(raw), errors="replace"))
     except (ValueError, RecursionError) as error:
-        reason = f"JSON invalide, ligne {error.lineno}" if isinstance(error, json.JSONDecodeError) else "JSON invalide"
-        return _empty(reason)
+        if not raw.strip():
+            return _empty("fichier vide")
+        if raw.lstrip()[:1] == b"<":
+            return _empty("page web, non un notebook")
+        where = f", ligne {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        return _empty(f"JSON invalide{where}")
     cells = content.get("cells") if isinstance(content, dict) else None
     if not isinstance(cells, list):
         return _empty("aucune cellule")
@@ -93,6 +98,11 @@ def _cell(cell) -> nbformat.NotebookNode | None:
     grade_id = metadata.get("nbgrader", {}).get("grade_id") if _has_nbgrader(metadata) else None
     if isinstance(grade_id, str):
         made.metadata["nbgrader"] = {"grade_id": grade_id}
+    for name, kinds in (("outputs", list), ("attachments", dict)):
+        if isinstance(cell.get(name), kinds) and (name == "outputs") == (made.cell_type == "code"):
+            trial = nbformat.from_dict({**made, name: cell[name]})
+            if nbformat.validator.isvalid(new_notebook(cells=[trial])):
+                made = trial
     return made
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdgrading.answer import Answer, Mark, decode, encode, failure, trouble
-from kdgrading.multi_teacher import MISTAKES, reference
+from kdgrading.reference_multi_teacher import MISTAKES, reference
 from kdgrading.warm import Limits
 
 NAMES = ("multi_teacher_loss",)

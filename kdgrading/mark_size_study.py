@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kdgrading.answer import Answer, Mark, failure, trouble
-from kdgrading.size_study import KEYS, MISTAKES, reference
+from kdgrading.reference_size_study import KEYS, MISTAKES, reference
 from kdgrading.warm import Limits
 
 NAMES = ("size_study",)

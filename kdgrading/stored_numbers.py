@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import kdcourse.exercises
-from kdgrading import multi_teacher, size_study
+from kdgrading import reference_multi_teacher, reference_size_study
 
 TARGET = Path(kdcourse.exercises.__file__).parent / "graded_numbers.json"
 _DEFAULTS = {"weights": None, "temperature": 4.0, "alpha": 0.7, "combine": "probabilities"}
@@ -53,7 +53,7 @@ def _multi_teacher() -> dict:
     stored = []
     for title, logits, labels, options in cases:
         leaf = logits[0].clone().requires_grad_()
-        value = multi_teacher.reference(leaf, list(logits[1:]), labels, **(_DEFAULTS | options))
+        value = reference_multi_teacher.reference(leaf, list(logits[1:]), labels, **(_DEFAULTS | options))
         gradient = torch.autograd.grad(value, leaf)[0]
         inputs = {"student": logits[0].tolist(), "teachers": logits[1:].tolist(), "labels": labels.tolist()}
         right = {"value": _short(value.item()), "gradient": [[_short(g) for g in row] for row in gradient.tolist()]}
@@ -63,7 +63,7 @@ def _multi_teacher() -> dict:
             _short(mistake(logits[0], list(logits[1:]), labels, **(_DEFAULTS | options)).item())
             for _, logits, labels, options in cases
         ]
-        for hint, mistake in multi_teacher.MISTAKES.items()
+        for hint, mistake in reference_multi_teacher.MISTAKES.items()
     }
     return {"cases": stored, "mistakes": mistakes}
 
@@ -82,16 +82,19 @@ def _size_study() -> dict:
     def solve(formula) -> list:
         return [_rows(formula(case["alone"], case["distilled"], case["widths"])) for case in cases]
 
-    right = solve(size_study.reference)
+    right = solve(reference_size_study.reference)
     stored = [
         case | {"alone": case["alone"].tolist(), "distilled": case["distilled"].tolist(), "rows": rows}
         for case, rows in zip(cases, right, strict=True)
     ]
-    return {"cases": stored, "mistakes": {hint: solve(mistake) for hint, mistake in size_study.MISTAKES.items()}}
+    return {
+        "cases": stored,
+        "mistakes": {hint: solve(mistake) for hint, mistake in reference_size_study.MISTAKES.items()},
+    }
 
 
 def _rows(rows: list[dict]) -> list[list[float]]:
-    return [[_short(row[key]) for key in size_study.KEYS] for row in rows]
+    return [[_short(row[key]) for key in reference_size_study.KEYS] for row in rows]
 
 
 def _short(value: float) -> float | None:

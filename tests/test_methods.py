@@ -21,7 +21,7 @@ from kdcourse import (
 )
 from kdcourse.measures.method_comparison import Problem, one_step, train_method
 from kdcourse.methods import KD, METHODS, Choice, added_to, find_method, settled_choice
-from kdcourse.training.many import adapted
+from kdcourse.training.many_students import adapted
 
 BUDGET = dict(epochs=2, batch_size=32, learning_rate=3e-3)
 WITH_LOSS = [method for method in METHODS.values() if method.loss]

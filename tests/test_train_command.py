@@ -13,7 +13,7 @@ import torch
 
 from kdcourse import AdaptedStudent, load_choices, load_dataset, train
 from kdcourse.train import load_model, main
-from kdcourse.training.large import distill, model_error
+from kdcourse.training.large_student import distill, model_error
 
 ROOT = Path(__file__).parent.parent
 T10K = ROOT.parent / "shared" / "data" / "mnist_t10k"

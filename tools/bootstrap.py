@@ -41,6 +41,14 @@ def _install_on_colab(course):
 _install_on_colab("kdcourse[cours] @ git+{address}")
 
 """
+# Le mauvais noyau se dit en une phrase, avant l'import qui échouerait.
+KERNEL = """\
+import importlib.util
+if getattr(importlib.util.find_spec("kdcourse"), "origin", None) is None:
+    raise ModuleNotFoundError("Ce noyau n'a pas kdcourse : choisissez celui de .venv, "
+                              "ou installez-y le cours (« Noyaux », dans le README).")
+
+"""
 
 
 def public_repository(pyproject: Path = ROOT / "pyproject.toml") -> str:
@@ -73,6 +81,7 @@ def stamp(notebook: nbformat.NotebookNode, path: str, address: str) -> None:
         return
     first.source = re.sub(r"\A\[!\[Ouvrir dans Colab\].*\n\n", "", first.source)
     tagged[0].source = re.sub(r"\A# Sur Colab, [\s\S]*?^_install_on_colab\(.*\)\n\n", "", tagged[0].source, flags=re.M)
+    tagged[0].source = KERNEL + tagged[0].source.removeprefix(KERNEL)
     if found := GITHUB.fullmatch(address):  # Colab n'ouvre que GitHub ; ailleurs, il n'y a rien à lier
         first.source = BADGE.format(repository=found[1], path=path) + first.source
     if address:

@@ -13,7 +13,8 @@ from kdcourse.compression.tucker import tucker2_conv
 from kdcourse.losses.checks import check_finite, check_module, check_positive_integer, check_same_device, shape_of
 from kdcourse.losses.logits import KnowledgeDistillationLoss
 from kdcourse.losses.numerics import at_least_float32
-from kdcourse.models import copy_of, evaluating, frozen_logits
+from kdcourse.models import evaluating
+from kdcourse.training.frozen_teacher import copy_of, frozen_logits
 from kdcourse.training.loop import train_epochs
 
 __all__ = ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"]

@@ -12,7 +12,7 @@ from torch import nn
 from kdcourse.data.datasets import load_dataset
 from kdcourse.data.splits import Split, shift_and_noise
 from kdcourse.models import digits_teacher
-from kdcourse.training.many import train_one
+from kdcourse.training.many_students import train_one
 
 # Exactitude en %, sur des images décalées et bruitées : rien jusqu'à la première, tout à partir de la seconde. Sur dix
 # tirages, une classification linéaire fait 53, le student de 10.1 distillé 91, la solution 95, le teacher 98.

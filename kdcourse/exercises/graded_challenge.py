@@ -16,7 +16,7 @@ from kdcourse.exercises.exercise import reason
 from kdcourse.formats import french, thousands
 from kdcourse.losses.checks import shape_of
 from kdcourse.models import digits_teacher
-from kdcourse.training.many import initial_model
+from kdcourse.training.many_students import initial_model
 from kdcourse.training.students import error_rate
 
 _FEW, _SECONDS, _DRAWS = 100, 120, 10

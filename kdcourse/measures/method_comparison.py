@@ -16,7 +16,7 @@ from kdcourse.methods import ALONE, Choice, Method, find_method, settled_choice
 from kdcourse.models import Features, Reader, parameter_count, predict_features
 from kdcourse.training.checks import check_run, check_seeds, check_student, check_validation, reader_of
 from kdcourse.training.loop import adam, train_epoch
-from kdcourse.training.many import adapted, initial_model, student_loss, train_many
+from kdcourse.training.many_students import adapted, initial_model, student_loss, train_many
 from kdcourse.training.students import error_rate
 
 
@@ -59,7 +59,9 @@ def train_method(problem: Problem, method: Method, choice: Choice, seeds: Sequen
     make_model, data = problem.make_model(method, choice), problem.data
     options = {name: getattr(problem, name) for name in ("epochs", "batch_size", "learning_rate")}
     if method.remembers:
-        from kdcourse.training.large import distill_seeds  # accelerate, dont les autres méthodes n'ont pas besoin
+        from kdcourse.training.large_student import (
+            distill_seeds,  # accelerate, dont les autres méthodes n'ont pas besoin
+        )
 
         models = distill_seeds(make_model, data, None, seeds, method=method, choice=choice, **options)
         with torch.no_grad():

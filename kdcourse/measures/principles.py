@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from kdcourse.data.splits import Split
-from kdcourse.models import predict
+from kdcourse.training.frozen_teacher import predict
 
 
 def softened(logits: Tensor, temperature: float) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from kdcourse.data.splits import Split
 from kdcourse.formats import french, short
 from kdcourse.measures.principles import entropy_bits, softened
-from kdcourse.models import predict
 from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, mean_curve, paper, subplots
+from kdcourse.training.frozen_teacher import predict
 
 
 def plot_scheme() -> Figure:

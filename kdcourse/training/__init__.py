@@ -1,5 +1,5 @@
-"""Entraîner : la boucle nue (``loop``), beaucoup de students à la fois (``many``, qui les range dans ``students``), un
-seul et gros (``large``), soi-même (``self_distillation``).
+"""Entraîner : la boucle nue (``loop``), beaucoup de students à la fois (``many_students``, rangés par ``students``), un
+seul et gros (``large_student``), soi-même (``self_distillation``) ; devant un teacher figé (``frozen_teacher``).
 
-``checks`` dit ce que tous refusent ; ``run_state``, ``checkpoints`` et ``processes`` servent ``large``.
+``checks`` dit ce que tous refusent ; ``resume``, ``checkpoints`` et ``processes`` servent ``large_student``.
 """

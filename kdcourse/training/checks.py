@@ -23,8 +23,9 @@ from kdcourse.losses.checks import (
     check_seed,
 )
 from kdcourse.methods import Choice, Distillation, Method
-from kdcourse.models import Features, Reader, check_image_type, copy_of, evaluating, predict, predict_features
+from kdcourse.models import Features, Reader, check_image_type, evaluating, predict_features
 from kdcourse.training.checkpoints import has_checkpoint
+from kdcourse.training.frozen_teacher import copy_of, predict
 
 
 def check_run(data, epochs, batch_size, learning_rate) -> tuple[int, int, float]:

@@ -21,7 +21,7 @@ from kdcourse.losses.checks import (
 from kdcourse.losses.logits import KnowledgeDistillationLoss
 from kdcourse.losses.numerics import at_least_float32
 from kdcourse.losses.self_distillation import SelfDistillation, label_smoothing_probabilities, ps_kd_loss
-from kdcourse.models import frozen_copy, frozen_logits
+from kdcourse.training.frozen_teacher import frozen_copy, frozen_logits
 from kdcourse.training.loop import Trained, train_epochs
 
 

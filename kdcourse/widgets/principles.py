@@ -14,9 +14,9 @@ from kdcourse.formats import french
 from kdcourse.losses.checks import check_number
 from kdcourse.measures.intervals import BiasSweep, mean_interval
 from kdcourse.measures.principles import entropy_bits, most_uncertain, softened
-from kdcourse.models import predict
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
 from kdcourse.plots.principles import bits
+from kdcourse.training.frozen_teacher import predict
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
 
 

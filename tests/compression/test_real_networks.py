@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector, parametrizations, prune
 
 from kdcourse import TTLinear, convert_to_tensor_train, tt_svd, tucker2_conv
-from kdcourse.models import copy_of, frozen_copy
+from kdcourse.training.frozen_teacher import copy_of, frozen_copy
 
 
 def file_size(model):

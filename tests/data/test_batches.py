@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from kdcourse import MLP, Batches, Split, load_dataset, train_one
-from kdcourse.training.many import initial_model
+from kdcourse.training.many_students import initial_model
 
 
 def test_batches_donne_les_lots_de_train_one():

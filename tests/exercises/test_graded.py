@@ -10,7 +10,7 @@ import torch
 
 from kdcourse import check
 from kdcourse.exercises import graded
-from kdgrading import multi_teacher, size_study, stored_numbers
+from kdgrading import reference_multi_teacher, reference_size_study, stored_numbers
 
 NUMBERS = json.loads(stored_numbers.TARGET.read_text(encoding="utf-8"))
 DEFAULTS = {"weights": None, "temperature": 4.0, "alpha": 0.7, "combine": "probabilities"}
@@ -91,7 +91,7 @@ OPTIONS = [
 def test_la_reference_10_1_egale_les_boucles_simples(options):
     for seed in range(3):
         student, teachers, labels = drawn(seed)
-        value = multi_teacher.reference(student, teachers, labels, **options)
+        value = reference_multi_teacher.reference(student, teachers, labels, **options)
         expected = loss_by_hand(student.tolist(), [t.tolist() for t in teachers], labels.tolist(), **options)
         assert value.dtype == torch.float64 and value.item() == pytest.approx(expected, rel=1e-12)
 
@@ -101,22 +101,22 @@ def test_le_gradient_de_la_reference_10_1_est_celui_des_differences_finies(optio
     student, teachers, labels = drawn(5)
     student.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda s: multi_teacher.reference(s, teachers, labels, **options), (student,), atol=1e-6
+        lambda s: reference_multi_teacher.reference(s, teachers, labels, **options), (student,), atol=1e-6
     )
 
 
 def test_aucun_gradient_ne_traverse_les_teachers_de_la_reference():
     student, teachers, labels = drawn(6)
     leaves = [teacher.requires_grad_() for teacher in teachers]
-    value = multi_teacher.reference(student.requires_grad_(), leaves, labels, **DEFAULTS)
+    value = reference_multi_teacher.reference(student.requires_grad_(), leaves, labels, **DEFAULTS)
     assert torch.autograd.grad(value, leaves, allow_unused=True) == (None, None, None)
 
 
 def test_la_moyenne_des_divergences_a_le_meme_gradient_mais_pas_la_meme_valeur():
-    hint = next(hint for hint in multi_teacher.MISTAKES if "moyenne des divergences" in hint)
+    hint = next(hint for hint in reference_multi_teacher.MISTAKES if "moyenne des divergences" in hint)
     for combine, same_gradient in (("probabilities", True), ("logits", False)):
         results = []
-        for formula in (multi_teacher.reference, multi_teacher.MISTAKES[hint]):
+        for formula in (reference_multi_teacher.reference, reference_multi_teacher.MISTAKES[hint]):
             student, teachers, labels = drawn(7)
             value = formula(student.requires_grad_(), teachers, labels, **(DEFAULTS | {"combine": combine}))
             results.append((value.item(), torch.autograd.grad(value, student)[0]))
@@ -148,7 +148,7 @@ def answer_of(formula):
     return answer
 
 
-right_loss = answer_of(multi_teacher.reference)
+right_loss = answer_of(reference_multi_teacher.reference)
 
 
 def test_la_bonne_perte_est_juste(capsys):
@@ -171,9 +171,9 @@ def test_une_autre_facon_d_ecrire_la_perte_est_juste():
     assert check("10.1", other)
 
 
-@pytest.mark.parametrize("hint", multi_teacher.MISTAKES)
+@pytest.mark.parametrize("hint", reference_multi_teacher.MISTAKES)
 def test_chaque_erreur_de_10_1_recoit_son_indice(hint, capsys):
-    assert check("10.1", answer_of(multi_teacher.MISTAKES[hint])) is False
+    assert check("10.1", answer_of(reference_multi_teacher.MISTAKES[hint])) is False
     assert capsys.readouterr().out == f"Exercice 10.1 : pas encore. {hint}\n"
 
 
@@ -296,8 +296,8 @@ def rows_by_hand(alone, distilled, widths):
 def test_la_reference_10_2_egale_les_boucles_simples(seeds):
     rng = np.random.default_rng(seeds)
     alone, distilled = rng.uniform(2, 30, (2, 4, seeds))
-    rows = size_study.reference(alone, distilled, [64, 4, 8, 16])
-    values = [[row[key] for key in size_study.KEYS] for row in rows]
+    rows = reference_size_study.reference(alone, distilled, [64, 4, 8, 16])
+    values = [[row[key] for key in reference_size_study.KEYS] for row in rows]
     np.testing.assert_allclose(values, rows_by_hand(alone.tolist(), distilled.tolist(), [64, 4, 8, 16]), rtol=1e-5)
 
 
@@ -318,7 +318,7 @@ def study_of(formula):
     return study
 
 
-right_study = study_of(size_study.reference)
+right_study = study_of(reference_size_study.reference)
 
 
 def test_le_bon_tableau_est_juste(capsys):
@@ -328,7 +328,7 @@ def test_le_bon_tableau_est_juste(capsys):
 
 def test_un_tableau_arrondi_a_deux_decimales_est_juste():
     def rounded(*inputs):
-        return [{key: round(value, 2) for key, value in row.items()} for row in size_study.reference(*inputs)]
+        return [{key: round(value, 2) for key, value in row.items()} for row in reference_size_study.reference(*inputs)]
 
     assert check("10.2", study_of(rounded))
 
@@ -347,7 +347,7 @@ def test_une_autre_facon_d_ecrire_l_etude_est_juste():
             low, high = stats.t.interval(0.95, len(gains) - 1, gains.mean(), stats.sem(gains))
             means = [statistics.fmean(column) for column in zip(*pairs, strict=True)]
             values = (width, *means, torch.tensor(gains.mean()), np.float64(low), high)
-            rows.append(dict(zip(size_study.KEYS, values, strict=True)))
+            rows.append(dict(zip(reference_size_study.KEYS, values, strict=True)))
         return rows
 
     assert check("10.2", other)
@@ -356,7 +356,7 @@ def test_une_autre_facon_d_ecrire_l_etude_est_juste():
 def test_des_cles_de_plus_de_tout_type_ne_genent_pas():
     def richer(*inputs):
         extra = {"gains": torch.zeros(3), "note": "appariée", 0: None, ("a", 1): {"b": [1]}}
-        return [extra | row for row in size_study.reference(*inputs)]
+        return [extra | row for row in reference_size_study.reference(*inputs)]
 
     assert check("10.2", study_of(richer))
 
@@ -366,14 +366,14 @@ def test_un_dictionnaire_de_lignes_se_lit_dans_l_ordre_des_largeurs():
     assert not check("10.2", lambda t, w, s: {row["width"]: row for row in right_study(t, w, s)[::-1]})
 
 
-@pytest.mark.parametrize("hint", size_study.MISTAKES)
+@pytest.mark.parametrize("hint", reference_size_study.MISTAKES)
 def test_chaque_erreur_de_10_2_recoit_son_indice(hint, capsys):
-    assert check("10.2", study_of(size_study.MISTAKES[hint])) is False
+    assert check("10.2", study_of(reference_size_study.MISTAKES[hint])) is False
     assert capsys.readouterr().out == f"Exercice 10.2 : pas encore. {hint}\n"
 
 
 def changed_rows(change):
-    return study_of(lambda *inputs: [change(row) for row in size_study.reference(*inputs)])
+    return study_of(lambda *inputs: [change(row) for row in reference_size_study.reference(*inputs)])
 
 
 def wasteful(train_one, widths, seeds):
@@ -393,7 +393,7 @@ def numbered(train_one, widths, seeds):
         (lambda t, w, s: right_study(lambda w, d, s: t(w, "oui" if d else "non", s), w, s), "True ou False attendu"),
         (lambda t, w, s: iter(right_study(t, w, s)), "liste de dictionnaires est attendue, list_iterator reçu"),
         (
-            lambda t, w, s: {key: [row[key] for row in right_study(t, w, s)] for key in size_study.KEYS},
+            lambda t, w, s: {key: [row[key] for row in right_study(t, w, s)] for key in reference_size_study.KEYS},
             "chaque ligne est un dictionnaire, list reçu",
         ),
         (lambda t, w, s: right_study(t, w, s)[:1], "1 lignes reçues, 3 attendues"),

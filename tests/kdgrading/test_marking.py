@@ -4,6 +4,7 @@ Une seule correction note toutes les copies de 10.1, l'une après l'autre : si l
 diraient.
 """
 
+import json
 import re
 import shutil
 
@@ -126,7 +127,47 @@ def missing_function(course):
     return course.answered(loss().replace("multi_teacher_loss", "ma_perte"), CELL)
 
 
+def beside(cell):
+    """La réponse rédigée est laissée vide ; son texte est dans une cellule à soi, juste après."""
+
+    def build(course):
+        notebook = course.answered(loss(), CELL)
+        notebook.cells.insert(1 + notebook.cells.index(find(notebook, WRITTEN)), cell)
+        return notebook
+
+    return build
+
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+
+
+def with_pictures(course):
+    """Une image collée, une dans le texte, un script déguisé ; une cellule sans sorties ; nbformat 4.4 et des ids."""
+    notebook = course.answered(loss(), CELL)
+    written = find(notebook, WRITTEN)
+    written.source += f"\n\n![ma courbe](attachment:courbe.png) ![point](data:image/png;base64,{PIXEL})"
+    written.source += "\n\n[piège](data:text/html;base64,PHNjcmlwdD4=)"
+    written["attachments"] = {"courbe.png": {"image/png": PIXEL}, "x.svg": {"image/svg+xml": "<svg onload=alert(1)>"}}
+    output = {"output_type": "stream", "name": "stdout", "text": "mesure faite"}
+    notebook.cells += [new_code_cell("a", outputs=[nbformat.from_dict(output)]), new_code_cell("b")]
+    content = json.loads(nbformat.writes(notebook))
+    content["nbformat_minor"] = 4
+    del content["cells"][-1]["outputs"]
+    return json.dumps(content).encode()
+
+
 FORMS = {
+    "ecrit-dessous": (beside(new_markdown_cell("Le comité gagne, écrit dessous.")), FULL, "juste"),
+    "ecrit-en-code": (beside(new_code_cell("# Le comité gagne, écrit en code.")), FULL, "juste"),
+    "images": (with_pictures, FULL, "juste"),
+    "utf-16": (lambda course: nbformat.writes(course.answered(loss(), CELL)).encode("utf-16"), FULL, "juste"),
+    "page-web": (lambda course: b"<!DOCTYPE html><html>Connexion</html>", ZERO, "illisible (page web"),
+    "fichier-vide": (lambda course: b" \n", ZERO, "illisible (fichier vide"),
+    "autre-exercice": (
+        lambda course: (ROOT / "exercises/source/exercice_10_2/exercice_10_2.ipynb").read_bytes(),
+        ZERO,
+        "le notebook d'un autre exercice",
+    ),
     "effacees": (deleted_cells, FULL, "juste"),
     "dupliquees": (duplicated_cells, FULL, "juste"),
     "deplacees": (moved_cells, FULL, "juste"),
@@ -232,7 +273,35 @@ def test_la_reponse_redigee_attend_une_note_humaine(course):
     assert course.scores("solution")[WRITTEN] is None
     assert course.scores("colab")[WRITTEN] is None
     assert "Le comité gagne." in find(course.graded("colab"), WRITTEN).source
-    assert course.scores("vide")[WRITTEN] == 0
+    assert course.scores("vide")[WRITTEN] is None  # laissée vide, elle attend aussi : le texte est peut-être ailleurs
+
+
+@pytest.mark.parametrize("student, text", [("ecrit-dessous", "écrit dessous."), ("ecrit-en-code", "écrit en code.")])
+def test_un_texte_ecrit_a_cote_de_la_reponse_y_est_montre_et_attend_une_note(course, student, text):
+    assert course.scores(student)[WRITTEN] is None
+    shown = find(course.graded(student), WRITTEN).source
+    assert "Écrit dans une cellule voisine" in shown and text in shown
+
+
+def test_les_images_de_l_eleve_restent_et_ce_qui_s_executerait_non(course):
+    notebook = course.graded("images")
+    written = find(notebook, WRITTEN)
+    assert written.attachments == {"courbe.png": {"image/png": PIXEL}}
+    assert "](attachment:courbe.png)" in written.source and f"](data:image/png;base64,{PIXEL})" in written.source
+    assert "](data:text/html" not in written.source
+    assert "mesure faite" in "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
+    assert course.run("generate_feedback", "--student=images").returncode == 0
+    page = (course.root / "feedback/images/exercice_10_1/exercice_10_1.html").read_text(encoding="utf-8")
+    assert page.count(PIXEL[:40]) == 2 and "svg onload" not in page
+
+
+@pytest.mark.parametrize("student, why", [
+    ("json-casse", "JSON invalide"), ("page-web", "page web, non un notebook"), ("fichier-vide", "fichier vide"),
+    ("autre-exercice", "le notebook d'un autre exercice"), ("trop-de-cellules", "2000 au plus"),
+])  # fmt: skip
+def test_une_copie_illisible_ou_d_un_autre_exercice_est_nommee_et_attend(course, student, why):
+    assert re.search(rf"{student} : copie illisible, .*{why}.* ; sa note attend votre lecture", course.done.stderr)
+    assert course.scores(student)[WRITTEN] is None
 
 
 def test_les_sorties_de_l_eleve_restent_sauf_ce_qu_un_navigateur_executerait(course):
@@ -266,9 +335,9 @@ def test_la_solution_a_tout_et_le_notebook_distribue_zero(assignment, tmp_path):
     automatic = {c.metadata.nbgrader.grade_id: c.metadata.nbgrader.points for c in notebook.cells if is_test(c)}
     written = [name for name in other.scores("solution") if name not in automatic]
     assert other.scores("solution") == automatic | {name: None for name in written}
-    assert set(other.scores("vide").values()) == {0}
+    assert other.scores("vide") == {name: 0 for name in automatic} | {name: None for name in written}
     if assignment == "exercice_10_3":
-        assert other.scores("table") == {"ex3-contrat": 4, "ex3-exactitude": 0, "ex3-taille": 0, "ex3-reponse": 0}
+        assert other.scores("table") == {"ex3-contrat": 4, "ex3-exactitude": 0, "ex3-taille": 0, "ex3-reponse": None}
 
 
 def is_test(cell):

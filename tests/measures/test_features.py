@@ -12,7 +12,7 @@ from kdcourse import (
     predict_features,
 )
 from kdcourse.measures import gradient_norms, map_similarity, model_attention
-from kdcourse.training.many import initial_model
+from kdcourse.training.many_students import initial_model
 
 
 def small():

@@ -10,7 +10,7 @@ from support.toy_methods import ADAPTED, FORGETFUL, MEMORY, TOYS
 
 from kdcourse import CNN, load_dataset
 from kdcourse.methods import METHODS, Choice
-from kdcourse.training.large import distill
+from kdcourse.training.large_student import distill
 from kdcourse.training.processes import leave
 
 CHOICE = Choice(0.5, 2.0, 3.0)

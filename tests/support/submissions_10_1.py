@@ -208,7 +208,7 @@ def hostile(course: str, source: str) -> dict[str, str]:
                     seen.append(path)
             seen += glob.glob("/**/multi_teacher*", recursive=True) + glob.glob("/**/*.ipynb", recursive=True)
             try:
-                import kdgrading.multi_teacher
+                import kdgrading.reference_multi_teacher
                 seen.append("grading")
             except ImportError:
                 pass

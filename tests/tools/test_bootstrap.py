@@ -42,6 +42,7 @@ def colab(monkeypatch):
 
     def run(command, **_):
         seen.commands.append(command)
+        seen.kdcourse = seen.kdcourse if seen.returncode else SimpleNamespace(origin="installé")
         return SimpleNamespace(returncode=seen.returncode)
 
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
@@ -107,8 +108,19 @@ def test_hors_de_colab_la_cellule_n_installe_rien_et_n_imprime_que_les_versions(
 
 def test_hors_de_colab_un_kdcourse_absent_ne_s_installe_pas_seul(colab, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
-    exec(cell(), {})
+    with pytest.raises(ModuleNotFoundError, match="Ce noyau n'a pas kdcourse"):
+        exec(cell(), {})
     assert colab.commands == []
+
+
+@pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None)], ids=["absent", "dossier"])
+def test_un_noyau_sans_kdcourse_le_dit_en_une_phrase_avec_l_issue(spec, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: spec if name == "kdcourse" else found(name, *rest)
+    )
+    with pytest.raises(ModuleNotFoundError, match="Ce noyau n'a pas kdcourse : choisissez celui de .venv"):
+        exec(cell(), {})
 
 
 def test_sur_colab_la_cellule_installe_le_cours_et_son_extra(colab):

@@ -11,7 +11,7 @@ import torch
 
 import kdcourse
 from kdcourse import Dataset, Split
-from kdcourse.training import large
+from kdcourse.training import large_student
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -45,14 +45,14 @@ def gpu_cell(source: Path) -> tuple[str, str]:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_la_branche_gpu_s_execute_et_une_session_morte_reprend(source, tmp_path, monkeypatch, capsys):
-    epochs, distill = [], large.distill
+    epochs, distill = [], large_student.distill
 
     def one_epoch(*args, **options):
         epochs.append(options["epochs"])
         return distill(*args, **options | {"epochs": 1})
 
     monkeypatch.chdir(tmp_path)
-    for module in (kdcourse, large):  # distill_seeds appelle celle de son module
+    for module in (kdcourse, large_student):  # distill_seeds appelle celle de son module
         monkeypatch.setattr(module, "distill", one_epoch)
     monkeypatch.setattr(kdcourse, "best_device", lambda: Cuda("cpu"))
     monkeypatch.setattr(kdcourse, "load_dataset", functools.cache(few_images))

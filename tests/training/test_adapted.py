@@ -17,7 +17,7 @@ from kdcourse import (
     train_many,
     train_one,
 )
-from kdcourse.training.many import initial_model
+from kdcourse.training.many_students import initial_model
 
 
 def small():

@@ -9,7 +9,8 @@ from support.small_training import Recorder, data, linear, loader
 from torch import nn
 
 from kdcourse import train_epochs
-from kdcourse.models import evaluating, frozen_copy, frozen_logits
+from kdcourse.models import evaluating
+from kdcourse.training.frozen_teacher import frozen_copy, frozen_logits
 
 
 @pytest.fixture(autouse=True)

@@ -28,8 +28,8 @@ from kdcourse import (
     train_many,
     train_one,
 )
-from kdcourse.models import frozen_copy, predict
-from kdcourse.training.many import initial_model
+from kdcourse.training.frozen_teacher import frozen_copy, predict
+from kdcourse.training.many_students import initial_model
 
 
 @pytest.fixture(scope="module")

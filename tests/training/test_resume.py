@@ -15,7 +15,7 @@ from support.large_runs import few, interrupted, make_student, run
 
 from kdcourse import CNN, MLP
 from kdcourse.training.checkpoints import load_checkpoint, make_folder, release, save_checkpoint, write_whole
-from kdcourse.training.large import distill
+from kdcourse.training.large_student import distill
 
 ROOT = Path(__file__).parent.parent.parent
 SPOILS = {

@@ -10,8 +10,8 @@ from support.small_training import Recorder, data, linear, loader, manual_epochs
 from torch import nn
 
 from kdcourse import KnowledgeDistillationLoss, born_again, progressive_self_distillation, ps_kd
-from kdcourse.models import frozen_logits
 from kdcourse.training import self_distillation
+from kdcourse.training.frozen_teacher import frozen_logits
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdcourse.models import Reader, predict
+from kdcourse.models import Reader
 from kdcourse.training.checks import try_training_pass
+from kdcourse.training.frozen_teacher import predict
 
 _INSTEAD = " ; train_one les entraîne, graine par graine."
 

@@ -6,7 +6,9 @@ de l'élève dans son propre noyau.
 import re
 import secrets
 from importlib import import_module
+from pathlib import Path
 
+import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output, new_raw_cell
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
@@ -23,8 +25,10 @@ _EXERCISES = {
     "exercice_10_2": "mark_size_study",
     "exercice_10_3": "mark_challenge",
 }
+_SAFE = r"https?://|#|attachment:|data:image/(?:png|jpeg|gif);base64,"  # où un lien peut mener
 _ANCHOR = re.compile(r"<!--.*?-->")
 _MAX_TEXT, _MAX_PICTURE = 20_000, 1_000_000  # caractères gardés d'une sortie
+_PICTURES = ("image/png", "image/jpeg", "image/gif")  # un SVG peut porter un script
 
 
 class RestoreCells(NbGraderPreprocessor):
@@ -53,6 +57,13 @@ class RestoreCells(NbGraderPreprocessor):
             {"kdcourse_unreadable": unreadable} if unreadable else {}
         )
         owners = _owners(nb.cells, known)
+        if not unreadable and not owners and any(map(_grade_id, nb.cells)):
+            unreadable = nb.metadata["kdcourse_unreadable"] = "le notebook d'un autre exercice"
+        if unreadable:
+            self.log.warning("%s : copie illisible, %s ; sa note attend votre lecture.", info["student"], unreadable)
+        given = {source.strip() for _, source, _ in known.values()} | self._statement(
+            info["assignment"], info["notebook"]
+        )
         for name, (kind, source, metadata) in known.items():
             index = owners.get(name)
             if index is None:
@@ -63,6 +74,8 @@ class RestoreCells(NbGraderPreprocessor):
                 cells[index] = _new_cell(kind, cells[index].source)
             if cells[index].source.strip() == source.strip():
                 cells[index].source = source  # sans réponse : nbgrader le reconnaît à la somme de contrôle
+                if kind != "code" and (added := _written_after(cells, index, set(owners.values()), given)):
+                    cells[index].source = f"{source}\n\n*Écrit dans une cellule voisine :*\n\n{added}"
             cells[index].metadata["nbgrader"] = metadata
         untouched = {source for _, source, _ in known.values()}
         for cell in cells:
@@ -70,6 +83,12 @@ class RestoreCells(NbGraderPreprocessor):
                 cell.source = _without_html(cell.source)
         nb.cells = cells
         return nb, resources
+
+    def _statement(self, assignment: str, notebook: str) -> set[str]:
+        """Les textes de l'énoncé distribué : ce qui n'en est pas est de l'élève."""
+        coursedir = self.parent.parent.coursedir
+        path = Path(coursedir.format_path(coursedir.release_directory, ".", assignment), f"{notebook}.ipynb")
+        return {cell.source.strip() for cell in nbformat.read(path, as_version=4).cells} if path.is_file() else set()
 
 
 def _metadata(cell, points: float | None, solution: bool) -> dict:
@@ -95,6 +114,18 @@ def _owners(cells, known: dict) -> dict[str, int]:
     return {name: index for index, name in taken.items()}
 
 
+def _written_after(cells, index: int, owned: set[int], given: set[str]) -> str:
+    """Ce que l'élève a écrit dans ses propres cellules, entre la réponse laissée vide et la cellule notée suivante."""
+    texts = []
+    for place in range(index + 1, len(cells)):
+        if place in owned:
+            break
+        text = cells[place].source.strip()
+        if text and text not in given:
+            texts.append(f"```\n{text}\n```" if cells[place].cell_type == "code" else text)
+    return "\n\n".join(texts)
+
+
 def _grade_id(cell) -> str | None:
     metadata = cell.get("metadata", {}).get("nbgrader")
     return metadata.get("grade_id") if isinstance(metadata, dict) else None
@@ -107,20 +138,40 @@ def _new_cell(kind: str, source: str):
 def _plain_copy(cell):
     """La même cellule, réduite à son texte et à des sorties qui ne peuvent rien faire."""
     copy = _new_cell(cell.cell_type, _clean(cell.source))
+    if pictures := _pictures(cell.get("attachments", {})):
+        copy["attachments"] = pictures
     if cell.cell_type == "code":
         copy.outputs = [kept for output in cell.get("outputs", []) if (kept := _harmless(output)) is not None]
     return copy
 
 
+def _pictures(attachments: dict) -> dict:
+    """Les images collées dans une cellule, si ce sont des images."""
+    return {
+        name: kept
+        for name, bundle in attachments.items()
+        if (kept := {kind: data for kind, data in bundle.items() if kind in _PICTURES and _is_picture(data)})
+    }
+
+
+def _is_picture(data) -> bool:
+    return isinstance(data, str) and len(data) < _MAX_PICTURE and re.fullmatch(r"[A-Za-z0-9+/=\s]+", data) is not None
+
+
 def _without_html(text: str) -> str:
     """Le même texte, sans balise, entité ni lien actif : une espace sans chasse en sépare les deux premiers signes.
 
-    Le correcteur lit les copies dans Formgrader : un script y changerait les notes. Restent les liens http, les ancres.
+    Le correcteur lit les copies dans Formgrader : un script y changerait les notes. Restent les liens http, les ancres
+    et les images.
     """
     anchor = _ANCHOR.match(text)
     kept = anchor[0] if anchor and re.fullmatch(r"<!-- réponse [\w. ]+ -->", anchor[0]) else ""
     text = re.sub(r"(<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|\\(?=href|require))", "\\1\u200b", text[len(kept) :])
-    return kept + re.sub(r"\](?=\s*\((?!\s*(?:https?://|#))|:(?!\s*https?://))", "]\u200b", text)
+    return kept + re.sub(
+        r"\](?=\s*\((?!\s*(?:https?://|#|attachment:|data:image/(?:png|jpeg|gif);base64,))|:(?!\s*https?://))",
+        "]\u200b",
+        text,
+    )
 
 
 def _clean(text) -> str:
@@ -138,10 +189,7 @@ def _harmless(output):
             "stream", name="stdout", text=_clean(f"{output.get('ename')} : {output.get('evalue')}")[:_MAX_TEXT]
         )
     data = output.get("data", {})
-    kept = {}
-    picture = data.get("image/png")
-    if isinstance(picture, str) and len(picture) < _MAX_PICTURE and re.fullmatch(r"[A-Za-z0-9+/=\s]+", picture):
-        kept["image/png"] = picture
+    kept = {kind: data[kind] for kind in _PICTURES if _is_picture(data.get(kind))}
     text = data.get("text/plain", "") if kept else data.get("text/markdown", data.get("text/plain", ""))
     kept["text/plain"] = _clean(text)[:_MAX_TEXT]
     return new_output("display_data", data=kept)
@@ -181,6 +229,8 @@ class IsolatedGrade(NbGraderPreprocessor):
         marks, measures = {}, {}
         if not unreadable:
             marks, measures = exercise.grade(Answer(worker, cells, exercise.NAMES), seed)
+        for cell in filter(_is_written, nb.cells):  # toujours lue : sans somme, nbgrader ne lui donne pas 0 d'office
+            cell.metadata.nbgrader.pop("checksum", None)
         for cell in filter(_is_test, nb.cells):
             name = cell.metadata.nbgrader.grade_id
             _write(cell, marks.get(name, Mark(0.0, f"le fichier rendu est illisible ({unreadable})")))
@@ -208,6 +258,11 @@ class IsolatedGrade(NbGraderPreprocessor):
 def _is_test(cell) -> bool:
     metadata = cell.metadata.get("nbgrader", {})
     return cell.cell_type == "code" and bool(metadata.get("grade")) and not metadata.get("solution")
+
+
+def _is_written(cell) -> bool:
+    metadata = cell.metadata.get("nbgrader", {})
+    return cell.cell_type != "code" and bool(metadata.get("grade")) and bool(metadata.get("solution"))
 
 
 def _write(cell, mark) -> None:

@@ -22,7 +22,7 @@ from kdcourse.data.splits import Split, check_split, shift_images
 from kdcourse.formats import french
 from kdcourse.losses.checks import check_finite, check_positive_integer, check_seed
 from kdcourse.methods import Choice, Distillation, Method, find_method, settled_choice
-from kdcourse.models import Features, evaluating, frozen_copy, predict, predict_features
+from kdcourse.models import Features, evaluating, predict_features
 from kdcourse.training.checks import (
     check_jitter,
     check_output,
@@ -33,10 +33,11 @@ from kdcourse.training.checks import (
     check_validation,
     reader_of,
 )
+from kdcourse.training.frozen_teacher import frozen_copy, predict
 from kdcourse.training.loop import Trained, adam, threads_for
-from kdcourse.training.many import adapted, initial_model, student_loss
+from kdcourse.training.many_students import adapted, initial_model, student_loss
 from kdcourse.training.processes import make_accelerator, own_accelerator
-from kdcourse.training.run_state import RunState
+from kdcourse.training.resume import RunState
 from kdcourse.training.students import EVALUATION_BATCH
 
 

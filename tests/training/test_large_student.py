@@ -25,9 +25,9 @@ from kdcourse import (
     train_one,
 )
 from kdcourse.methods import METHODS, Choice
-from kdcourse.training import large
-from kdcourse.training.large import distill, distill_seeds, model_error
-from kdcourse.training.many import adapted
+from kdcourse.training import large_student
+from kdcourse.training.large_student import distill, distill_seeds, model_error
+from kdcourse.training.many_students import adapted
 
 BUDGET = dict(epochs=3, batch_size=32, learning_rate=3e-3)  # trois époques : le poids de PS-KD en a une du milieu
 
@@ -237,7 +237,7 @@ def fp16_on_cpu(monkeypatch):
         scalers.append(accelerator.scaler)
         return accelerator
 
-    monkeypatch.setattr(large, "make_accelerator", make)
+    monkeypatch.setattr(large_student, "make_accelerator", make)
     return scalers
 
 

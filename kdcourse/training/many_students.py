@@ -19,7 +19,7 @@ from kdcourse.losses.checks import check_alpha, check_module, check_module_tempe
 from kdcourse.losses.logits import divergence, kd_loss
 from kdcourse.losses.numerics import combine_terms
 from kdcourse.methods import Distillation
-from kdcourse.models import AdaptedStudent, Features, Reader, copy_of, predict, predict_features
+from kdcourse.models import AdaptedStudent, Features, Reader, predict_features
 from kdcourse.training.checks import (
     call,
     check_converging,
@@ -30,8 +30,9 @@ from kdcourse.training.checks import (
     check_validation,
     one_per_student,
 )
+from kdcourse.training.frozen_teacher import copy_of, predict
 from kdcourse.training.loop import adam, threads_for, train_epochs
-from kdcourse.training.stack_checks import check_same_state, check_stackable, said
+from kdcourse.training.many_students_checks import check_same_state, check_stackable, said
 from kdcourse.training.students import Students, error_rate, logits_of_all
 
 
