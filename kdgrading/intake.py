@@ -3,6 +3,7 @@
 Sans cela, nbgrader abandonnerait la copie sans note ni retour. L'original reste à côté, sous le nom ``….ipynb.recu``.
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -36,6 +37,14 @@ def mend_notebooks(*, assignment: str, student: str, notebooks: list[str]) -> No
             if not kept.exists():
                 os.replace(path, kept)
             _replace(path, nbformat.writes(mended).encode())
+
+
+def fingerprint(folder: Path) -> str:
+    """L'empreinte d'une remise : ses notebooks, tels qu'ils sont. Corrigée puis remise encore, elle change."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.ipynb")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _drop_bad_timestamp(path: Path) -> None:

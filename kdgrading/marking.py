@@ -16,6 +16,7 @@ from nbgrader.utils import rmtree
 from traitlets import Bool, Integer
 
 from kdcourse.formats import short
+from kdgrading.intake import fingerprint
 from kdgrading.isolation import Isolation
 from kdgrading.sandbox import SandboxError
 
@@ -234,7 +235,9 @@ class IsolatedGrade(NbGraderPreprocessor):
         for cell in filter(_is_test, nb.cells):
             name = cell.metadata.nbgrader.grade_id
             _write(cell, marks.get(name, Mark(0.0, f"le fichier rendu est illisible ({unreadable})")))
-        record = {"seed": seed, "isolation": isolation.level} | measures
+        coursedir, info = self.parent.parent.coursedir, resources["nbgrader"]
+        handed_in = Path(coursedir.format_path(coursedir.submitted_directory, info["student"], info["assignment"]))
+        record = {"seed": seed, "isolation": isolation.level, "submitted": fingerprint(handed_in)} | measures
         nb.metadata["kdcourse"] = record
         note = f"Correction automatique, graine {seed}. Isolation : {isolation.level}."
         nb.cells.append(new_markdown_cell(note))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import zipfile
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from nbgrader.plugins import ExportPlugin
 from traitlets import Bool, Enum, Unicode
 
+from kdgrading.intake import fingerprint
 from kdgrading.moodle_worksheet import Worksheet
 
 
@@ -24,6 +26,8 @@ class Mark(NamedTuple):
     email: str
     score: float
     maximum: float
+    shown: float
+    """La note que montre une page de feedback : avant pénalité de retard."""
 
     @property
     def number(self) -> str:
@@ -63,12 +67,17 @@ class MoodleExport(ExportPlugin):
         folder.mkdir(parents=True, exist_ok=True)
         for name in wanted:
             marks = self._marks(gradebook, name)
+            self._check_fresh(name, marks)
             try:
                 content, numbers = self._filled(marks) if self.worksheet else self._table(marks)
             except (OSError, ValueError) as error:
                 self.parent.fail(f"worksheet : {self.worksheet} : {error}")
             _replace(folder / f"{name}_notes.csv", lambda path, content=content: path.write_bytes(content))
-            self.log.info("%s écrit (personnes notées : %d).", folder / f"{name}_notes.csv", len(marks))
+            self.log.info(
+                "%s écrit (notes écrites : %d).",
+                folder / f"{name}_notes.csv",
+                len(numbers) if self.worksheet else len(marks),
+            )
             self._write_feedback(folder / f"{name}_feedback.zip", name, marks, numbers)
 
     def _marks(self, gradebook, name: str) -> list[Mark]:
@@ -83,7 +92,7 @@ class MoodleExport(ExportPlugin):
             if score > submission.max_score:  # Moodle ignorerait la ligne, sans le dire
                 self.log.warning("%s : %s ramené à %s.", full_name or student.id, score, submission.max_score)
                 score = submission.max_score
-            mark = Mark(student.id, full_name, student.email or "", score, submission.max_score)
+            mark = Mark(student.id, full_name, student.email or "", score, submission.max_score, submission.score)
             if submission.needs_manual_grade:
                 pending.append(mark)
                 if not self.accept_pending:
@@ -100,6 +109,30 @@ class MoodleExport(ExportPlugin):
         if ungraded := sorted({Path(folder).parent.name for folder in handed_in} - graded):
             self.log.warning("%s : remises que nbgrader autograde n'a pas corrigées : %s.", name, ", ".join(ungraded))
         return sorted(marks, key=lambda mark: (mark.name.casefold(), mark.student))
+
+    def _check_fresh(self, name: str, marks: list[Mark]) -> None:
+        """Rien ne s'écrit tant qu'une note, ou une page, n'est pas celle de la dernière remise."""
+        coursedir = self.parent.coursedir
+        changed, outdated = [], []
+        for mark in marks:
+            folders = (coursedir.submitted_directory, coursedir.autograded_directory, coursedir.feedback_directory)
+            handed_in, graded, pages = (Path(coursedir.format_path(place, mark.student, name)) for place in folders)
+            record = _record(graded / f"{name}.ipynb")
+            if handed_in.is_dir() and record.get("submitted", "") not in ("", fingerprint(handed_in)):
+                changed.append(mark.name or mark.student)
+            shown = [score for page in pages.glob("*.html") for score in _SCORE.findall(page.read_text("utf-8"))[:1]]
+            if any(abs(float(score) - mark.shown) > 0.006 for score in shown):
+                outdated.append(mark.name or mark.student)
+        if changed:
+            who = ", ".join(changed)
+            self.parent.fail(
+                f"{name} : remise changée depuis sa correction : {who} ; relancez nbgrader autograde {name} --force."
+            )
+        if outdated:
+            who = ", ".join(outdated)
+            self.parent.fail(
+                f"{name} : page qui montre une autre note : {who} ; relancez nbgrader generate_feedback {name} --force."
+            )
 
     def _filled(self, marks: list[Mark]) -> tuple[bytes, dict[str, str]]:
         """Le formulaire rempli, et le numéro de participant de chaque personne qui s'y trouve."""
@@ -118,6 +151,10 @@ class MoodleExport(ExportPlugin):
         for mark in marks:
             if mark.student not in numbers:
                 self.log.warning("%s (%s) n'est pas dans le formulaire : note non écrite.", mark.name, mark.student)
+        if marks and not numbers:
+            raise ValueError(
+                "aucune des personnes notées n'y est ; c'est le formulaire d'un autre devoir, ou d'un autre cours"
+            )
         return content, numbers
 
     def _table(self, marks: list[Mark]) -> tuple[bytes, dict[str, str]]:
@@ -156,9 +193,21 @@ class MoodleExport(ExportPlugin):
             # Moodle coupe ce nom aux « _ » : le nom de la personne ne peut pas en contenir.
             person = re.sub(r'[\\/:*?"<>|_\x00-\x1f]+', " ", mark.name).strip(" .") or "Participant"
             files |= {f"{person}_{numbers[mark.student]}_assignfeedback_file/{page.name}": page for page in pages}
+        path.unlink(missing_ok=True)  # l'archive d'un export plus ancien dirait d'autres notes
         if files:
             _replace(path, lambda partial: _zip(partial, files))
             self.log.info("%s écrit (pages de feedback : %d).", path, len(files))
+
+
+_SCORE = re.compile(r"\(Score:?\s*([0-9.]+)\s*/")
+
+
+def _record(graded: Path) -> dict:
+    """Ce que la correction a noté d'elle-même dans le notebook corrigé."""
+    try:
+        return json.loads(graded.read_text(encoding="utf-8"))["metadata"]["kdcourse"]
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def _zip(path: Path, files: dict[str, Path]) -> None:

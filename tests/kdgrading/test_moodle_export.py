@@ -2,6 +2,9 @@
 
 import csv
 import io
+import json
+import re
+import shutil
 import zipfile
 
 import pytest
@@ -13,6 +16,7 @@ from support.moodle_course import NAME, course_at, find_alembic, nbgrader  # noq
 from kdgrading import (  # noqa: E402
     moodle_export,
 )
+from kdgrading.intake import fingerprint  # noqa: E402
 from kdgrading.moodle_worksheet import (  # noqa: E402
     Worksheet,
 )
@@ -221,3 +225,60 @@ def test_un_export_interrompu_laisse_l_ancien_fichier_entier(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         moodle_export._replace(target, interrupted)
     assert target.read_text(encoding="utf-8") == "ancien"
+
+
+# --- Des notes qui ne sont plus les bonnes
+
+
+@pytest.fixture
+def copied(graded, tmp_path):
+    """Le cours, à soi : on peut l'abîmer. Marie (101) a rendu une copie, corrigée."""
+    course = shutil.copytree(graded, tmp_path / "cours")
+    handed_in = course / "submitted/101" / NAME
+    handed_in.mkdir(parents=True)
+    (handed_in / f"{NAME}.ipynb").write_text("première version", encoding="utf-8")
+    corrected = course / "autograded/101" / NAME
+    corrected.mkdir(parents=True)
+    record = {"metadata": {"kdcourse": {"submitted": fingerprint(handed_in)}}}
+    (corrected / f"{NAME}.ipynb").write_text(json.dumps(record), encoding="utf-8")
+    shutil.rmtree(course / "moodle", ignore_errors=True)
+    return course
+
+
+def test_une_remise_changee_depuis_sa_correction_arrete_l_export_et_la_personne_est_nommee(copied):
+    assert nbgrader(copied, *EXPORT).returncode == 0
+    shutil.rmtree(copied / "moodle")
+    (copied / "submitted/101" / NAME / f"{NAME}.ipynb").write_text("seconde version", encoding="utf-8")
+    process = nbgrader(copied, *EXPORT)
+    assert process.returncode != 0 and not list((copied / "moodle").glob("*"))
+    assert "remise changée depuis sa correction : Marie Lefèvre ; relancez nbgrader autograde" in process.stderr
+
+
+def test_une_page_qui_montre_une_autre_note_arrete_l_export(copied):
+    page = copied / "feedback/101" / NAME / f"{NAME}.html"
+    page.write_text("<h4>exercice (Score: 5.0 / 20.0)</h4>", encoding="utf-8")
+    process = nbgrader(copied, *EXPORT)
+    assert process.returncode != 0 and not list((copied / "moodle").glob("*"))
+    assert "page qui montre une autre note : Marie Lefèvre ; relancez nbgrader generate_feedback" in process.stderr
+    page.write_text("<h4>exercice (Score: 20.0 / 20.0)</h4> (Score: 3.0 / 4.0)", encoding="utf-8")
+    assert nbgrader(copied, *EXPORT).returncode == 0
+
+
+def test_le_formulaire_d_un_autre_devoir_est_refuse_avant_d_ecrire(copied):
+    other = WORKSHEET
+    for number in ("101", "102", "103", "104", "106", "777"):
+        other = re.sub(rf"Participant ?{number}", f"Participant 9{number}", other)
+    other = other.replace("@exemple.fr", "@ailleurs.fr")
+    (copied / "autre.csv").write_bytes(other.encode())
+    process = nbgrader(copied, *EXPORT, "--assignment", NAME, "--MoodleExport.worksheet=autre.csv")
+    assert process.returncode != 0 and "aucune des personnes notées n'y est" in process.stderr
+    assert not list((copied / "moodle").glob("*"))
+
+
+def test_l_archive_d_un_export_plus_ancien_ne_reste_pas(copied):
+    assert nbgrader(copied, *EXPORT).returncode == 0
+    archive = copied / "moodle" / f"{NAME}_feedback.zip"
+    assert archive.exists()
+    shutil.rmtree(copied / "feedback")
+    assert nbgrader(copied, *EXPORT).returncode == 0
+    assert not archive.exists()
