@@ -99,15 +99,17 @@ $(TEST):
 	@rm -f $(VENV)/.lab-* $(VENV)/.test-*; touch $@ $(LAB)
 
 # [/auteur]
-# Sans GPU NVIDIA, le torch pour processeur, s'il répond vite ; sinon, ou par TORCH=default, celui que pip choisit.
+# Sans GPU NVIDIA, le torch pour processeur, si son index répond vite, et lui seul (--isolated) : mêlé à un autre, torchvision
+# ne s'importerait pas. Sinon, ou par TORCH=default, celui que pip choisit.
 .PHONY: torch
 torch:
 	@if [ "$(TORCH)" != default ] && [ "$$(uname)" = Linux ] && [ ! -e $(NVIDIA) ] && ! command -v nvidia-smi >/dev/null \
 	  && ! $(BIN)/python -c "import torch" >/dev/null 2>&1; then \
 	  echo "Pas de GPU NVIDIA : torch pour processeur (make lab TORCH=default prend l'autre)."; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --timeout 10 --retries 0 \
-	    --index-url $(CPU_INDEX) "torch>=2.11" torchvision >/dev/null 2>&1 \
-	    || echo "Cet index ne répond pas : pip prend le torch de votre index habituel, bibliothèques GPU comprises."; fi
+	  { PIP_CONFIG_FILE=/dev/null $(BIN)/python -m pip --isolated install --quiet --timeout 10 --retries 0 \
+	      --index-url $(CPU_INDEX) "torch>=2.11" torchvision && $(BIN)/python -c "import torchvision"; } >/dev/null 2>&1 || { \
+	    $(BIN)/python -m pip uninstall --quiet --yes torch torchvision >/dev/null 2>&1; \
+	    echo "Cet index ne répond pas : pip prend le torch de votre index habituel, bibliothèques GPU comprises."; }; fi
 
 .PHONY: overrides
 overrides:

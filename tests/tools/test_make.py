@@ -18,6 +18,7 @@ case "$*" in
   "-c import torch") false;;
   "--version") echo "Python 3.12";;
   *"--index-url"*) [ -e index-repond ];;
+  "-c import torchvision") [ ! -e desaccord ];;
 esac
 """
 
@@ -122,7 +123,7 @@ def test_sans_gpu_torch_pour_processeur_est_demande_une_fois_et_un_index_muet_n_
     done, calls = make(project)
     (asked,) = [call for call in calls if "--index-url" in call]
     assert "https://download.pytorch.org/whl/cpu torch>=2.11 torchvision" in asked
-    assert "--timeout 10 --retries 0" in asked
+    assert "--isolated" in asked and "--timeout 10 --retries 0" in asked  # aucun autre index ne s'y mêle
     assert "ne répond pas : pip prend le torch de votre index habituel" in done.stdout and len(installs(calls)) == 1
 
 
@@ -130,6 +131,14 @@ def test_sans_gpu_l_index_qui_repond_suffit(project):
     (project / "index-repond").touch()
     done, _ = make(project)
     assert "torch pour processeur" in done.stdout and "ne répond pas" not in done.stdout
+
+
+def test_un_torchvision_qui_ne_va_pas_avec_torch_est_ote_et_pip_choisit(project):
+    for name in ("index-repond", "desaccord"):
+        (project / name).touch()
+    done, calls = make(project)
+    assert any("pip uninstall --quiet --yes torch torchvision" in call for call in calls)
+    assert "pip prend le torch de votre index habituel" in done.stdout and len(installs(calls)) == 1
 
 
 @pytest.mark.parametrize("argument", ["TORCH=default", f"NVIDIA={__file__}"], ids=["demandé", "GPU"])
