@@ -174,7 +174,9 @@ def reader_of(name: str, model: nn.Module, method: Method, choice: Choice, image
 def check_converging(loss: Tensor, parameters: Iterable[Tensor], epoch: int, learning_rate: float, seeds=()) -> None:
     """Une perte et des paramètres qui sont encore des nombres : ``()``, ou ``(S,)`` et ``(S, …)`` avec ``seeds``."""
     axis = 1 if seeds else 0
-    finite = torch.stack([loss.isfinite(), *(part.isfinite().flatten(axis).all(-1) for part in parameters)]).all(0)
+    finite = torch.stack(
+        [loss.isfinite(), *(part.isfinite().unsqueeze(-1).flatten(axis).all(-1) for part in parameters)]
+    ).all(0)
     if not finite.all():
         lost = dict.fromkeys(seed for seed, fine in zip(seeds, finite.view(-1).tolist(), strict=False) if not fine)
         which = f" (graine {', '.join(map(str, lost))})" if lost else ""

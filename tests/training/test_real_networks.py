@@ -381,6 +381,23 @@ def test_un_tampon_change_sur_place_reste_celui_de_sa_graine(data):
         torch.testing.assert_close(students[index].count, alone.count)
 
 
+class Sharpened(Linear):
+    """Un paramètre scalaire, et un autre vide."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.nothing = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.zeros(0))
+
+    def forward(self, images):
+        return self.scale * super().forward(images)
+
+
+def test_un_parametre_scalaire_ou_vide_s_empile_comme_les_autres(data):
+    students = train_many(Sharpened, data, seeds=[0, 1], alphas=0.0, epochs=2)
+    alone = train_one(Sharpened, data, seed=1, epochs=2)
+    torch.testing.assert_close(students[1].scale, alone.scale)
+
+
 # --- Ce qui appartient à d'autres
 
 
