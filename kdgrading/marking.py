@@ -5,6 +5,7 @@ de l'élève dans son propre noyau.
 
 import re
 import secrets
+from base64 import b64encode
 from importlib import import_module
 from pathlib import Path
 
@@ -26,10 +27,12 @@ _EXERCISES = {
     "exercice_10_2": "mark_size_study",
     "exercice_10_3": "mark_challenge",
 }
-_SAFE = r"https?://|#|attachment:|data:image/(?:png|jpeg|gif);base64,"  # où un lien peut mener
+_SAFE = r"https?://|#|attachment:|data:image/(?:png|jpeg|gif|svg\+xml);base64,"  # où un lien peut mener
 _ANCHOR = re.compile(r"<!--.*?-->")
 _MAX_TEXT, _MAX_PICTURE = 20_000, 1_000_000  # caractères gardés d'une sortie
-_PICTURES = ("image/png", "image/jpeg", "image/gif")  # un SVG peut porter un script
+_PICTURES = ("image/png", "image/jpeg", "image/gif")
+# Un SVG peut porter un script, qu'aucun navigateur n'exécute dans une balise <img> : il n'est gardé que là.
+_SVG = "image/svg+xml"
 
 
 class RestoreCells(NbGraderPreprocessor):
@@ -75,7 +78,7 @@ class RestoreCells(NbGraderPreprocessor):
                 cells[index] = _new_cell(kind, cells[index].source)
             if cells[index].source.strip() == source.strip():
                 cells[index].source = source  # sans réponse : nbgrader le reconnaît à la somme de contrôle
-                if kind != "code" and (added := _written_after(cells, index, set(owners.values()), given)):
+                if kind != "code" and (added := _written_near(cells, index, set(owners.values()), given)):
                     cells[index].source = f"{source}\n\n*Écrit dans une cellule voisine :*\n\n{added}"
             cells[index].metadata["nbgrader"] = metadata
         untouched = {source for _, source, _ in known.values()}
@@ -115,14 +118,17 @@ def _owners(cells, known: dict) -> dict[str, int]:
     return {name: index for index, name in taken.items()}
 
 
-def _written_after(cells, index: int, owned: set[int], given: set[str]) -> str:
-    """Ce que l'élève a écrit dans ses propres cellules, entre la réponse laissée vide et la cellule notée suivante."""
+def _written_near(cells, index: int, owned: set[int], given: set[str]) -> str:
+    """Ce que l'élève a écrit dans ses propres cellules autour d'une réponse vide, entre les deux cellules notées
+    voisines ; dans toute la copie si la cellule de la réponse n'y était plus.
+    """
+    lost = index not in owned
+    first = max((place for place in owned if place < index and not lost), default=-1)
+    last = min((place for place in owned if place > index), default=len(cells))
     texts = []
-    for place in range(index + 1, len(cells)):
-        if place in owned:
-            break
+    for place in range(first + 1, last):
         text = cells[place].source.strip()
-        if text and text not in given:
+        if text and place not in {index, *owned} and text not in given:
             texts.append(f"```\n{text}\n```" if cells[place].cell_type == "code" else text)
     return "\n\n".join(texts)
 
@@ -151,7 +157,7 @@ def _pictures(attachments: dict) -> dict:
     return {
         name: kept
         for name, bundle in attachments.items()
-        if (kept := {kind: data for kind, data in bundle.items() if kind in _PICTURES and _is_picture(data)})
+        if (kept := {kind: data for kind, data in bundle.items() if kind in (*_PICTURES, _SVG) and _is_picture(data)})
     }
 
 
@@ -168,11 +174,7 @@ def _without_html(text: str) -> str:
     anchor = _ANCHOR.match(text)
     kept = anchor[0] if anchor and re.fullmatch(r"<!-- réponse [\w. ]+ -->", anchor[0]) else ""
     text = re.sub(r"(<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|\\(?=href|require))", "\\1\u200b", text[len(kept) :])
-    return kept + re.sub(
-        r"\](?=\s*\((?!\s*(?:https?://|#|attachment:|data:image/(?:png|jpeg|gif);base64,))|:(?!\s*https?://))",
-        "]\u200b",
-        text,
-    )
+    return kept + re.sub(rf"\](?=\s*\((?!\s*(?:{_SAFE}))|:(?!\s*https?://))", "]\u200b", text)
 
 
 def _clean(text) -> str:
@@ -181,7 +183,7 @@ def _clean(text) -> str:
 
 
 def _harmless(output):
-    """Du texte et des images : ni HTML, ni JavaScript, que le navigateur du correcteur exécuterait."""
+    """Du texte et des images : ni HTML ni JavaScript de l'élève, que le navigateur du correcteur exécuterait."""
     kind = output.get("output_type")
     if kind == "stream":
         return new_output("stream", name="stdout", text=_clean(output.get("text", ""))[:_MAX_TEXT])
@@ -192,6 +194,10 @@ def _harmless(output):
     data = output.get("data", {})
     kept = {kind: data[kind] for kind in _PICTURES if _is_picture(data.get(kind))}
     text = data.get("text/plain", "") if kept else data.get("text/markdown", data.get("text/plain", ""))
+    svg = data.get(_SVG)
+    if isinstance(svg, str) and len(svg) < _MAX_PICTURE and not kept:
+        encoded = b64encode(svg.encode("utf-8", "replace")).decode()
+        kept["text/html"] = f'<img alt="Figure SVG de la copie" src="data:{_SVG};base64,{encoded}">'
     kept["text/plain"] = _clean(text)[:_MAX_TEXT]
     return new_output("display_data", data=kept)
 

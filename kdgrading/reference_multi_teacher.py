@@ -20,7 +20,7 @@ def reference(
 ) -> Tensor:
     r"""``alpha·T²·KL(comité ‖ student) + (1 − alpha)·entropie croisée(student, étiquettes)``, dans le dtype reçu.
 
-    Écrite sans emprunter une ligne à ``kdcourse.logits`` : une faute commune ne pourrait pas se voir.
+    Écrite sans emprunter une ligne à ``kdcourse.losses`` : une faute commune ne pourrait pas se voir.
     """
     log_target = _committee(_stacked(teacher_logits), _shares(weights, teacher_logits), temperature, combine)
     soft = _kl(log_target, F.log_softmax(student_logits / temperature, -1))

@@ -45,8 +45,9 @@ _install_on_colab("kdcourse[cours] @ git+{address}")
 KERNEL = """\
 import importlib.util
 if getattr(importlib.util.find_spec("kdcourse"), "origin", None) is None:
-    raise ModuleNotFoundError("Ce noyau n'a pas kdcourse : choisissez celui de .venv, "
-                              "ou installez-y le cours (« Noyaux », dans le README).")
+    raise ModuleNotFoundError(
+        "Ce noyau n'a pas kdcourse : choisissez celui de .venv, ou "
+        "installez-y le cours (« Noyaux », dans le README).")
 
 """
 

@@ -9,6 +9,7 @@ L'arbre ne vient que de fichiers que git suit. S'il est déjà le clone du dép�
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ PUBLIC = (
     "kdcourse/", "notebooks/", "docs/", "tools/jupyterlab_overrides.json",
     ".gitattributes", "LICENSE", "README.md", "pyproject.toml", "environment.yml", "Makefile", ".gitignore",
 )  # fmt: skip
+MARKS = ("[auteur]", "[/auteur]", "[étudiants]", "[/étudiants]")
 FORBIDDEN = ("BEGIN SOLUTION", "END SOLUTION", "BEGIN HIDDEN TESTS", "BEGIN MARK SCHEME", "kdgrading", str(ROOT))
 
 
@@ -34,19 +36,20 @@ def for_students(name: str, text: str) -> str:
     Une ligne qui ne porte que ``[auteur]`` ouvre un passage, ``[/auteur]`` le ferme ; une ligne qui finit par cette
     marque s'en va seule. Les deux marques ``[étudiants]`` s'en vont, et ce qu'elles cachaient reste.
     """
-    kept, opened = [], 0
+    kept, opened = [], {}
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         mark = line.strip(" #<>!-\t\n")
-        if mark in ("[auteur]", "[/auteur]"):
-            if opened == (mark == "[auteur]"):
+        if mark in ("[auteur]", "[étudiants]") and not opened:
+            opened = {f"[/{mark[1:]}": number}
+        elif opened.pop(mark, None) is None:
+            if mark == "[auteur]" or any(word in line for word in MARKS[1:]):
                 sys.exit(
-                    f"{name}, ligne {number} : {mark} ne répond à aucune marque ; chaque passage s'ouvre et se ferme."
+                    f"{name}, ligne {number} : une marque qui ne répond à aucune ; chaque passage s'ouvre et se ferme."
                 )
-            opened = 1 - opened
-        elif not opened and "[auteur]" not in line and mark not in ("[étudiants]", "[/étudiants]"):
-            kept.append(line)
-    if opened:
-        sys.exit(f"{name} : un passage [auteur] n'est pas fermé par [/auteur].")
+            if "[auteur]" not in line and "[/auteur]" not in opened:
+                kept.append(line)
+    for closing, number in opened.items():
+        sys.exit(f"{name} : le passage ouvert ligne {number} n'est pas fermé par {closing}.")
     return "".join(kept)
 
 
@@ -87,7 +90,10 @@ def leaks(tree: dict[str, bytes]) -> list[str]:
     """Ce qui ne doit jamais sortir ; les tests cherchent plus loin."""
     found = []
     for name, content in tree.items():
-        found += [f"{name} contient « {word} »" for word in (*FORBIDDEN, "[auteur]") if word.encode() in content]
+        found += [f"{name} contient « {word} »" for word in (*FORBIDDEN, *MARKS) if word.encode() in content]
+        if name == "README.md":
+            links = re.findall(r"\]\(([^):#]+)", content.decode("utf-8"))
+            found += [f"README.md mène à {link}, que git ne suit pas" for link in links if link not in tree]
         if name.startswith("exercises/"):
             cells = json.loads(content)["cells"]
             found += [f"{name} garde une sortie" for cell in cells if cell.get("outputs")]
@@ -154,7 +160,9 @@ def main() -> int:
         print("Rien n'est écrit, ceci sortirait :", *found, sep="\n- ", file=sys.stderr)
         return 1
     if old := stale(tree):
-        sys.exit(f"Rien n'est écrit : {', '.join(old)} n'a pas l'adresse public_repository ; lancez make notebooks.")
+        sys.exit(
+            f"Rien n'est écrit : {', '.join(old)} n'a pas la première cellule, ou l'adresse, que make notebooks écrit."
+        )
     write(tree, target)
     size = sum(map(len, tree.values())) / 1e6
     print(f"{target / 'kdcourse'} : {len(tree)} fichiers, {size:.1f} Mo ; archive : {target / 'kdcourse.zip'}")

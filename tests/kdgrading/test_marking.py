@@ -7,6 +7,7 @@ diraient.
 import json
 import re
 import shutil
+from base64 import b64encode
 
 import nbformat
 import pytest
@@ -127,12 +128,15 @@ def missing_function(course):
     return course.answered(loss().replace("multi_teacher_loss", "ma_perte"), CELL)
 
 
-def beside(cell):
-    """La réponse rédigée est laissée vide ; son texte est dans une cellule à soi, juste après."""
+def beside(cell, offset=1, remade=False):
+    """La réponse rédigée est laissée vide, ou refaite ; son texte est dans une cellule à soi, juste après ou avant."""
 
     def build(course):
         notebook = course.answered(loss(), CELL)
-        notebook.cells.insert(1 + notebook.cells.index(find(notebook, WRITTEN)), cell)
+        place = notebook.cells.index(find(notebook, WRITTEN))
+        notebook.cells.insert(place + offset, cell)
+        if remade:
+            notebook.cells.remove(find(notebook, WRITTEN))
         return notebook
 
     return build
@@ -141,13 +145,28 @@ def beside(cell):
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 
 
+def drawing(name):
+    return f'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(\'{name}\')"><script>alert(1)</script></svg>'
+
+
+def encoded(name):
+    return b64encode(drawing(name).encode()).decode()
+
+
 def with_pictures(course):
     """Une image collée, une dans le texte, un script déguisé ; une cellule sans sorties ; nbformat 4.4 et des ids."""
     notebook = course.answered(loss(), CELL)
     written = find(notebook, WRITTEN)
     written.source += f"\n\n![ma courbe](attachment:courbe.png) ![point](data:image/png;base64,{PIXEL})"
     written.source += "\n\n[piège](data:text/html;base64,PHNjcmlwdD4=)"
-    written["attachments"] = {"courbe.png": {"image/png": PIXEL}, "x.svg": {"image/svg+xml": "<svg onload=alert(1)>"}}
+    written.source += f"\n\n![schéma](attachment:y.svg) ![trait](data:image/svg+xml;base64,{encoded('trait')})"
+    written["attachments"] = {
+        "courbe.png": {"image/png": PIXEL},
+        "x.svg": {"image/svg+xml": "<svg onload=alert(1)>"},
+        "y.svg": {"image/svg+xml": encoded("y")},
+    }
+    svg = new_output("display_data", data={"image/svg+xml": drawing("sortie"), "text/plain": "<Figure>"})
+    notebook.cells.append(new_code_cell("plt.show()", outputs=[svg]))
     output = {"output_type": "stream", "name": "stdout", "text": "mesure faite"}
     notebook.cells += [new_code_cell("a", outputs=[nbformat.from_dict(output)]), new_code_cell("b")]
     content = json.loads(nbformat.writes(notebook))
@@ -159,6 +178,8 @@ def with_pictures(course):
 FORMS = {
     "ecrit-dessous": (beside(new_markdown_cell("Le comité gagne, écrit dessous.")), FULL, "juste"),
     "ecrit-en-code": (beside(new_code_cell("# Le comité gagne, écrit en code.")), FULL, "juste"),
+    "ecrit-dessus": (beside(new_markdown_cell("Le comité gagne, écrit dessus."), offset=0), FULL, "juste"),
+    "refaite": (beside(new_markdown_cell("Le comité gagne, cellule refaite."), remade=True), FULL, "juste"),
     "images": (with_pictures, FULL, "juste"),
     "utf-16": (lambda course: nbformat.writes(course.answered(loss(), CELL)).encode("utf-16"), FULL, "juste"),
     "page-web": (lambda course: b"<!DOCTYPE html><html>Connexion</html>", ZERO, "illisible (page web"),
@@ -276,7 +297,10 @@ def test_la_reponse_redigee_attend_une_note_humaine(course):
     assert course.scores("vide")[WRITTEN] is None  # laissée vide, elle attend aussi : le texte est peut-être ailleurs
 
 
-@pytest.mark.parametrize("student, text", [("ecrit-dessous", "écrit dessous."), ("ecrit-en-code", "écrit en code.")])
+@pytest.mark.parametrize("student, text", [
+    ("ecrit-dessous", "écrit dessous."), ("ecrit-en-code", "écrit en code."), ("ecrit-dessus", "écrit dessus."),
+    ("refaite", "cellule refaite."),
+])  # fmt: skip
 def test_un_texte_ecrit_a_cote_de_la_reponse_y_est_montre_et_attend_une_note(course, student, text):
     assert course.scores(student)[WRITTEN] is None
     shown = find(course.graded(student), WRITTEN).source
@@ -286,13 +310,20 @@ def test_un_texte_ecrit_a_cote_de_la_reponse_y_est_montre_et_attend_une_note(cou
 def test_les_images_de_l_eleve_restent_et_ce_qui_s_executerait_non(course):
     notebook = course.graded("images")
     written = find(notebook, WRITTEN)
-    assert written.attachments == {"courbe.png": {"image/png": PIXEL}}
+    assert written.attachments == {
+        "courbe.png": {"image/png": PIXEL},
+        "y.svg": {"image/svg+xml": encoded("y")},
+    }
     assert "](attachment:courbe.png)" in written.source and f"](data:image/png;base64,{PIXEL})" in written.source
     assert "](data:text/html" not in written.source
     assert "mesure faite" in "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
     assert course.run("generate_feedback", "--student=images").returncode == 0
     page = (course.root / "feedback/images/exercice_10_1/exercice_10_1.html").read_text(encoding="utf-8")
-    assert page.count(PIXEL[:40]) == 2 and "svg onload" not in page
+    assert page.count(PIXEL[:40]) == 2 and "<script>alert" not in page and "onload" not in page
+    # Un SVG n'est que dans des balises <img>, où le navigateur n'en exécute rien.
+    for name in ("y", "trait", "sortie"):
+        picture = re.escape(f"data:image/svg+xml;base64,{encoded(name)}")
+        assert re.search(f"""<img[^>]* src=["']{picture}["']""", page), name
 
 
 @pytest.mark.parametrize("student, why", [
