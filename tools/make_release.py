@@ -92,7 +92,7 @@ def leaks(tree: dict[str, bytes]) -> list[str]:
     for name, content in tree.items():
         found += [f"{name} contient « {word} »" for word in (*FORBIDDEN, *MARKS) if word.encode() in content]
         if name == "README.md":
-            links = re.findall(r"\]\(([^):#]+)", content.decode("utf-8"))
+            links = re.findall(r"\]\((?!\w+:)([^)#]+)", content.decode("utf-8"))
             found += [f"README.md mène à {link}, que git ne suit pas" for link in links if link not in tree]
         if name.startswith("exercises/"):
             cells = json.loads(content)["cells"]
