@@ -7,7 +7,6 @@ n'en paie rien, seulement la figure.
 
 import sys
 from collections.abc import Callable
-from types import SimpleNamespace
 from unittest.mock import patch
 
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from kdcourse.widgets.slider_figure import SliderFigure
 
 _COMPUTED = (
-    "bits", "calibration_state", "control_layout", "logit_gradient", "map_state", "matching_gradient", "mean_interval",
+    "bits", "calibration_state", "choice", "logit_gradient", "map_state", "matching_gradient", "mean_interval",
     "most_uncertain", "predict", "relation_state", "slider", "sorted_by_class", "temperature_state",
 )  # fmt: skip
 
@@ -41,8 +40,6 @@ class Rebuilt:
             captured.extend((figure, update, sliders))
 
         names = {name: through(vars(self._module)[name]) for name in _COMPUTED if name in vars(self._module)}
-        if "ipywidgets" in vars(self._module):
-            names["ipywidgets"] = SimpleNamespace(Dropdown=through(self._module.ipywidgets.Dropdown))
         with patch.object(SliderFigure, "__init__", capture), patch.multiple(self._module, **names):
             self._make()
         return tuple(captured)

@@ -4,14 +4,13 @@ Le temps d'un mouvement dépend des artistes et des tailles, non de ce que les m
 suffisent, et la mesure commence en quelques secondes.
 """
 
-import time
-from collections import defaultdict
+import io
 from collections.abc import Callable
-from functools import cache, partial, wraps
+from functools import cache, partial
 
 import torch
 from IPython.display import display
-from ipywidgets import VBox, interact
+from ipywidgets import Image, SelectionSlider, VBox, interact
 
 from benchmarks._stock import Rebuilt
 from kdcourse import cosine_relation_loss, grid, load_dataset, predict_features, train_many
@@ -28,6 +27,7 @@ from kdcourse.widgets import (
     RelationExplorer,
     TemperatureExplorer,
 )
+from kdcourse.widgets.slider_figure import DPI
 
 digits = cache(load_dataset)
 
@@ -152,49 +152,28 @@ WIDGETS = {
     "RankExplorer": rank,
 }
 
-times: dict[str, list[float]] = defaultdict(list)
-"""Millisecondes du noyau à chaque mouvement, par sujet."""
-
-
-def _timed(subject: str, function: Callable) -> Callable:
-    @wraps(function)
-    def wrapper(*args, **kwargs):
-        start = time.perf_counter()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            times[subject].append(1000 * (time.perf_counter() - start))
-
-    return wrapper
-
 
 def show(name: str) -> None:
-    """Le curseur du cours, son calcul chronométré."""
-    explorer = WIDGETS[name]()()
-    for control in explorer.sliders.values():
-        control.unobserve(explorer.refresh, names="value")
-        control.observe(_timed(name, explorer.refresh), names="value")
-    display(explorer)
+    """Le curseur du cours."""
+    display(WIDGETS[name]()())
 
 
 def stock(name: str) -> None:
     """La même figure par ``interact``."""
-    rebuilt, subject = Rebuilt(WIDGETS[name]()), f"interact {name}"
-    interact(_timed(subject, lambda **values: display(rebuilt.figure(**values))), **rebuilt.sliders)
-    times[subject].clear()  # interact dessine une première fois, que personne n'a demandée au clavier
+    rebuilt = Rebuilt(WIDGETS[name]())
+    interact(lambda **values: display(rebuilt.figure(**values)), **{
+        key: SelectionSlider(options=list(zip(control.texts, control.values, strict=True)), value=control.start)
+        for key, control in rebuilt.sliders.items()
+    })  # fmt: skip
 
 
 def floor() -> None:
     """Le plancher : deux images prêtes, les deux premières de ``TemperatureExplorer``, que chaque mouvement alterne."""
-    explorer = temperature()()
-    control, stored = explorer.sliders["temperature"], []
-    for value in (1.0, 2.0):
-        control.value = value
-        stored.append(explorer.image.value)
-    control.unobserve(explorer.refresh, names="value")
-
-    def alternate(_change):
-        explorer.image.value = stored[control.index % 2]
-
-    control.observe(_timed("plancher", alternate), names="value")
-    display(VBox([control, explorer.image]))
+    explorer, stored = temperature()(), []
+    for explorer.temperature in (1.0, 2.0):
+        target = io.BytesIO()
+        explorer.figure.savefig(target, format="png", dpi=DPI)
+        stored.append(target.getvalue())
+    control, image = SelectionSlider(options=range(41)), Image(value=stored[0])
+    control.observe(lambda _: setattr(image, "value", stored[control.value % 2]), names="value")
+    display(VBox([control, image]))

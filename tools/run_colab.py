@@ -25,8 +25,8 @@ VENV = ROOT / ".venv-colab"
 # Ce que Colab préinstalle, et ce que nbval demande en plus. Ici des versions exactes : ce sont elles que l'on essaie.
 STACK = [
     "torch==2.11.*", "torchvision==0.26.*", "numpy==2.1.3", "matplotlib==3.10.0", "ipywidgets==7.7.1",
-    "ipython==7.34.0", "ipykernel==6.17.1", "jupyter_client==7.4.9", "scipy", "scikit-learn", "accelerate", "tqdm",
-    "pillow", "setuptools", "pytest==8.*", "nbval",
+    "anywidget==0.9.21", "ipython==7.34.0", "ipykernel==6.17.1", "jupyter_client==7.4.9", "scipy", "scikit-learn",
+    "accelerate", "tqdm", "pillow", "setuptools", "pytest==8.*", "nbval",
 ]  # fmt: skip
 CELL_TIMEOUT = 300  # secondes
 

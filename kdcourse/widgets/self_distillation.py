@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from itertools import cycle
 from typing import NamedTuple
 
-import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -16,7 +15,7 @@ from kdcourse.measures.intervals import Interval, mean_interval
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.self_distillation import draw_reliability, reliability_points
 from kdcourse.training.students import error_rate
-from kdcourse.widgets.slider_figure import DPI, SliderFigure, control_layout, slider
+from kdcourse.widgets.slider_figure import DPI, SliderFigure, choice, slider
 
 
 class CalibrationState(NamedTuple):
@@ -81,12 +80,7 @@ class CalibrationExplorer(SliderFigure):
             [points, point, heading],
             update,
             {
-                "method": ipywidgets.Dropdown(
-                    options=list(models),
-                    description="Méthode",
-                    style={"description_width": "initial"},
-                    layout=control_layout(),
-                ),
+                "method": choice("Méthode", list(models)),
                 "temperature": slider("Température de calibration", steps, 1.0, digits=2),
             },
         )

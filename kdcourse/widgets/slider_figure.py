@@ -1,138 +1,242 @@
-"""Le mécanisme commun des curseurs, ``SliderFigure`` ; chaque widget y apporte sa fonction d'état.
+"""Le mécanisme commun des curseurs, ``SliderFigure`` ; chaque widget y apporte sa figure et sa fonction d'état.
 
-Rien ne s'entraîne ici : un curseur se promène sur des logits ou des mesures déjà là. Le fond de la figure est dessiné
-une fois ; à chaque mouvement, seuls les artistes qui changent le sont de nouveau, et l'image part en PNG. Le calcul est
-synchrone : le navigateur n'envoie la valeur suivante qu'une fois la précédente dessinée, et garde alors la dernière.
-
-``python -m benchmarks widgets`` mesure ce qu'un mouvement coûte, de la touche au pixel. Deux postes y dominaient : les
-filtres qu'un encodeur PNG essaie à chaque ligne, et l'ajustement du texte à la grille des pixels (*hinting*).
+Rien ne s'entraîne ici : un curseur se promène sur des logits ou des mesures déjà là. Tous les états sont dessinés une
+fois, quand la cellule s'exécute ; ``player.js`` les joue dans la page, noyau vivant ou arrêté.
 """
 
 import base64
 import html
-import struct
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from pathlib import Path
 
-import ipywidgets
-import matplotlib
-import numpy as np
+import anywidget
+import traitlets
 from matplotlib.artist import Artist
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from tqdm.auto import tqdm
 
-from kdcourse.formats import french
-from kdcourse.widgets.screen_reader import in_words, labels
+from kdcourse.formats import french, thousands
+from kdcourse.widgets.drawing import Drawing
+from kdcourse.widgets.saved_state import close_whole, replaces_previous
 
 DPI = 100
-TEXT = {"text.hinting": "none"}  # une ligne de texte se dessine au moins deux fois plus vite, et aussi nette
+MAX_STATES = 2_000
+_HERE = Path(__file__).parent
+_PAGE = """<!DOCTYPE html>
+<html lang="fr">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ margin: 1rem; font-family: system-ui, sans-serif; }}
+{css}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<div id="player"></div>
+</main>
+<script type="application/json" id="figure">{figure}</script>
+<script type="module">
+{player}
+const {{played, positions}} = JSON.parse(document.getElementById("figure").textContent);
+play(document.getElementById("player"), played, positions);
+</script>
+</body>
+</html>
+"""
 
 
-def control_layout() -> ipywidgets.Layout:
-    """Une largeur bornée ; dans une fenêtre étroite ou zoomée, le curseur passe sous son nom au lieu de disparaître."""
-    return ipywidgets.Layout(width="min(560px, 95%)", height="auto", flex_flow="row wrap")
+@dataclass(frozen=True)
+class Slider:
+    """Un curseur : son nom, ses valeurs et leurs textes dans l'ordre, et celle du départ."""
+
+    label: str
+    values: tuple
+    texts: tuple[str, ...]
+    start: float | str
+    named: bool = False
+    """Des noms plutôt que des nombres : une liste les montre mieux qu'une échelle."""
+
+    def __post_init__(self):
+        for field, shown in (("values", self.values), ("texts", self.texts)):
+            if not shown or len(set(shown)) != len(shown):
+                raise ValueError(f"{field} : {list(shown)} reçu, des valeurs toutes différentes attendues.")
+        if self.start not in self.values:
+            raise ValueError(f"start : {self.start!r} reçu, une valeur du curseur attendue : {', '.join(self.texts)}.")
 
 
-def slider(label: str, values: Sequence[float], start: float, digits: int | None = None) -> ipywidgets.SelectionSlider:
-    """Un curseur dont la valeur s'écrit à la française ; les flèches du clavier le déplacent d'un cran.
+def slider(label: str, values: Sequence[float], start: float, digits: int | None = None) -> Slider:
+    """Un curseur de nombres, écrits à la française.
 
     Sans ``digits``, autant de décimales qu'il en faut pour écrire chaque valeur, trois au plus.
     """
     if digits is None:
-        digits = next((d for d in range(3) if all(abs(round(v, d) - v) < 1e-9 for v in values)), 3)
-    if len(set(values)) != len(list(values)):
-        raise ValueError(f"values : {list(values)} reçu, des valeurs toutes différentes attendues.")
-    options = [(french(value, digits), float(value)) for value in values]
-    return ipywidgets.SelectionSlider(
-        options=options,
-        value=float(start),
-        description=label,
-        continuous_update=True,
-        style={"description_width": "initial"},
-        layout=control_layout(),
-    )
+        digits = next((d for d in range(3) if all(abs(round(v, d) - v) < 1e-6 for v in values)), 3)
+    numbers = tuple(float(value) for value in values)
+    return Slider(label, numbers, tuple(french(value, digits) for value in numbers), float(start))
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
-    """Un PNG opaque de pixels ``(H, W, 3 ou 4)``, octets, sans filtre et à peine compressé.
-
-    Sur une figure, presque toute en aplats, les filtres de ligne que les bibliothèques essaient un à un coûtent plus
-    que la compression, et n'y gagnent presque rien en taille.
-    """
-    height, width = pixels.shape[:2]
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # chaque ligne commence par le numéro de son filtre : 0, aucun
-    for channel in range(3):
-        rows[:, 1 + channel :: 3] = pixels[..., channel]
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits par canal, type 2 : RVB
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
+def choice(label: str, names: Sequence[str]) -> Slider:
+    """Une liste de noms ; le premier est choisi."""
+    return Slider(label, tuple(names), tuple(names), next(iter(names), ""), named=True)
 
 
-class SliderFigure:
-    """Des curseurs au-dessus d'une image que chaque mouvement met à jour.
+class OneOf(traitlets.TraitType):
+    """Le trait d'un curseur : une de ses valeurs, et rien d'autre."""
+
+    def __init__(self, choices: Slider):
+        super().__init__(default_value=choices.start)
+        self.choices = choices
+
+    def validate(self, obj, value):
+        values = self.choices.values
+        if value not in values:
+            shown = ", ".join(self.choices.texts)
+            raise ValueError(f"{self.name} : {value!r} reçu, une valeur du curseur attendue : {shown}.")
+        return values[values.index(value)]
+
+
+@contextmanager
+def _bar(count: int) -> Iterator[Callable[[], object]]:
+    """Une barre de progression, qui ne paraît qu'après une seconde et s'en va à la fin."""
+    bar = tqdm(total=count, desc="États dessinés", leave=False, delay=1)
+    try:
+        yield bar.update
+    finally:
+        bar.close()
+        if container := getattr(bar, "container", None):  # dans un notebook, la barre est un widget
+            close_whole(container)
+
+
+class SliderFigure(anywidget.AnyWidget):
+    """Des curseurs au-dessus d'une figure, que chaque mouvement met à jour sans rien demander au noyau.
+
+    Chaque curseur est un attribut : ``widget.temperature`` se lit et se change.
 
     Args:
         figure: la figure, avec tout ce qui ne bouge pas.
-        artists: les artistes que ``update`` modifie ; eux seuls sont redessinés.
+        artists: les artistes que ``update`` modifie, dessinés par-dessus le reste, dans cet ordre.
         update: fonction qui reçoit les valeurs des curseurs, par leur nom, et modifie ``artists``.
         sliders: nom → curseur.
+
+    Raises:
+        ValueError: plus de ``MAX_STATES`` états, ou un état que matplotlib ne dessine pas.
     """
 
+    _esm = _HERE / "player.js"
+    _css = _HERE / "player.css"
+    _ipython_display_ = None  # ipywidgets 7 passerait par là, sans l'image qui accompagne la vue
+    played = traitlets.Dict().tag(sync=True)
+
     def __init__(
-        self,
-        figure: Figure,
-        artists: Sequence[Artist],
-        update: Callable[..., None],
-        sliders: Mapping[str, ipywidgets.Widget],
+        self, figure: Figure, artists: Sequence[Artist], update: Callable[..., None], sliders: Mapping[str, Slider]
     ):
         self.figure, self.artists, self.update, self.sliders = figure, list(artists), update, dict(sliders)
-        self._canvas = FigureCanvasAgg(figure)
-        for artist in self.artists:
-            artist.set_animated(True)
-        with matplotlib.rc_context(TEXT):
-            self._canvas.draw()
-        figure.set_layout_engine("none")  # la mise en page est faite : plus rien ne bouge que les artistes
-        self._background = self._canvas.copy_from_bbox(figure.bbox)
-        # Jamais étirée au-delà de ses pixels, rétrécie dans une fenêtre étroite.
-        shape = ipywidgets.Layout(max_width="100%", object_fit="contain", align_self="flex-start", margin="0")
-        self.image = ipywidgets.Image(format="png", layout=shape)
-        self.message, self.spoken = ipywidgets.HTML(), ipywidgets.HTML()
-        parts = [*self.sliders.values(), self.image, self.message, self.spoken, labels(self.sliders)]
-        # La marge de gauche laisse entier le bouton d'un curseur au premier cran.
-        self.box = ipywidgets.VBox(parts, layout=ipywidgets.Layout(max_width="100%", padding="0 0 0 8px"))
-        self.box.add_class("kdcourse-sliders")
-        for control in self.sliders.values():
-            control.observe(self.refresh, names="value")
-        self.refresh()
+        played = self._drawn()
+        self._draw(*(control.start for control in self.sliders.values()))
+        target = io.BytesIO()
+        figure.savefig(target, format="png", dpi=DPI)
+        self._png = target.getvalue()
+        super().__init__(played=played)
+        self.add_traits(**{name: OneOf(control).tag(sync=True) for name, control in self.sliders.items()})
+        replaces_previous(self)
+        # La figure suit : ``widget.figure.savefig(…)`` enregistre l'état que la page montre.
+        self.observe(lambda _: self._draw(*(getattr(self, name) for name in self.sliders)), names=list(self.sliders))
 
-    def refresh(self, _change=None) -> None:
-        """Redessine pour les valeurs actuelles des curseurs ; une erreur se lit sous l'image, qui reste la dernière."""
+    def _draw(self, *values) -> None:
+        self.update(**dict(zip(self.sliders, values, strict=True)))
+
+    @contextmanager
+    def _drawable(self, values: Sequence) -> Iterator[None]:
+        """Un état qui ne se dessine pas est dit par les valeurs de ses curseurs."""
         try:
-            self.update(**{name: control.value for name, control in self.sliders.items()})
-            self.image.value = self._png()
-            self.message.value = ""
-            self.spoken.value = in_words(self.sliders, self.artists)  # après l'image, que rien ne retarde
-        except Exception as error:  # un callback qui lève disparaîtrait dans le journal de JupyterLab
-            reason = html.escape(f"{type(error).__name__} : {error}")
-            self.message.value = f"<p style='color:#B00020'>Ce réglage n'a pas pu être dessiné. {reason}</p>"
+            yield
+        except Exception as error:
+            state = ", ".join(
+                f"{key} = {control.texts[control.values.index(value)]}"
+                for (key, control), value in zip(self.sliders.items(), values, strict=True)
+            )
+            reason = f"{type(error).__name__} : {error}"
+            name = type(self).__name__
+            raise ValueError(f"{name} : l'état {state} ne se dessine pas ({reason}).") from error
 
-    def _png(self) -> bytes:
-        self._canvas.restore_region(self._background)
-        with matplotlib.rc_context(TEXT):
-            for artist in self.artists:
-                self.figure.draw_artist(artist)
-        return encode_png(np.asarray(self._canvas.buffer_rgba()))
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        # L'image accompagne la vue : GitHub et un notebook rouvert sans noyau montrent au moins le premier état.
+    def _drawn(self) -> dict:
+        """Ce que joue ``player.js`` : le fond, les morceaux, et ceux de chaque état, le dernier curseur d'abord."""
+        controls, name = self.sliders.values(), type(self).__name__
+        count = prod(len(control.values) for control in controls)
+        if count > MAX_STATES:
+            sizes = " × ".join(str(len(control.values)) for control in controls)
+            raise ValueError(f"{name} : {thousands(count)} états ({sizes}), {thousands(MAX_STATES)} au plus attendus.")
+        start = [control.start for control in controls]
+        with self._drawable(start):
+            self._draw(*start)
+            drawing = Drawing(self.figure, self.artists)
+        pieces, frames, words = {}, [], []
+        with drawing, _bar(count) as advance:
+            for values in product(*(control.values for control in controls)):
+                with self._drawable(values):
+                    self._draw(*values)
+                    frames.append([pieces.setdefault(piece, len(pieces)) for piece in drawing.pieces()])
+                words.append(self._words())
+                advance()
+            background = drawing.background()
+        described = [
+            {"name": key, "label": c.label, "values": list(c.values), "texts": list(c.texts), "named": c.named}
+            for key, c in self.sliders.items()
+        ]
         return {
-            "application/vnd.jupyter.widget-view+json": {
-                "version_major": 2,
-                "version_minor": 0,
-                "model_id": self.box.model_id,
-            },
-            "image/png": base64.b64encode(self.image.value).decode(),
-            "text/plain": f"{type(self).__name__} : exécutez la cellule pour déplacer les curseurs.",
-        }
+            "width": drawing.width, "height": drawing.height, "background": background,
+            "pieces": list(pieces), "frames": frames, "words": words, "sliders": described,
+        }  # fmt: skip
+
+    def _words(self) -> str:
+        """Ce que l'image écrit ; un nombre qui ne dit pas de quoi il parle le dit par son ``label``."""
+        texts = [artist for artist in self.artists if isinstance(artist, Text) and artist.get_text()]
+        return ". ".join(" : ".join(filter(None, [text.get_label(), text.get_text()])) for text in texts)
+
+    def positions(self) -> list[int]:
+        """Le rang de la valeur de chaque curseur."""
+        return [control.values.index(getattr(self, name)) for name, control in self.sliders.items()]
+
+    def state(self) -> int:
+        """Le rang de l'état montré."""
+        rank = 0
+        for position, control in zip(self.positions(), self.sliders.values(), strict=True):
+            rank = rank * len(control.values) + position
+        return rank
+
+    def svg(self) -> str:
+        """L'image montrée, en un document SVG."""
+        played, size = self.played, (self.played["width"], self.played["height"])
+        shown = "".join(played["pieces"][piece] for piece in played["frames"][self.state()])
+        return (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'viewBox="0 0 {size[0]} {size[1]}">{played["background"]}{shown}</svg>'
+        )
+
+    def to_html(self, title: str = "Figure à curseurs") -> str:
+        """Une page complète, sans rien d'extérieur : enregistrée, elle s'ouvre et bouge sans noyau ni réseau."""
+        content = json.dumps({"played": self.played, "positions": self.positions()}, ensure_ascii=False)
+        return _PAGE.format(
+            title=html.escape(title),
+            css=self._css,
+            player=self._esm,
+            figure=content.replace("<", "\\u003c"),  # aucun texte ne peut fermer la balise
+        )
+
+    def _repr_mimebundle_(self, **kwargs):
+        # L'image accompagne la vue : GitHub et le papier montrent le premier état.
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data["image/png"] = base64.b64encode(self._png).decode()
+        data["text/plain"] = f"{type(self).__name__} : exécutez la cellule pour déplacer les curseurs."
+        return data, metadata

@@ -1,23 +1,25 @@
-"""Les curseurs, sans navigateur : l'état, l'image, la dernière valeur, l'erreur dite en français."""
+"""Les curseurs, sans navigateur : l'état, l'image, ce que la page et le notebook reçoivent, l'erreur en français."""
 
 import base64
+import gzip
 import io
+import json
+import re
+from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks._stock import Rebuilt
 from kdcourse import MLP, Split, color_student, load_dataset
 from kdcourse.measures import bias_sweep, tune_bias
-from kdcourse.widgets import BiasExplorer, TemperatureExplorer
+from kdcourse.widgets import BiasExplorer, TemperatureExplorer, saved_state
 from kdcourse.widgets.principles import temperature_state
-from kdcourse.widgets.slider_figure import encode_png, slider
-
-
-def pixels(widget):
-    return np.asarray(Image.open(io.BytesIO(widget.image.value)))
+from kdcourse.widgets.slider_figure import MAX_STATES, SliderFigure, choice, slider
 
 
 @pytest.fixture
@@ -33,6 +35,28 @@ def bias_explorer():
     biases = torch.arange(0, 4.01, 0.5)
     sweep = bias_sweep(logits, labels, 3, biases)
     return BiasExplorer(biases, {"T = 20": (sweep, tune_bias(sweep), "distilled")}, label=3)
+
+
+def heat(values=(0.0, 1.0, 2.0), title="titre", sliders=None, break_at=None) -> SliderFigure:
+    """Une image de 3 × 3 pixels et un texte, qu'un curseur déplace."""
+    figure = Figure(figsize=(3, 3))
+    ax = figure.subplots()
+    image = ax.imshow(np.zeros((3, 3)), vmin=0, vmax=10)
+    ax.set_title(title)
+    text = ax.text(0, 0, "")
+
+    def update(level: float, **_) -> None:
+        if level == break_at:
+            raise ZeroDivisionError("par zéro")
+        image.set_data(np.arange(9.0).reshape(3, 3) + level)
+        text.set_text(f"niveau {level:g}")
+
+    return SliderFigure(figure, [image, text], update, sliders or {"level": slider("Niveau", values, values[0])})
+
+
+def pictures(svg: str) -> list[np.ndarray]:
+    encoded = re.findall(r'data:image/png;base64,([^"]+)', svg)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGBA")) for one in encoded]
 
 
 def test_l_etat_est_le_softmax_a_temperature_et_son_entropie_en_bits():
@@ -55,72 +79,199 @@ def test_une_temperature_nulle_est_refusee():
         temperature_state(torch.zeros(3), 0)
 
 
-def test_bouger_le_curseur_change_l_image(explorer):
-    before = pixels(explorer)
-    explorer.sliders["temperature"].value = 20.0
-    assert not np.array_equal(before, pixels(explorer))
+def test_bouger_le_curseur_change_l_image_et_la_figure_suit(explorer):
+    before = explorer.svg()
+    explorer.temperature = 20.0
+    assert explorer.svg() != before and "T = 20,0" in explorer.svg()
+    assert "T = 20,0" in explorer.figure.axes[1].get_title()
 
 
-def test_apres_une_rafale_l_image_est_celle_de_la_derniere_valeur(explorer):
-    explorer.sliders["temperature"].value = 8.0
-    expected = pixels(explorer)
-    for value in (0.5, 20.0, 3.0, 1.0, 8.0):
-        explorer.sliders["temperature"].value = value
-    assert np.array_equal(pixels(explorer), expected)
+def test_un_retour_au_premier_etat_rend_la_premiere_image(explorer):
+    before = explorer.svg()
+    for explorer.temperature in (0.5, 20.0, 1.0):
+        pass
+    assert explorer.svg() == before
 
 
-def test_les_artistes_sont_les_memes_d_un_mouvement_a_l_autre(explorer):
-    before = [id(artist) for artist in explorer.artists]
-    explorer.sliders["temperature"].value = 4.0
-    assert [id(artist) for artist in explorer.artists] == before
-    assert explorer.figure.get_axes()[1].patches[0] in explorer.artists
+def test_chaque_etat_est_celui_de_ses_valeurs(explorer):
+    for number in explorer.sliders["image_number"].values:
+        for temperature in (0.5, 4.0, 32.0):
+            explorer.image_number, explorer.temperature = number, temperature
+            words = explorer.played["words"][explorer.state()]
+            assert words.endswith(explorer.figure.axes[1].get_title())
+            assert explorer.figure.axes[1].get_title() in explorer.svg()
 
 
-def test_une_erreur_se_lit_sous_l_image_qui_reste(explorer):
-    before = explorer.image.value
-
-    def broken(**_):
-        raise ValueError("temperature : 0 reçu")
-
-    explorer.update, working = broken, explorer.update
-    explorer.sliders["temperature"].value = 2.0
-    assert "n'a pas pu être dessiné" in explorer.message.value and "temperature : 0 reçu" in explorer.message.value
-    assert explorer.image.value == before
-    explorer.update = working
-    explorer.sliders["temperature"].value = 3.0
-    assert explorer.message.value == ""
+def test_une_valeur_hors_du_curseur_est_refusee_en_francais(explorer):
+    for wrong in (0, 1.25, "froid", None, float("nan"), [1.0]):
+        with pytest.raises(ValueError, match="temperature : .* reçu, une valeur du curseur attendue : 0,5, 1,0"):
+            explorer.temperature = wrong
+    assert explorer.temperature == 1.0
 
 
-def test_un_message_d_erreur_ne_peut_pas_injecter_de_html(explorer):
-    def broken(**_):
-        raise ValueError("<script>")
+def test_deux_valeurs_egales_ou_un_depart_inconnu_sont_refuses():
+    with pytest.raises(ValueError, match=r"values : \[0.5, 0.5\] reçu, des valeurs toutes différentes"):
+        slider("a", [0.5, 0.5], 0.5)
+    with pytest.raises(ValueError, match=r"texts : .* reçu, des valeurs toutes différentes"):
+        slider("a", [0.5, 0.5001], 0.5, digits=1)  # la main ne les distinguerait pas
+    with pytest.raises(ValueError, match=r"values : \[\] reçu"):
+        slider("a", [], 0.5)
+    with pytest.raises(ValueError, match="start : 3.0 reçu, une valeur du curseur attendue : 1, 2"):
+        slider("a", [1, 2], 3)
+    with pytest.raises(ValueError, match="'seul', 'seul'"):
+        choice("Méthode", ["seul", "seul"])
 
-    explorer.update = broken
-    explorer.sliders["temperature"].value = 2.0
-    assert "<script>" not in explorer.message.value
+
+def test_la_valeur_s_ecrit_avec_une_virgule_et_assez_de_decimales():
+    assert slider("T", [0.5, 1.0], 0.5).texts == ("0,5", "1,0")
+    assert slider("a", [0.85, 0.9, 0.95], 0.9).texts == ("0,85", "0,90", "0,95")
+    assert slider("T", [1, 2, 16], 2).texts == ("1", "2", "16")
+
+
+def test_un_etat_qui_ne_se_dessine_pas_est_dit_quand_la_cellule_s_execute():
+    with pytest.raises(
+        ValueError, match=r"SliderFigure : l'état level = 1 ne se dessine pas \(ZeroDivisionError : par"
+    ):
+        heat(break_at=1.0)
+
+
+def test_trop_d_etats_sont_refuses_avant_d_etre_dessines():
+    sliders = {"level": slider("Niveau", range(50), 0), "other": slider("Autre", range(41), 0)}
+    with pytest.raises(ValueError, match=r"2\s050 états \(50 × 41\), 2\s000 au plus attendus"):
+        heat(sliders=sliders)
+    assert MAX_STATES == 2_000
+
+
+def test_un_nom_qui_vient_des_donnees_reste_un_texte():
+    attack = "<script>alert(1)</script> & </svg>"
+    widget = heat(title=attack, sliders={"level": slider(attack, [0, 1], 0)})
+    page = widget.to_html(title=attack)
+    assert "&lt;script&gt;alert(1)" in widget.svg() and "<script>" not in widget.svg()
+    assert page.count("<script") == 2 and page.count("</script>") == 2  # les données et le lecteur
+    assert "<title>&lt;script&gt;" in page and "<h1>&lt;script&gt;" in page
+    content = page.split('id="figure">')[1].split("</script>")[0]
+    assert json.loads(content)["played"]["sliders"][0]["label"] == attack
+
+
+def test_la_page_exportee_porte_tout_et_montre_les_valeurs_choisies(explorer):
+    explorer.temperature = 8.0
+    page = explorer.to_html("La température")
+    assert "<title>La température</title>" in page and "export function play" in page
+    assert not re.search(r'(src|href)="(?!#|data:)', page) and "@import" not in page
+    content = json.loads(page.split('id="figure">')[1].split("</script>")[0])
+    assert content["positions"] == [explorer.sliders["temperature"].values.index(8.0), 0]
+
+
+def test_un_morceau_identique_n_est_garde_qu_une_fois(explorer):
+    pieces, frames = explorer.played["pieces"], explorer.played["frames"]
+    assert len(set(pieces)) == len(pieces)
+    used = {piece for frame in frames for piece in frame}
+    assert used == set(range(len(pieces))) and len(pieces) < sum(map(len, frames)) / 2
+    assert sum("<image" in piece for piece in pieces) == 3  # trois images pour 99 états
+
+
+def test_les_coordonnees_sont_arrondies_au_dixieme(bias_explorer):
+    found = re.findall(r' d="([^"]*)"', bias_explorer.svg())
+    assert found and all(len(number) <= 2 for path in found for number in re.findall(r"\.(\d+)", path))
+
+
+def test_une_image_entre_a_sa_propre_resolution_sans_perdre_une_couleur():
+    widget = heat()
+    (picture,) = pictures(widget.svg())
+    expected = widget.figure.axes[0].images[0].to_rgba(np.arange(9.0).reshape(3, 3), bytes=True)
+    assert picture.shape == (3, 3, 4) and np.array_equal(picture, expected)
+    photo = Split(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(2))
+    torch.manual_seed(0)
+    shown_photo = pictures(TemperatureExplorer(color_student(), photo, count=1).svg())[0]
+    chosen = np.abs(shown_photo[None, ..., :3] / 255 - photo.images.permute(0, 2, 3, 1).numpy()).max((1, 2, 3))
+    assert shown_photo.shape == (32, 32, 4) and chosen.min() < 1 / 255  # plus de 256 couleurs : aucune palette
+
+
+def test_un_artiste_invisible_ne_laisse_rien():
+    figure = Figure()
+    (line,) = figure.subplots().plot([0, 1], [0, 1])
+    widget = SliderFigure(figure, [line], lambda seen: line.set_visible(bool(seen)), {"seen": slider("Vu", [0, 1], 0)})
+    hidden, seen = (widget.played["pieces"][frame[0]] for frame in widget.played["frames"])
+    assert hidden == "" and "<path" in seen
+
+
+def test_chaque_artiste_de_matplotlib_convient():
+    figure = Figure()
+    ax = figure.subplots()
+    artists = [
+        ax.plot([0, 1], [0, 1], "o-")[0], ax.scatter([0], [1]), ax.fill_between([0, 1], [0, 1]), ax.text(0, 0, "é < à"),
+        *ax.bar([0, 1], [1, 2], hatch="//"), ax.pcolormesh(np.eye(3)), ax.quiver([0], [0], [1], [1]),
+        ax.annotate("là", (0, 0), (1, 1), arrowprops={"arrowstyle": "->"}),
+    ]  # fmt: skip
+    widget = SliderFigure(
+        figure, artists, lambda size: artists[1].set_sizes([size]), {"size": slider("Taille", [4, 40], 4)}
+    )
+    svg = widget.svg()
+    assert "é &lt; à" in svg and "clip-path" in svg
+    for name in re.findall(r'(?:url\(#|href="#)([^)"]+)', svg):  # chaque renvoi mène quelque part
+        assert f'id="{name}"' in svg, name
+    changed = [a != b for a, b in zip(*widget.played["frames"], strict=True)]
+    assert changed == [rank == 1 for rank in range(len(artists))]
+
+
+def test_deux_figures_d_une_page_n_ont_aucun_nom_en_commun():
+    first, second = (set(re.findall(r' id="([^"]+)"', heat().svg())) for _ in range(2))
+    assert first and second and not first & second
+
+
+def test_la_figure_garde_sa_resolution_et_matplotlib_ses_reglages():
+    before = matplotlib.rcParams["svg.fonttype"]
+    with pytest.raises(ValueError):
+        heat(break_at=0.0)
+    assert heat().figure.dpi == Figure().dpi and matplotlib.rcParams["svg.fonttype"] == before
+
+
+def test_le_lecteur_d_ecran_recoit_ce_que_l_image_ecrit(explorer, bias_explorer):
+    explorer.temperature = 2.0
+    words = explorer.played["words"][explorer.state()]
+    assert words.startswith("étiquette : ") and "T = 2,0" in words and "entropie : " in words
+    assert "rappel des 3 (%), T = 20 : " in bias_explorer.played["words"][0]  # un nombre dit de quoi il parle
 
 
 def test_le_notebook_garde_une_image_a_cote_de_la_vue(explorer):
-    bundle = explorer._repr_mimebundle_()
-    assert base64.b64decode(bundle["image/png"]) == explorer.image.value
-    view = bundle["application/vnd.jupyter.widget-view+json"]
-    assert view["model_id"] == explorer.box.model_id
+    data, metadata = explorer._repr_mimebundle_()
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.size == (900, 310) and metadata == {}
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
+    assert data["text/plain"] == "TemperatureExplorer : exécutez la cellule pour déplacer les curseurs."
 
 
-def test_l_image_tient_dans_la_page_et_l_etiquette_n_est_pas_coupee(explorer):
-    assert pixels(explorer).shape[1] <= 1000
-    assert explorer.image.layout.max_width == "100%"
-    assert all(s.style.description_width == "initial" for s in explorer.sliders.values())
+def test_ipywidgets_7_ne_passe_pas_a_cote_de_l_image(explorer):
+    assert explorer._ipython_display_ is None  # celle d'ipywidgets 7.7.1, sur Colab, ne montrerait que la vue
 
 
-def test_la_valeur_s_ecrit_avec_une_virgule():
-    assert slider("T", [0.5, 1.0], 0.5).options[0] == ("0,5", 0.5)
+def test_ce_que_le_notebook_enregistre_est_petit(explorer):
+    state = json.dumps(explorer.get_state())
+    assert len(gzip.compress(state.encode())) < 100_000 and set(explorer.sliders) < set(explorer.get_state())
+
+
+def test_une_cellule_executee_de_nouveau_ferme_ses_curseurs_d_avant(monkeypatch):
+    shell = SimpleNamespace(execution_count=1, get_parent=lambda: {"metadata": {"cellId": "a"}})
+    monkeypatch.setattr(saved_state, "get_ipython", lambda: shell)
+    monkeypatch.setattr(saved_state, "_made", {})
+    first, second = heat(), heat()  # une cellule peut en montrer deux
+    assert first.comm is not None and second.comm is not None
+    layout = first.layout
+    shell.execution_count = 2
+    third = heat()
+    assert first.comm is None and second.comm is None and layout.comm is None and third.comm is not None
+    shell.get_parent = lambda: {"metadata": {"cellId": "b"}}
+    shell.execution_count = 3
+    heat()
+    assert third.comm is not None  # une autre cellule ne ferme rien
+    shell.get_parent = lambda: {}
+    heat()  # une page qui ne nomme pas ses cellules
 
 
 def test_le_curseur_de_biais_montre_le_rappel_du_biais_choisi(bias_explorer):
-    before = pixels(bias_explorer)
-    bias_explorer.sliders["bias"].value = 4.0
-    assert not np.array_equal(before, pixels(bias_explorer))
+    before = bias_explorer.svg()
+    bias_explorer.bias = 4.0
+    assert bias_explorer.svg() != before
     heights = [patch.get_height() for patch in bias_explorer.figure.get_axes()[0].patches]
     logits = torch.randn(4, 50, 10, generator=torch.Generator().manual_seed(0))
     logits[..., 3] += 4
@@ -132,7 +283,7 @@ def test_le_curseur_de_biais_montre_le_rappel_du_biais_choisi(bias_explorer):
 def test_un_teacher_en_mode_train_est_vu_en_eval_et_garde_son_mode():
     teacher = MLP(dropout=0.5)
     first, second = (TemperatureExplorer(teacher, load_dataset().validation, count=3) for _ in range(2))
-    assert np.array_equal(pixels(first), pixels(second))
+    assert first.played["words"] == second.played["words"]
     assert teacher.training
 
 
@@ -142,66 +293,12 @@ def test_une_image_en_couleur_se_montre_en_couleur():
     assert widget.figure.get_axes()[0].images[0].get_array().shape == (32, 32, 3)
 
 
-def test_un_curseur_ecrit_assez_de_decimales_et_refuse_deux_valeurs_egales():
-    assert [text for text, _ in slider("a", [0.85, 0.9, 0.95], 0.9).options] == ["0,85", "0,90", "0,95"]
-    assert [text for text, _ in slider("T", [1, 2, 16], 2).options] == ["1", "2", "16"]
-    with pytest.raises(ValueError, match="values : .* des valeurs toutes différentes"):
-        slider("a", [0.5, 0.5], 0.5)
-
-
-def test_un_png_rend_les_pixels_qu_il_a_recus():
-    drawn = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
-    image = Image.open(io.BytesIO(encode_png(drawn)))
-    image.load()
-    assert image.format == "PNG" and image.mode == "RGB"
-    assert np.array_equal(np.asarray(image), drawn[..., :3])
-
-
-def test_un_mouvement_ne_redessine_pas_la_figure(explorer, monkeypatch):
-    monkeypatch.setattr(explorer.figure, "draw", None)
-    before = pixels(explorer)
-    explorer.sliders["temperature"].value = 6.0
-    assert explorer.message.value == "" and not np.array_equal(before, pixels(explorer))
-
-
-def test_un_retour_au_premier_etat_rend_la_premiere_image(explorer):
-    before, start = pixels(explorer), explorer.sliders["temperature"].value
-    explorer.sliders["temperature"].value = 16.0
-    explorer.sliders["temperature"].value = start
-    assert np.array_equal(before, pixels(explorer))  # rien ne reste d'un dessin dans le fond
-
-
-def test_le_lecteur_d_ecran_recoit_les_valeurs_et_ce_que_l_image_ecrit(explorer):
-    assert "Température T : 1,0. Image (de la plus ambiguë à la plus sûre) : 1. étiquette : " in explorer.spoken.value
-    explorer.sliders["temperature"].value = 2.0
-    assert "Température T : 2,0. " in explorer.spoken.value and "T = 2,0   entropie : " in explorer.spoken.value
-
-
-def test_un_nombre_sur_une_barre_dit_de_quoi_il_parle(bias_explorer):
-    assert "rappel des 3 (%), T = 20 : " in bias_explorer.spoken.value
-
-
-def test_les_curseurs_n_emploient_que_ce_qu_ipywidgets_7_7_1_connait(explorer):
-    # Les clés que 7.7.1, la version de Colab, envoie à la page ; une autre y serait ignorée, ou refusée.
-    control = "_options_labels continuous_update description disabled index layout orientation readout style"
-    known = {
-        "SelectionSlider": control, "Image": "format height layout value width", "HTML": "layout style value",
-        "VBox": "_dom_classes box_style children layout", "Output": "layout msg_id outputs",
-        "Layout": "align_self display flex flex_flow height margin max_width object_fit padding width",
-    }  # fmt: skip
-    for widget in [explorer.box, *explorer.box.children, *(child.layout for child in explorer.box.children)]:
-        plain = type(widget)(options=[1]) if hasattr(widget, "options") else type(widget)()
-        default, name = plain.get_state(), type(widget).__name__
-        changed = {key for key, value in widget.get_state().items() if value != default[key]}
-        assert changed <= set(known[name].split()), name
-
-
 def test_la_figure_comparee_par_interact_est_celle_du_curseur(explorer):
     torch.manual_seed(0)
     teacher = MLP().eval()
     rebuilt = Rebuilt(lambda: TemperatureExplorer(teacher, load_dataset().validation, count=3))
     first, second = (rebuilt.figure(temperature=value, image_number=2.0) for value in (3.0, 8.0))
-    explorer.sliders["temperature"].value, explorer.sliders["image_number"].value = 8.0, 2.0
+    explorer.temperature, explorer.image_number = 8.0, 2.0
     heights = [[bar.get_height() for bar in figure.axes[1].patches] for figure in (second, explorer.figure, first)]
     assert second is not first and heights[0] == pytest.approx(heights[1]) and heights[0] != heights[2]
     assert second.axes[1].get_title() == explorer.figure.axes[1].get_title()

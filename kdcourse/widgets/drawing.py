@@ -1,0 +1,123 @@
+"""Une figure à curseurs en SVG : son fond une fois, puis, pour chaque état, les seuls artistes qui bougent.
+
+Tout est dessiné par matplotlib ; n'importe quel artiste qu'il sait écrire en SVG convient. Un morceau identique d'un
+état à l'autre n'est gardé qu'une fois, et les coordonnées sont arrondies au dixième de point.
+"""
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import lru_cache
+from itertools import count
+
+import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_svg import RendererSVG
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from PIL import Image
+
+_POINTS = 72  # points par pouce, l'unité d'un SVG de matplotlib
+_salts = count()
+_ANONYMOUS = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # des milliers de morceaux, aucun n'a de notice
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_COORDINATES = re.compile(r' (?:d|x|y|width|height|points)="[^"]*"|translate\([^)]*\)')
+_NOISE = re.compile(r"<!--.*?-->|<\?xml.*?\?>|<!DOCTYPE.*?>|\n", re.S)
+_DEFS = re.compile(r"<defs>(.*?)</defs>")
+_STYLE = (
+    '<defs><style type="text/css">*{stroke-linejoin: round; stroke-linecap: butt}</style></defs>'  # dans player.css
+)
+_USELESS = re.compile(r" font-family: 'DejaVu Sans', [^;]*;| transform=\"rotate\(-?0 [^)]*\)\"| id=\"image[^\"]*\"")
+_PICTURE = re.compile(r"(?<=data:image/png;base64,)[^\"]*")
+_CLIP = re.compile(r'<clipPath id="([^"]*)">.*?</clipPath>')
+
+
+class Drawing:
+    """Le fond d'une figure, ses morceaux et les formes où ils sont coupés, tous en SVG.
+
+    Args:
+        figure: la figure, avec tout ce qui ne bouge pas.
+        moving: les artistes qui bougent, du plus profond au plus proche.
+
+    Se dessine dans un bloc ``with``, qui rend la figure à sa résolution.
+    """
+
+    def __init__(self, figure: Figure, moving: Sequence[Artist]):
+        self.figure, self.moving = figure, list(moving)
+        for image in figure.findobj(AxesImage):
+            image.set_interpolation("none")  # chacune à sa propre résolution, non à celle de la figure
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # la mise en page est faite : plus rien ne bouge que les artistes
+        self.width, self.height = (_POINTS * inches for inches in figure.get_size_inches())
+        # Le texte reste du texte : un lecteur d'écran le lit. Le sel rend les noms stables, et propres à cette figure.
+        self._style = {"svg.fonttype": "none", "svg.hashsalt": f"kd{next(_salts)}"}
+        self._clips: dict[str, str] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Drawing":
+        self._open.enter_context(matplotlib.rc_context(self._style))
+        self._open.callback(self.figure.set_dpi, self.figure.dpi)
+        self.figure.dpi = _POINTS
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._open.close()
+
+    def pieces(self) -> list[str]:
+        """Un morceau par artiste, dans l'état où il est ; vide s'il est invisible."""
+        return [self._piece(artist) for artist in self.moving]
+
+    def background(self) -> str:
+        """Le fond, sans les artistes qui bougent ; à demander une fois tous les morceaux dessinés."""
+        shown = [artist.get_visible() for artist in self.moving]
+        target = io.StringIO()
+        for artist in self.moving:
+            artist.set_visible(False)
+        self.figure.savefig(target, format="svg", metadata=_ANONYMOUS)
+        for artist, visible in zip(self.moving, shown, strict=True):
+            artist.set_visible(visible)
+        return f"<defs>{''.join(self._clips.values())}</defs>{self._inside(target.getvalue())}"
+
+    def _piece(self, artist: Artist) -> str:
+        target = io.StringIO()
+        renderer = RendererSVG(self.width, self.height, target, image_dpi=_POINTS, metadata=_ANONYMOUS)
+        artist.draw(renderer)
+        renderer.finalize()
+        return self._inside(target.getvalue())
+
+    def _inside(self, svg: str) -> str:
+        """Le contenu d'un document SVG, allégé ; ses formes de coupe vont dans ``_clips``, communes à tous."""
+        svg = _NOISE.sub("", svg)
+        svg = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
+        svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+        svg = re.sub(r">\s+<", "><", svg).strip()
+        svg = _COORDINATES.sub(lambda found: _NUMBER.sub(_tenth, found[0]), svg)
+        svg = _PICTURE.sub(lambda found: _with_palette(found[0]), svg)
+        return _DEFS.sub(self._common, _USELESS.sub("", svg.replace(_STYLE, "")))
+
+    def _common(self, defs: re.Match) -> str:
+        for clip in _CLIP.finditer(defs[1]):
+            self._clips[clip[1]] = clip[0]
+        rest = _CLIP.sub("", defs[1])
+        return f"<defs>{rest}</defs>" if rest else ""
+
+
+def _tenth(number: re.Match) -> str:
+    text = f"{float(number[0]):.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
+
+
+@lru_cache
+def _with_palette(encoded: str) -> str:
+    """Le même PNG, un octet par pixel s'il n'a que 256 couleurs, ce qu'a toujours une carte de couleurs."""
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA"))
+    colors, ranks = np.unique(pixels.reshape(-1, 4), axis=0, return_inverse=True)
+    if len(colors) > 256:
+        return encoded
+    picture, target = Image.fromarray(ranks.reshape(pixels.shape[:2]).astype(np.uint8)), io.BytesIO()
+    picture.putpalette(colors.tobytes(), "RGBA")
+    picture.save(target, format="png", optimize=True)
+    return base64.b64encode(target.getvalue()).decode()
