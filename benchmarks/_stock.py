@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from kdcourse.widgets.slider_figure import SliderFigure
 
 _COMPUTED = (
-    "bits", "calibration_state", "choice", "logit_gradient", "map_state", "matching_gradient", "mean_interval",
-    "most_uncertain", "predict", "relation_state", "slider", "sorted_by_class", "temperature_state",
+    "bits", "calibration_state", "choice", "cloud_state", "logit_gradient", "map_state", "matching_gradient",
+    "mean_interval", "most_uncertain", "predict", "relation_state", "slider", "softened", "sorted_by_class",
+    "temperature_state", "tt_svd_steps",
 )  # fmt: skip
 
 

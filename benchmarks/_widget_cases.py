@@ -22,10 +22,12 @@ from kdcourse.widgets import (
     BiasExplorer,
     CalibrationExplorer,
     GradientExplorer,
+    InvarianceExplorer,
     MapExplorer,
     RankExplorer,
     RelationExplorer,
     TemperatureExplorer,
+    TTSVDExplorer,
 )
 from kdcourse.widgets.slider_figure import DPI
 
@@ -63,7 +65,7 @@ def bias() -> Callable:
 @cache
 def gradient() -> Callable:
     image = digits().validation.images[:1]
-    return partial(GradientExplorer, students()[0](image)[0].detach(), teacher()(image)[0].detach())
+    return partial(GradientExplorer, image[0], students()[0](image)[0].detach(), teacher()(image)[0].detach())
 
 
 @cache
@@ -95,6 +97,12 @@ def attention() -> Callable:
         alphas,
         errors,
     )
+
+
+@cache
+def invariance() -> Callable:
+    centers = torch.tensor([[1.5, 1.0], [-1.2, 1.3], [0.5, -1.4]]).repeat_interleave(4, 0)
+    return partial(InvarianceExplorer, centers + 0.35 * torch.randn(12, 2, generator=torch.Generator().manual_seed(0)))
 
 
 @cache
@@ -140,6 +148,12 @@ def rank() -> Callable:
     return partial(RankExplorer, sweep())
 
 
+@cache
+def tt_svd() -> Callable:
+    generator = torch.Generator().manual_seed(0)
+    return partial(TTSVDExplorer, {name: torch.randn(4, 4, 4, generator=generator) for name in ("filtre", "couche")})
+
+
 # Chacun rend son constructeur, données prêtes : les préparer ne fait pas partie d'un mouvement.
 WIDGETS = {
     "TemperatureExplorer": temperature,
@@ -147,8 +161,10 @@ WIDGETS = {
     "GradientExplorer": gradient,
     "MapExplorer": temperature_map,
     "AttentionExplorer": attention,
+    "InvarianceExplorer": invariance,
     "RelationExplorer": relations,
     "CalibrationExplorer": calibration,
+    "TTSVDExplorer": tt_svd,
     "RankExplorer": rank,
 }
 

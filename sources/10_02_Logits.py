@@ -69,16 +69,17 @@ plot_gradients(*pair, temperatures=[0.5, 1, 2, 4, 8, 32])
 # montant : rien ne les distingue. Quand $T$ monte, chaque classe reçoit sa propre poussée, et les barres rejoignent les
 # carrés. La température choisit donc **ce que le student apprend** : la réponse, ou toute la hiérarchie.
 #
-# Le curseur montre la même image, et ajoute une question : que vaut ce gradient si l'on oublie le facteur $T^2$ de la perte ?
+# Le curseur montre la même image et les deux prédictions, et ajoute une question : que vaut ce gradient si l'on oublie le facteur $T^2$ de la perte ?
 
 # %%
 from kdcourse.widgets import GradientExplorer
 
-GradientExplorer(*pair)
+GradientExplorer(image[0], *pair)
 
 # %% [markdown]
-# Amenez $T$ à 0,5 : les barres orange (sans $T^2$) dépassent les vertes. À 128, elles ont disparu, et les vertes se posent sur
-# les carrés bleus.
+# En haut, les deux prédictions ; dessous, classe par classe, le gradient : une barre monte quand le student en dit trop.
+# Amenez $T$ à 0,5 : les barres orange (sans $T^2$) dépassent les vertes. À 128, les deux prédictions se ressemblent, les barres
+# orange ont disparu, et les vertes se posent sur les carrés bleus.
 #
 # ## La perte et son gradient
 #

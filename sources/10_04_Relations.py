@@ -95,52 +95,38 @@ plot_small_batch(small, {
 # $$R = \hat F \hat F^\top, \qquad
 # \mathcal{L}_{\text{cosine}} = \frac{1}{B^2} \sum_{i,j} \left(R^s_{ij} - R^t_{ij}\right)^2$$
 #
-# Deux lignes de code suffisent à la première, une à la seconde. Vérifions-les contre `kdcourse`, puis essayons la perte
-# des *hints* de 10.3 sur les mêmes embeddings.
+# Une ligne de code suffit à chacune. Vérifions-les contre `kdcourse`, essayons la perte des *hints* de 10.3 sur les mêmes
+# embeddings, puis le module `RelationDistillation` : il y ajoute les étiquettes, avec la convention du cours, $\alpha$
+# pour le teacher, $1-\alpha$ pour elles.
 
 # %%
 import torch.nn.functional as F
-from kdcourse import cosine_relation_loss, hint_loss
+from kdcourse import cosine_relation_loss, hint_loss, RelationDistillation
 
-def my_relations(features):
-    rows = F.normalize(features, dim=1)
-    return rows @ rows.T
-
-lot = digits.train.images[:25]
+lot, labels = digits.train.images[:25], digits.train.labels[:25]
 with torch.no_grad():
-    student_embedding = fresh.forward_features(lot).embedding
-teacher_embedding = guide.embedding[:25]
-both_sides = student_embedding, teacher_embedding
-mine = F.mse_loss(*map(my_relations, both_sides))
+    seen = fresh.forward_features(lot)
+both_sides = seen.embedding, guide.embedding[:25]
+normalized = (F.normalize(features, dim=1) for features in both_sides)
+mine = F.mse_loss(*(rows @ rows.T for rows in normalized))
 torch.testing.assert_close(cosine_relation_loss(*both_sides), mine)
 print("perte de relations :", french(mine, 3), "dans les deux versions")
 try:
     hint_loss(*both_sides)
 except ValueError as reason:
     print("perte des hints    :", reason)
+module = RelationDistillation(alpha=0.5, relation="cosine")
+terms = module(*both_sides, seen.logits, labels)
+torch.testing.assert_close(terms.total, 0.5 * mine + 0.5 * terms.hard)
+print(f"relations {french(terms.distillation, 3)}, étiquettes "
+      f"{french(terms.hard, 3)}, total {french(terms.total, 3)}")
 
 # %% [markdown]
 # La perte des *hints* refuse : elle compare les vecteurs eux-mêmes, et il lui faut un adaptateur de 32 vers 256
 # nombres, que l'on entraîne avec le student. La relation n'en veut pas : $D$ disparaît dans le produit, il ne reste que
 # $B \times B$.
 #
-# Le module `RelationDistillation` y ajoute les étiquettes, avec la convention du cours : $\alpha$ pondère le teacher,
-# $1-\alpha$ les étiquettes.
-
-# %%
-from kdcourse import RelationDistillation
-
-labels = digits.train.labels[:25]
-with torch.no_grad():
-    logits = fresh.forward_features(lot).logits
-    module = RelationDistillation(alpha=0.5, relation="cosine")
-    terms = module(*both_sides, logits, labels)
-torch.testing.assert_close(terms.total, 0.5 * mine + 0.5 * terms.hard)
-print(f"relations {french(terms.distillation, 3)}, étiquettes "
-      f"{french(terms.hard, 3)}, total {french(terms.total, 3)}")
-
-# %% [markdown]
-# Regardez les deux premiers nombres : à poids égal, les relations pèsent bien moins que les étiquettes. Il leur faudra
+# Regardez la dernière ligne : à poids égal, les relations pèsent bien moins que les étiquettes. Il leur faudra
 # un facteur d'échelle, comme $T^2$ pour les logits ou $\beta$ pour l'attention ; il sera réglé sur la validation.
 #
 # ## Quatre relations
@@ -160,8 +146,21 @@ print(f"relations {french(terms.distillation, 3)}, étiquettes "
 # Une relation se définit aussi par ce qu'elle **ignore**. Une rotation garde toutes les distances et tous les angles : ce
 # n'est qu'un changement de repère, et il vaut mieux que la perte n'en dise rien.
 #
-# **À vous de parier** : déplacez, tournez, étirez les embeddings du teacher, puis comparez-les aux originaux. Quelles
-# pertes restent nulles ?
+# Voici un nuage de douze points, les embeddings d'un teacher qui n'aurait que deux dimensions. Le student est le même nuage,
+# transformé.
+#
+# **À vous de parier** : déplacez, tournez, étirez. Quelles pertes restent nulles ?
+
+# %%
+from kdcourse.widgets import InvarianceExplorer
+
+torch.manual_seed(0)
+centers = torch.tensor([[1.5, 1.0], [-1.2, 1.3], [0.5, -1.4]])
+InvarianceExplorer(centers.repeat_interleave(4, 0) + 0.35 * torch.randn(12, 2))
+
+# %% [markdown]
+# Choisissez une transformation, puis poussez son ampleur : ce qu'une perte ignore reste à **0**. Les vrais embeddings du teacher
+# ont 256 dimensions ; les mêmes transformations y répondent-elles de même ?
 
 # %%
 from IPython.display import Markdown, display

@@ -173,11 +173,28 @@ plot_rank_curves(sweeps, rank=3)
 # « fois moins » passe sous 1. Un train de plein rang ne compresse rien. `convert_to_tensor_train` garde donc dense toute
 # couche qui ne rétrécirait pas.
 #
-# Les curseurs parcourent les rangs : la couche du teacher, puis le filtre.
+# Pourquoi le rang 3 ? Suivons l'algorithme sur un filtre de $8 \times 8$, replié de même en $4 \times 4 \times 4$ : déplier,
+# couper, déplier ce qui reste. À côté, un coin de la couche du teacher.
 
 # %%
-from kdcourse.widgets import RankExplorer
+from kdcourse.widgets import RankExplorer, TTSVDExplorer
 
+def folded(corner):
+    return corner.reshape([2] * 6).permute(0, 3, 1, 4, 2, 5).reshape(4, 4, 4)
+
+small = torch.exp(-(place[:8, None] - place[:8]).abs() / 2)
+TTSVDExplorer({"filtre": folded(small), "couche du teacher": folded(weight[:8, :8])})
+
+# %% [markdown]
+# Au départ, le rang est 2 et le filtre vient d'être déplié : sa quatrième valeur singulière est **nulle**. Chaque ligne est un
+# couple, une moitié de la sortie et une moitié de l'entrée ; la première et la dernière ligne sont égales, car seule compte la
+# distance. Il ne reste que trois lignes différentes. Le rang $r_k$ qu'il faut est celui du $k$-ième dépliement : au rang 3, les
+# coupes du filtre ne jettent rien. Choisissez la couche du teacher : ses quatre valeurs singulières comptent, et toute coupe
+# sous le rang 4 lui coûte. Au dernier pas, l'erreur ne dépasse pas ce que les coupes ont jeté, $\sqrt{\sum_k \varepsilon_k^2}$.
+#
+# À l'échelle des matrices de 512, les curseurs parcourent les rangs : la couche du teacher, puis le filtre.
+
+# %%
 for sweep in sweeps.values():
     display(RankExplorer(sweep))
 
@@ -429,21 +446,15 @@ def best_time(layer, batch):  # millisecondes, le meilleur de cinq
     inputs = torch.randn(batch, 4096)
     return 1e3 * min(repeat(lambda: layer(inputs), number=1, repeat=5))
 
-def tt_layer(r):  # 4096 = 16·16·16
+plain = partial(nn.Linear, bias=False)
+layers = {"dense": plain(4096, 4096)}  # 4096 = 16·16·16
+for r, k in ((4, 1), (16, 9)):
     ends = (1, r), (r, r), (r, 1)
-    return TTLinear([torch.randn(a, 16, 16, b) for a, b in ends])
-
-def svd_layer(r):
-    return nn.Sequential(nn.Linear(4096, r, bias=False), nn.Linear(r, 4096, bias=False))
-
-layers = {"dense": nn.Linear(4096, 4096, bias=False),
-          "TT, rang 4": tt_layer(4), "SVD, rang 1": svd_layer(1),
-          "TT, rang 16": tt_layer(16), "SVD, rang 9": svd_layer(9)}
-# %%
-memory = {k: 4 * parameter_count(layers[k]) / 1024 for k in layers}
-times = {k: [best_time(layers[k], size) for size in (1, 64)] for k in layers}
-rows = [[name, round(memory[name]), *(french(t, 2) for t in both_times)]
-        for name, both_times in times.items()]
+    layers[f"TT, rang {r}"] = TTLinear([torch.randn(a, 16, 16, b) for a, b in ends])
+    layers[f"SVD, rang {k}"] = nn.Sequential(plain(4096, k), plain(k, 4096))
+memory = {name: 4 * parameter_count(layer) / 1024 for name, layer in layers.items()}
+rows = [[k, round(memory[k]), *(french(best_time(layer, size), 2) for size in (1, 64))]
+        for k, layer in layers.items()]
 display(Markdown(markdown_table(
     ["couche", "Kio", "une entrée (ms)", "64 entrées (ms)"], rows)))
 
@@ -718,20 +729,13 @@ print(f"{french(smaller_by, 0)} fois moins de paramètres, une seule graine")
 # **À vous de parier** : ajouter à KD un second terme, quel qu'il soit, vaut-il son prix ?
 
 # %%
-from kdcourse import CNN, compare_distillation_methods, load_choices
-from kdcourse import method_table
+from kdcourse import CNN, compare_distillation_methods
+from kdcourse import load_choices, method_table, METHODS
 from kdcourse.plots import plot_methods
 
-def two_stages():
-    return CNN(channels=(8, 16))
-
-rows = compare_distillation_methods(
-    two_stages, cnn, digits.train.where(slice(0, 100)), digits.test, load_choices())
+few, two_stages = digits.train.where(slice(0, 100)), partial(CNN, channels=(8, 16))
+rows = compare_distillation_methods(two_stages, cnn, few, digits.test, load_choices())
 display(Markdown(method_table(rows)), plot_methods(rows))
-
-# %%
-from kdcourse import METHODS
-
 errors_of = {row.method: row.errors for row in rows}
 added = {row.method.name: mean_interval(errors_of[row.method.base] - row.errors)
          for row in rows if row.method.base}

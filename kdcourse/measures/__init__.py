@@ -23,4 +23,8 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         sorted_by_class as sorted_by_class,
     )
     from kdcourse.measures.temperature_map import TemperatureMap as TemperatureMap
-    from kdcourse.measures.tensor_train import RankSweep as RankSweep, rank_sweep as rank_sweep
+    from kdcourse.measures.tensor_train import (
+        RankSweep as RankSweep,
+        rank_sweep as rank_sweep,
+        tt_svd_steps as tt_svd_steps,
+    )

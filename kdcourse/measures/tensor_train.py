@@ -1,5 +1,6 @@
-"""10.6 : une matrice, approchée à plusieurs rangs par un train de tenseurs et par une SVD de même taille."""
+"""10.6 : la TT-SVD pas à pas ; une matrice, approchée à plusieurs rangs par un train de tenseurs et par une SVD."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,8 +8,59 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kdcourse.compression.decompositions import tt_reconstruct
 from kdcourse.compression.tensor_train import TTLinear
-from kdcourse.losses.checks import check_finite, check_floating
+from kdcourse.losses.checks import check_finite, check_floating, check_positive_integer
+
+
+class TTStep(NamedTuple):
+    """Un pas de la TT-SVD."""
+
+    action: str
+    """``"tenseur"``, ``"déplier"``, ``"couper"`` ou ``"recoller"``."""
+    rest: Tensor
+    """Ce qui reste à découper : le tenseur, puis une matrice ; au dernier pas, le tenseur que le train représente."""
+    singular: Tensor
+    """Valeurs singulières du dernier dépliement ; vide avant le premier."""
+    rank: int
+    """Combien la coupe en garde."""
+    cores: list[Tensor]
+    """Les cœurs déjà découpés, ``(r_{k-1}, n_k, r_k)``."""
+    dropped: float
+    r"""Ce que les coupes ont jeté jusqu'ici, :math:`\sqrt{\sum_k \varepsilon_k^2}`, la borne de l'erreur."""
+
+
+def tt_svd_steps(tensor: Tensor, rank: int) -> list[TTStep]:
+    """Les pas de ``tt_svd`` : déplier, couper, déplier ce qui reste, … puis recoller.
+
+    Args:
+        tensor: ``(n_1, …, n_d)``, d ≥ 2, sans NaN.
+        rank: plafond de chaque rang, ≥ 1.
+
+    Returns:
+        2 d pas ; les cœurs du dernier sont ceux de ``tt_svd``.
+
+    Raises:
+        TypeError, ValueError: tenseur non flottant, d'ordre 1, NaN, rang < 1.
+
+    Source : Oseledets (2011), algorithme 1.
+    """
+    check_positive_integer("rank", rank)
+    check_floating("tensor", tensor, tuple(range(2, 65)), "(n_1, …, n_d), d ≥ 2")
+    check_finite("tensor", tensor)
+    rest, cores, dropped, left = tensor.detach(), [], 0.0, 1
+    steps = [TTStep("tenseur", rest, rest.new_empty(0), 0, [], 0.0)]
+    for size in tensor.shape[:-1]:
+        rest = rest.reshape(left * size, -1)
+        u, s, vh = torch.linalg.svd(rest, full_matrices=False)
+        kept = min(rank, len(s))
+        steps.append(TTStep("déplier", rest, s, kept, [*cores], dropped))
+        cores.append(u[:, :kept].reshape(left, size, kept))
+        rest, left = s[:kept, None] * vh[:kept], kept
+        dropped = math.hypot(dropped, s[kept:].norm().item())
+        steps.append(TTStep("couper", rest, s, kept, [*cores], dropped))
+    cores.append(rest[..., None])
+    return [*steps, TTStep("recoller", tt_reconstruct(cores), s, kept, cores, dropped)]
 
 
 class RankState(NamedTuple):

@@ -10,6 +10,9 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     from kdcourse.widgets.features import AttentionExplorer as AttentionExplorer
     from kdcourse.widgets.logits import GradientExplorer as GradientExplorer, MapExplorer as MapExplorer
     from kdcourse.widgets.principles import BiasExplorer as BiasExplorer, TemperatureExplorer as TemperatureExplorer
-    from kdcourse.widgets.relations import RelationExplorer as RelationExplorer
+    from kdcourse.widgets.relations import (
+        InvarianceExplorer as InvarianceExplorer,
+        RelationExplorer as RelationExplorer,
+    )
     from kdcourse.widgets.self_distillation import CalibrationExplorer as CalibrationExplorer
-    from kdcourse.widgets.tensor_train import RankExplorer as RankExplorer
+    from kdcourse.widgets.tensor_train import RankExplorer as RankExplorer, TTSVDExplorer as TTSVDExplorer

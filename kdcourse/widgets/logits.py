@@ -10,40 +10,51 @@ from torch import Tensor
 from kdcourse.formats import french
 from kdcourse.measures.intervals import Interval, mean_interval, points
 from kdcourse.measures.logits import logit_gradient, matching_gradient
+from kdcourse.measures.principles import softened
 from kdcourse.measures.temperature_map import TemperatureMap
-from kdcourse.plots.common import COLORS, MARKERS, comma_axis
+from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
 from kdcourse.plots.logits import draw_map
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
 
 
 class GradientExplorer(SliderFigure):
-    """Curseur de température sur le gradient d'une image, classe par classe, avec et sans T².
+    """Curseur de température sur une image : les deux prédictions, et dessous le gradient, classe par classe.
+
+    À droite l'image, et la norme du gradient selon T, avec et sans T².
 
     Args:
-        student: logits du student, ``(C,)``.
+        image: ``(C, H, W)``, C = 1 ou 3.
+        student: logits du student sur cette image, ``(C,)``.
         teacher: logits du teacher, ``(C,)``.
     """
 
-    def __init__(self, student: Tensor, teacher: Tensor):
-        classes, steps = range(len(student)), [0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128]
+    def __init__(self, image: Tensor, student: Tensor, teacher: Tensor):
+        classes, steps = np.arange(len(student)), [0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128]
         limit = matching_gradient(student, teacher)
         table = {t: logit_gradient(student, teacher, t) for t in steps}
+        predictions = {t: [softened(logits, t).tolist() for logits in (teacher, student)] for t in steps}
         norms = np.array([float(g.norm()) for g in table.values()])
 
-        figure = Figure(figsize=(9, 3.3), dpi=DPI, layout="constrained")
-        bars, curve = figure.subplots(1, 2, width_ratios=(1.5, 1))
+        figure = Figure(figsize=(9.6, 5), dpi=DPI, layout="constrained")
+        (probabilities, picture), (bars, curve) = figure.subplots(2, 2, width_ratios=(1.7, 1), height_ratios=(1, 1.3))
+        picture.imshow(as_picture(image), cmap="gray_r", vmin=0, vmax=1)
+        picture.axis("off")
+        pairs = [
+            probabilities.bar(classes + shift, np.zeros(len(student)), 0.4, color=COLORS[role], label=role)
+            for shift, role in ((-0.2, "teacher"), (0.2, "student"))
+        ]
+        probabilities.set(ylim=(0, 1), xticks=classes, ylabel="prédiction à T")
+        probabilities.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
         top = 1.15 * max(float(g.abs().max()) for g in table.values())
-        with_factor = bars.bar([c - 0.2 for c in classes], np.zeros(len(student)), 0.4, color=COLORS["distilled"])
+        with_factor = bars.bar(classes - 0.2, np.zeros(len(student)), 0.4, color=COLORS["distilled"])
         hollow = {"fill": False, "edgecolor": COLORS["student"], "lw": 1.5}  # creuses : lisibles sans la couleur
-        without_factor = bars.bar([c + 0.2 for c in classes], np.zeros(len(student)), 0.4, **hollow)
-        bars.plot(
-            classes, limit.tolist(), MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=7, label="limite"
-        )
+        without_factor = bars.bar(classes + 0.2, np.zeros(len(student)), 0.4, **hollow)
+        bars.plot(classes, limit.tolist(), MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=7)
         bars.axhline(0, color="0.4", lw=0.8)
-        bars.set(ylim=(-top, top), xticks=classes, xlabel="classe", ylabel="gradient par rapport au logit")
+        bars.set(ylim=(-top, top), xticks=classes, xlabel="classe", ylabel="gradient du logit")
         handles = [with_factor, without_factor, bars.lines[0]]
         bars.legend(handles, ["avec T²", "sans T²", "limite, T → ∞"], frameon=False, fontsize=8, ncols=3)
-        heading = bars.set_title("0", fontsize=11)
+        heading = figure.suptitle("0", fontsize=11)
         for values, role, line, name in (
             (norms, "distilled", "-", "avec T²"),
             (norms / np.square(steps), "student", "--", "sans T²"),
@@ -55,22 +66,24 @@ class GradientExplorer(SliderFigure):
         curve.set_ylim(bottom=max(norms[-1] / steps[-1] ** 2 / 3, 1e-12))
         curve.set_xticks([0.5, 1, 4, 16, 64], ["0,5", "1", "4", "16", "64"])
         curve.minorticks_off()
-        comma_axis(bars.yaxis)
+        comma_axis(probabilities.yaxis, bars.yaxis)
 
         def update(temperature: float) -> None:
             gradient = table[temperature]
-            for pair, value in zip(zip(with_factor, without_factor, strict=True), gradient.tolist(), strict=True):
-                pair[0].set_height(value)
-                pair[1].set_height(value / temperature**2)
+            heights = [*predictions[temperature], gradient.tolist(), (gradient / temperature**2).tolist()]
+            for group, values in zip((*pairs, with_factor, without_factor), heights, strict=True):
+                for rectangle, height in zip(group, values, strict=True):
+                    rectangle.set_height(height)
             norm = float(gradient.norm())
             small = french(norm / temperature**2, 4)
-            heading.set_text(f"T = {french(temperature)} : norme {french(norm, 2)} avec T², {small} sans")
+            heading.set_text(f"T = {french(temperature)} : norme du gradient {french(norm, 2)} avec T², {small} sans")
             for point, height in zip(points, (norm, norm / temperature**2), strict=True):
                 point.set_data([temperature], [height])
 
+        moving = [*pairs[0], *pairs[1], *with_factor, *without_factor]
         super().__init__(
             figure,
-            [*with_factor, *without_factor, bars.lines[0], heading, *points],  # la limite, par-dessus les barres
+            [*moving, bars.lines[0], heading, *points],  # la limite, par-dessus les barres
             update,
             {"temperature": slider("Température T", steps, 4)},
         )

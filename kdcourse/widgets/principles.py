@@ -79,7 +79,7 @@ class TemperatureExplorer(SliderFigure):
             caption.set_text(f"étiquette : {labels[index]}")
             for rectangle, height in zip(rectangles, state.probabilities.tolist(), strict=True):
                 rectangle.set_height(height)
-            heading.set_text(f"T = {french(temperature)}   entropie : {bits(state.entropy)}")
+            heading.set_text(f"T = {french(temperature)} ; entropie : {bits(state.entropy)}")
             line.set_data(temperatures, entropies[index])
             point.set_data([temperature], [state.entropy])
 

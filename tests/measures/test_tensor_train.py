@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from kdcourse.measures import rank_sweep
+from kdcourse import tt_reconstruct, tt_svd
+from kdcourse.measures import rank_sweep, tt_svd_steps
 
 FULL = 16
 
@@ -70,3 +71,37 @@ def test_le_balayage_ne_touche_ni_au_poids_ni_a_son_gradient(weight):
 def test_une_matrice_qui_ne_se_replie_pas_est_refusee(wrong, message):
     with pytest.raises((TypeError, ValueError), match=message):
         rank_sweep(wrong, [2])
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3, 9])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 6), (2, 3, 4, 5)])
+def test_les_pas_de_la_tt_svd_menent_a_son_train(shape, rank):
+    tensor = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    steps = tt_svd_steps(tensor, rank)
+    assert [step.action for step in steps] == ["tenseur", *["déplier", "couper"] * (len(shape) - 1), "recoller"]
+    for mine, ours in zip(steps[-1].cores, tt_svd(tensor, rank), strict=True):
+        torch.testing.assert_close(mine.abs(), ours.abs())  # une SVD n'est unique qu'au signe près
+    torch.testing.assert_close(steps[-1].rest, tt_reconstruct(tt_svd(tensor, rank)))
+    assert (tensor - steps[-1].rest).norm() <= steps[-1].dropped + 1e-12
+    for before, after in zip(steps[1:-1:2], steps[2::2], strict=True):  # une coupe jette la fin du spectre
+        lost = (before.rest - after.cores[-1].reshape(-1, after.rank) @ after.rest).norm().item()
+        assert lost == pytest.approx(after.singular[after.rank :].norm().item(), abs=1e-12)
+        assert after.dropped == pytest.approx((before.dropped**2 + lost**2) ** 0.5)
+
+
+def test_sans_coupe_chaque_depliement_a_les_valeurs_singulieres_du_tenseur():
+    tensor = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first, second = tt_svd_steps(tensor, 100)[1:-1:2]
+    torch.testing.assert_close(first.singular, torch.linalg.svdvals(tensor.reshape(3, 20)))
+    expected = torch.linalg.svdvals(tensor.reshape(12, 5))
+    torch.testing.assert_close(second.singular[: len(expected)], expected)
+    assert tt_svd_steps(tensor, 100)[-1].dropped == 0
+
+
+def test_les_pas_refusent_ce_que_la_tt_svd_refuse():
+    with pytest.raises(ValueError, match="tensor : forme"):
+        tt_svd_steps(torch.randn(4), 2)
+    with pytest.raises(ValueError, match="rank : 0 reçu"):
+        tt_svd_steps(torch.randn(4, 4), 0)
+    with pytest.raises(ValueError, match="tensor : "):
+        tt_svd_steps(torch.full((2, 2), float("nan")), 1)

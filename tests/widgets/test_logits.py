@@ -52,9 +52,13 @@ def test_deux_curseurs_deplacent_la_case_la_courbe_et_le_titre(measured):
 
 
 def test_le_curseur_du_gradient_montre_le_gradient_avec_et_sans_le_facteur(pair):
-    widget = GradientExplorer(*pair)
+    widget = GradientExplorer(torch.rand(1, 8, 8), *pair)
+    before = widget.svg()
     widget.temperature = 8.0
-    heights = [bar.get_height() for bar in widget.figure.axes[0].patches]
+    assert widget.svg() != before
+    predictions, heights = ([bar.get_height() for bar in widget.figure.axes[i].patches] for i in (0, 2))
+    student, teacher = ((logits / 8).softmax(0).tolist() for logits in pair)
+    assert predictions == pytest.approx([*teacher, *student], rel=1e-5)
     expected = logit_gradient(*pair, 8.0)
     assert heights[:5] == pytest.approx(expected.tolist(), rel=1e-5)
     assert heights[5:] == pytest.approx((expected / 64).tolist(), rel=1e-5)

@@ -1,12 +1,12 @@
-"""Le curseur de 10.6 : son état, et ce que l'image en montre."""
+"""Les curseurs de 10.6 : leur état, et ce que l'image en montre."""
 
 import numpy as np
 import pytest
 import torch
 
-from kdcourse.measures import rank_sweep
-from kdcourse.widgets import RankExplorer
-from kdcourse.widgets.tensor_train import rank_heading
+from kdcourse.measures import rank_sweep, tt_svd_steps
+from kdcourse.widgets import RankExplorer, TTSVDExplorer
+from kdcourse.widgets.tensor_train import rank_heading, slices, step_heading
 
 FULL = 16
 
@@ -42,5 +42,55 @@ def test_un_train_plus_gros_que_la_matrice_est_dit(sweep):
     assert "48,0 fois moins" in rank_heading(sweep, sweep.at(1))
 
 
-def svd(matrix):
-    return torch.linalg.svd(matrix)
+@pytest.fixture(scope="module")
+def stepwise():
+    return TTSVDExplorer({"un": random(4, 4, 4), "deux": random(4, 4, 4, seed=1)})
+
+
+def test_les_curseurs_montrent_le_pas_le_tenseur_et_le_rang_choisis(stepwise):
+    stepwise.tensor, stepwise.rank = "deux", 3.0
+    before = stepwise.svg()
+    for step, state in enumerate(tt_svd_steps(random(4, 4, 4, seed=1), 3)):
+        stepwise.step = step
+        rest, *cores = stepwise.artists[:4]
+        flat = slices(state.rest) if state.rest.dim() == 3 else state.rest
+        np.testing.assert_allclose(rest.get_array().filled(np.nan), flat)
+        assert list(rest.get_extent()) == [0, flat.shape[1], flat.shape[0], 0]
+        assert [core.get_visible() for core in cores] == [index < len(state.cores) for index in range(3)]
+        kept = [bar.get_facecolor()[3] for bar in stepwise.figure.axes[1].patches]
+        assert sum(kept) == state.rank
+        assert stepwise.figure._suptitle.get_text() == step_heading(state, random(4, 4, 4, seed=1))
+    assert stepwise.svg() != before
+
+
+def test_les_tranches_gardent_l_ordre_du_premier_depliement():
+    tensor = random(2, 3, 4)
+    flat = slices(tensor)
+    assert flat.shape == (2, 3 * 5 - 1) and flat.isnan().all(0).nonzero().flatten().tolist() == [4, 9]
+    assert torch.equal(flat[:, ~flat.isnan().any(0)], tensor.reshape(2, 12))
+
+
+def test_chaque_pas_se_dit_en_une_ligne():
+    tensor = random(4, 4, 4)
+    said = [step_heading(step, tensor) for step in tt_svd_steps(tensor, 2)]
+    assert said[:2] == [
+        "Le tenseur 4 × 4 × 4, tranche par tranche",
+        "Déplier : ce qui reste devient une matrice 4 × 16",
+    ]
+    assert "2 valeurs singulières gardées sur 4" in said[2] and said[2].endswith("il reste 2 × 16")
+    assert said[3].endswith("8 × 4") and "32 nombres pour 64" in said[5]
+
+
+def test_des_tenseurs_de_formes_differentes_ou_d_un_autre_ordre_sont_refuses():
+    with pytest.raises(ValueError, match=r"tensors : formes \[\(4, 4, 4\), \(2, 4, 4\)\] reçues, une seule forme"):
+        TTSVDExplorer({"un": random(4, 4, 4), "deux": random(2, 4, 4)})
+    with pytest.raises(ValueError, match=r"tensors\['un'\] : forme \(4, 4\) reçue"):
+        TTSVDExplorer({"un": random(4, 4)})
+    with pytest.raises(ValueError, match="tensors : aucun tenseur reçu"):
+        TTSVDExplorer({})
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3), (6, 2, 2), (3, 3, 7), (1, 4, 1)])
+def test_la_figure_convient_a_d_autres_formes(shape):
+    widget = TTSVDExplorer({"un": random(*shape)})
+    assert len(widget.played["frames"]) == 6 * len(widget.sliders["rank"].values)
