@@ -101,6 +101,28 @@ def open_notebook(page, address: str, name: str) -> None:
     page.wait_for_function("() => jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
 
 
+def append_cell(page, source: str) -> None:
+    """Ajoute une cellule à la fin, l'exécute, et attend sa réponse."""
+    page.evaluate(
+        """async source => {
+            const {content, sessionContext} = jupyterapp.shell.currentWidget;
+            content.activeCellIndex = content.widgets.length - 1;
+            await jupyterapp.commands.execute('notebook:insert-cell-below');
+            content.activeCell.model.sharedModel.setSource(source);
+            await jupyterapp.commands.execute('notebook:run-cell');
+        }""",
+        source,
+    )
+
+
+def last_text(page) -> str:
+    """Ce que la dernière cellule a rendu, en texte."""
+    return page.evaluate(
+        """() => jupyterapp.shell.currentWidget.content.widgets.at(-1).model.outputs.toJSON()
+            .map(output => output.data?.['text/plain'] ?? output.text ?? output.evalue).join('')"""
+    )
+
+
 def run_all(page, seconds: float) -> list[dict]:
     """Exécute toutes les cellules du notebook ouvert, et rend leur état une fois la dernière finie."""
     # Partir de zéro : les sorties enregistrées ne doivent pas passer pour celles d'aujourd'hui.

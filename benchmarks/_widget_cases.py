@@ -169,9 +169,13 @@ WIDGETS = {
 }
 
 
+shown = {}
+
+
 def show(name: str) -> None:
-    """Le curseur du cours."""
-    display(WIDGETS[name]()())
+    """Le curseur du cours, que ``shown`` garde."""
+    shown[name] = WIDGETS[name]()()
+    display(shown[name])
 
 
 def stock(name: str) -> None:

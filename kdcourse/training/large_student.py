@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from kdcourse.data.splits import Split, check_split, shift_images
 from kdcourse.formats import french
@@ -37,6 +36,7 @@ from kdcourse.training.frozen_teacher import frozen_copy, predict
 from kdcourse.training.loop import Trained, adam, threads_for
 from kdcourse.training.many_students import adapted, initial_model, student_loss
 from kdcourse.training.processes import make_accelerator, own_accelerator
+from kdcourse.training.progress import Progress
 from kdcourse.training.resume import RunState
 from kdcourse.training.students import EVALUATION_BATCH
 
@@ -136,8 +136,8 @@ def distill(
     with state.isolated(), threads_for(model):
         state.start(settings, teacher, validation, resume)
         steps = math.ceil(len(data.labels) / batch_size)
-        bar = tqdm(
-            total=epochs * steps, initial=state.steps_done, desc=method.name, unit="pas", leave=False, delay=1,
+        bar = Progress(
+            total=epochs * steps, initial=state.steps_done, desc=method.name, unit="pas",
             disable=not accelerator.is_main_process,
         )  # fmt: skip
         while state.epoch <= epochs:

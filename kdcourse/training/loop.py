@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from kdcourse.losses.checks import check_learning_rate, check_module, check_positive_integer
 from kdcourse.models import check_image_type
 from kdcourse.training.checks import check_converging, check_last_batch
+from kdcourse.training.progress import Progress
 
 _SMALL_MODEL = 200_000  # paramètres
 
@@ -63,7 +63,7 @@ def train_epochs(
         raise ValueError("model : aucun paramètre à entraîner reçu, au moins un attendu avec requires_grad=True.")
     check_last_batch(model, dataloader)
     optimizer = adam(trained, learning_rate)
-    for epoch in tqdm(range(1, epochs + 1), desc="Entraînement", unit="époque", leave=False, delay=1):
+    for epoch in Progress(range(1, epochs + 1), desc="Entraînement", unit="époque"):
         try:
             with threads_for(model):
                 loss = train_epoch(model, dataloader, loss_of_batch, optimizer)

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
-from tqdm.auto import tqdm
 
 from kdcourse.data.splits import Batches, Split
 from kdcourse.losses.checks import check_alpha, check_module, check_module_temperature, check_seed, check_temperature
@@ -33,6 +32,7 @@ from kdcourse.training.checks import (
 from kdcourse.training.frozen_teacher import copy_of, predict
 from kdcourse.training.loop import adam, threads_for, train_epochs
 from kdcourse.training.many_students_checks import check_same_state, check_stackable, said
+from kdcourse.training.progress import Progress
 from kdcourse.training.students import Students, error_rate, logits_of_all
 
 
@@ -206,7 +206,7 @@ def train_many(
     shuffles = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
     losses, validation_errors = [], []
     with threads_for(skeleton):
-        for _ in tqdm(range(epochs), desc=f"{len(seeds)} students", unit="époque", leave=False, delay=1):
+        for _ in Progress(range(epochs), desc=f"{len(seeds)} students", unit="époque"):
             orders = {seed: torch.randperm(len(labels), generator=shuffle) for seed, shuffle in shuffles.items()}
             order = torch.stack([orders[seed] for seed in seeds]).to(device)
             epoch_loss = torch.zeros(len(seeds), device=device)

@@ -7,6 +7,8 @@ sans cela, le fichier grossirait d'un demi-mégaoctet à chaque exécution.
 import ipywidgets
 from IPython import get_ipython
 
+from kdcourse.training.progress import close_whole
+
 _made: dict[str, tuple[int, list[ipywidgets.Widget]]] = {}  # cellule → son exécution, et ce qu'elle a fait
 
 
@@ -23,13 +25,3 @@ def replaces_previous(widget: ipywidgets.Widget) -> None:
             close_whole(old)
         widgets = []
     _made[cell] = (shell.execution_count, [*widgets, widget])
-
-
-def close_whole(widget: ipywidgets.Widget) -> None:
-    """Ferme un widget et ce qu'il a fait avec lui : ses parties, leur mise en page, leur style."""
-    for part in getattr(widget, "children", ()):
-        close_whole(part)
-    for name in ("layout", "style"):
-        if isinstance(part := getattr(widget, name, None), ipywidgets.Widget):
-            part.close()
-    widget.close()

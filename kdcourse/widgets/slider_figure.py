@@ -20,11 +20,11 @@ import traitlets
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from tqdm.auto import tqdm
 
 from kdcourse.formats import french, thousands
+from kdcourse.training.progress import Progress
 from kdcourse.widgets.drawing import Drawing
-from kdcourse.widgets.saved_state import close_whole, replaces_previous
+from kdcourse.widgets.saved_state import replaces_previous
 
 DPI = 100
 MAX_STATES = 2_000
@@ -37,7 +37,7 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; }}
-body {{ margin: 1rem; font-family: system-ui, sans-serif; }}
+body {{ margin: 1rem; font-family: system-ui, sans-serif; overflow-wrap: anywhere; }}
 {css}</style>
 </head>
 <body>
@@ -106,18 +106,6 @@ class OneOf(traitlets.TraitType):
         return values[values.index(value)]
 
 
-@contextmanager
-def _bar(count: int) -> Iterator[Callable[[], object]]:
-    """Une barre de progression, qui ne paraît qu'après une seconde et s'en va à la fin."""
-    bar = tqdm(total=count, desc="États dessinés", leave=False, delay=1)
-    try:
-        yield bar.update
-    finally:
-        bar.close()
-        if container := getattr(bar, "container", None):  # dans un notebook, la barre est un widget
-            close_whole(container)
-
-
 class SliderFigure(anywidget.AnyWidget):
     """Des curseurs au-dessus d'une figure, que chaque mouvement met à jour sans rien demander au noyau.
 
@@ -182,13 +170,13 @@ class SliderFigure(anywidget.AnyWidget):
             self._draw(*start)
             drawing = Drawing(self.figure, self.artists)
         pieces, frames, words = {}, [], []
-        with drawing, _bar(count) as advance:
+        with drawing, Progress(total=count, desc="États dessinés") as bar:
             for values in product(*(control.values for control in controls)):
                 with self._drawable(values):
                     self._draw(*values)
                     frames.append([pieces.setdefault(piece, len(pieces)) for piece in drawing.pieces()])
                 words.append(self._words())
-                advance()
+                bar.update()
             background = drawing.background()
         described = [
             {"name": key, "label": c.label, "values": list(c.values), "texts": list(c.texts), "named": c.named}
