@@ -72,20 +72,13 @@ def run_until_widget(page) -> int:
 
 def film(page) -> tuple[list[Image.Image], set[int]]:
     """Chaque état du curseur ; les numéros des états où s'arrêter."""
-    box = page.locator(".kdcourse-sliders").first
+    box = page.locator(".kd-player").first
     box.wait_for(timeout=20_000)
-    page.wait_for_function("() => document.querySelector('.kdcourse-sliders img').alt")
     frames, pauses = [shot(page)], {0}
     for number, key, count in MOVES:
-        box.locator(".noUi-handle").nth(number).focus()
+        box.locator("input").nth(number).focus()
         for _ in range(count):
-            before = box.locator("img").get_attribute("src")
             page.keyboard.press(key)
-            page.wait_for_function(
-                "before => { const image = document.querySelector('.kdcourse-sliders img');"
-                " return image.src !== before && image.complete; }",
-                arg=before,
-            )
             page.wait_for_timeout(60)
             frames.append(shot(page))
         pauses.add(len(frames) - 1)
@@ -94,7 +87,7 @@ def film(page) -> tuple[list[Image.Image], set[int]]:
 
 def shot(page) -> Image.Image:
     """Les curseurs et l'image, sans la marge de droite."""
-    box, picture = (page.locator(".kdcourse-sliders" + part).first.bounding_box() for part in ("", " img"))
+    box, picture = (page.locator(".kd-player" + part).first.bounding_box() for part in ("", " svg"))
     right, bottom = picture["x"] + picture["width"], picture["y"] + picture["height"]
     clip = {"x": box["x"], "y": box["y"], "width": right - box["x"], "height": bottom - box["y"]}
     return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")

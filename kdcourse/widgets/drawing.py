@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import lru_cache
-from itertools import count
+from itertools import count, pairwise
 
 import matplotlib
 import numpy as np
@@ -26,13 +26,12 @@ _ANONYMOUS = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # des millier
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _COORDINATES = re.compile(r' (?:d|x|y|width|height|points)="[^"]*"|translate\([^)]*\)')
 _NOISE = re.compile(r"<!--.*?-->|<\?xml.*?\?>|<!DOCTYPE.*?>|\n", re.S)
-_DEFS = re.compile(r"<defs>(.*?)</defs>")
 _STYLE = (
     '<defs><style type="text/css">*{stroke-linejoin: round; stroke-linecap: butt}</style></defs>'  # dans player.css
 )
 _USELESS = re.compile(r" font-family: 'DejaVu Sans', [^;]*;| transform=\"rotate\(-?0 [^)]*\)\"| id=\"image[^\"]*\"")
 _PICTURE = re.compile(r"(?<=data:image/png;base64,)[^\"]*")
-_CLIP = re.compile(r'<clipPath id="([^"]*)">.*?</clipPath>')
+_SHARED = re.compile(r'<(clipPath|pattern) id="([^"]*)".*?</\1>', re.S)
 
 
 class Drawing:
@@ -54,7 +53,7 @@ class Drawing:
         self.width, self.height = (_POINTS * inches for inches in figure.get_size_inches())
         # Le texte reste du texte : un lecteur d'écran le lit. Le sel rend les noms stables, et propres à cette figure.
         self._style = {"svg.fonttype": "none", "svg.hashsalt": f"kd{next(_salts)}"}
-        self._clips: dict[str, str] = {}
+        self._shared: dict[str, str] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> "Drawing":
@@ -68,7 +67,18 @@ class Drawing:
 
     def pieces(self) -> list[str]:
         """Un morceau par artiste, dans l'état où il est ; vide s'il est invisible."""
-        return [self._piece(artist) for artist in self.moving]
+        target, ends = io.StringIO(), []
+        renderer = RendererSVG(self.width, self.height, target, image_dpi=_POINTS, metadata=_ANONYMOUS)
+        for artist in (None, *self.moving):
+            if artist:
+                artist.draw(renderer)
+            renderer._markers.clear()  # un morceau ne renvoie pas à la forme d'un autre, qui peut changer
+            renderer.writer.flush()
+            ends.append(target.tell())
+        renderer.finalize()
+        svg = target.getvalue()
+        self._keep(svg[ends[-1] :])
+        return [_light(svg[start:end]) for start, end in pairwise(ends)]
 
     def background(self) -> str:
         """Le fond, sans les artistes qui bougent ; à demander une fois tous les morceaux dessinés."""
@@ -79,30 +89,23 @@ class Drawing:
         self.figure.savefig(target, format="svg", metadata=_ANONYMOUS)
         for artist, visible in zip(self.moving, shown, strict=True):
             artist.set_visible(visible)
-        return f"<defs>{''.join(self._clips.values())}</defs>{self._inside(target.getvalue())}"
+        svg = _NOISE.sub("", target.getvalue())
+        self._keep(svg)
+        inside = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
+        return f"<defs>{''.join(self._shared.values())}</defs>{_light(_SHARED.sub('', inside))}"
 
-    def _piece(self, artist: Artist) -> str:
-        target = io.StringIO()
-        renderer = RendererSVG(self.width, self.height, target, image_dpi=_POINTS, metadata=_ANONYMOUS)
-        artist.draw(renderer)
-        renderer.finalize()
-        return self._inside(target.getvalue())
+    def _keep(self, svg: str) -> None:
+        """Retient les formes de coupe et les hachures, communes à tous les morceaux."""
+        self._shared |= {found[2]: found[0] for found in _SHARED.finditer(svg)}
 
-    def _inside(self, svg: str) -> str:
-        """Le contenu d'un document SVG, allégé ; ses formes de coupe vont dans ``_clips``, communes à tous."""
-        svg = _NOISE.sub("", svg)
-        svg = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
-        svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-        svg = re.sub(r">\s+<", "><", svg).strip()
-        svg = _COORDINATES.sub(lambda found: _NUMBER.sub(_tenth, found[0]), svg)
-        svg = _PICTURE.sub(lambda found: _with_palette(found[0]), svg)
-        return _DEFS.sub(self._common, _USELESS.sub("", svg.replace(_STYLE, "")))
 
-    def _common(self, defs: re.Match) -> str:
-        for clip in _CLIP.finditer(defs[1]):
-            self._clips[clip[1]] = clip[0]
-        rest = _CLIP.sub("", defs[1])
-        return f"<defs>{rest}</defs>" if rest else ""
+def _light(svg: str) -> str:
+    """Un fragment de SVG, allégé."""
+    svg = re.sub(r'<g id="[^"]*"', "<g", _NOISE.sub("", svg))
+    svg = re.sub(r">\s+<", "><", svg).strip()
+    svg = _COORDINATES.sub(lambda found: _NUMBER.sub(_tenth, found[0]), svg)
+    svg = _PICTURE.sub(lambda found: _with_palette(found[0]), svg)
+    return _USELESS.sub("", svg.replace(_STYLE, "")).replace("<defs></defs>", "")
 
 
 def _tenth(number: re.Match) -> str:

@@ -10,7 +10,7 @@ from kdcourse.formats import french
 from kdcourse.measures.features import map_similarity
 from kdcourse.measures.intervals import mean_interval
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, mean_curve
-from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
+from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider, unclipped
 
 
 class AttentionState(NamedTuple):
@@ -75,7 +75,7 @@ class AttentionExplorer(SliderFigure):
 
         super().__init__(
             figure,
-            [*shown, caption, point, heading],
+            [*unclipped(*shown, caption, point), heading],
             update,
             {
                 "alpha": slider("Poids α de l'attention", alphas, alphas[0], digits=2),

@@ -14,7 +14,7 @@ from kdcourse.measures.principles import softened
 from kdcourse.measures.temperature_map import TemperatureMap
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
 from kdcourse.plots.logits import draw_map
-from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
+from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider, unclipped
 
 
 class GradientExplorer(SliderFigure):
@@ -83,7 +83,7 @@ class GradientExplorer(SliderFigure):
         moving = [*pairs[0], *pairs[1], *with_factor, *without_factor]
         super().__init__(
             figure,
-            [*moving, bars.lines[0], heading, *points],  # la limite, par-dessus les barres
+            [*unclipped(*moving, bars.lines[0], *points), heading],  # la limite, par-dessus les barres
             update,
             {"temperature": slider("Température T", steps, 4)},
         )
@@ -155,7 +155,7 @@ class MapExplorer(SliderFigure):
         row, column = measured.best()
         super().__init__(
             figure,
-            [frame, band, line, matrix, heading],
+            [*unclipped(frame), band, line, *unclipped(matrix), heading],
             update,
             {
                 "temperature": slider("Température T", measured.temperatures, measured.temperatures[row]),

@@ -1,7 +1,7 @@
 // Joue une figure à curseurs : le fond est déjà là, chaque état est une liste de morceaux de SVG. Aucun dessin ne se
 // fait ici, et rien n'est demandé au noyau. Le même fichier sert anywidget (JupyterLab, VS Code, Colab) et une page.
 
-const PAUSE = 150; // ms sans mouvement avant que la phrase soit lue et que Python apprenne les valeurs
+const SAID = 150, TOLD = 500; // ms sans mouvement avant que la phrase soit lue, puis que Python apprenne les valeurs
 let made = 0; // deux figures d'une page, ou deux vues d'une seule, n'ont pas les mêmes identifiants
 
 function element(name, properties, ...children) {
@@ -39,7 +39,7 @@ export function play(root, figure, positions, moved = () => {}) {
   const slots = frames[0].map(() => svg.appendChild(document.createElementNS(svg.namespaceURI, 'g')));
   const status = element('p', {className: 'kd-words'});
   status.setAttribute('role', 'status');
-  let timer;
+  let timers = [];
 
   const sentence = state => [
     ...sliders.map(({label, texts}, rank) => `${label} : ${texts[positions[rank]]}`), words[state],
@@ -59,8 +59,8 @@ export function play(root, figure, positions, moved = () => {}) {
   const controls = sliders.map((slider, rank) => control(slider, position => {
     positions = positions.with(rank, position);
     const state = draw();
-    clearTimeout(timer);
-    timer = setTimeout(() => { announce(state); moved(positions); }, PAUSE);
+    timers.forEach(clearTimeout);
+    timers = [setTimeout(announce, SAID, state), setTimeout(moved, TOLD, positions)];
   }));
 
   const player = element('div', {className: 'kd-player'}, ...controls.map(({row}) => row), picture, status);

@@ -17,7 +17,7 @@ from kdcourse.measures.principles import entropy_bits, most_uncertain, softened
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
 from kdcourse.plots.principles import bits
 from kdcourse.training.frozen_teacher import predict
-from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider
+from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider, unclipped
 
 
 class TemperatureState(NamedTuple):
@@ -86,7 +86,7 @@ class TemperatureExplorer(SliderFigure):
         steps = [0.5, *np.arange(1, 10.1, 0.5), *np.arange(11, 20.1, 1), 24, 28, 32]
         super().__init__(
             figure,
-            [image, caption, *rectangles, heading, line, point],
+            [*unclipped(image, caption, *rectangles), heading, *unclipped(line, point)],
             update,
             {
                 "temperature": slider("Température T", steps, 1),
@@ -128,7 +128,7 @@ class BiasExplorer(SliderFigure):
             top = 100 if field == "recall" else max(i.high for rows in intervals.values() for i in rows)
             ax.set(ylim=(0, 1.15 * top), title=title)
             ax.tick_params(axis="x", labelsize=9)
-            artists += [*rectangles, *whiskers, *texts]
+            artists += unclipped(*rectangles, *whiskers, *texts)
             panels.append((intervals, rectangles, whiskers, texts))
         figure.supxlabel("moyenne sur les graines, trait : intervalle à 95 %", fontsize=9)
         position = {round(float(bias), 4): index for index, bias in enumerate(biases)}

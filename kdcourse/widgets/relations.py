@@ -22,7 +22,7 @@ from kdcourse.measures.relations import relation_state, sorted_by_class
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.relations import draw_relations
 from kdcourse.training.students import Students
-from kdcourse.widgets.slider_figure import DPI, Slider, SliderFigure, choice, slider
+from kdcourse.widgets.slider_figure import DPI, Slider, SliderFigure, choice, slider, unclipped
 
 RELATIONS = {
     "cosine": cosine_relation_loss,
@@ -133,7 +133,7 @@ class InvarianceExplorer(SliderFigure):
 
         super().__init__(
             figure,
-            [links, after, *bars, *texts, heading],
+            [*unclipped(links, after), *bars, *texts, heading],
             update,
             {
                 "transformation": choice("Transformation", list(TRANSFORMATIONS)),
@@ -192,7 +192,7 @@ class RelationExplorer(SliderFigure):
 
         super().__init__(
             figure,
-            [picture, line, point, heading],
+            [*unclipped(picture), line, point, heading],
             update,
             {
                 "epoch": slider("Époque", epochs, epochs[-1], digits=0),

@@ -15,7 +15,7 @@ from kdcourse.measures.intervals import Interval, mean_interval
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.self_distillation import draw_reliability, reliability_points
 from kdcourse.training.students import error_rate
-from kdcourse.widgets.slider_figure import DPI, SliderFigure, choice, slider
+from kdcourse.widgets.slider_figure import DPI, SliderFigure, choice, slider, unclipped
 
 
 class CalibrationState(NamedTuple):
@@ -77,7 +77,7 @@ class CalibrationExplorer(SliderFigure):
 
         super().__init__(
             figure,
-            [points, point, heading],
+            [*unclipped(points, point), heading],
             update,
             {
                 "method": choice("Méthode", list(models)),

@@ -91,6 +91,13 @@ def choice(label: str, names: Sequence[str]) -> Slider:
     return Slider(label, tuple(names), tuple(names), next(iter(names), ""), named=True)
 
 
+def unclipped(*artists: Artist) -> list[Artist]:
+    """Des artistes qui ne sortent jamais de leur cadre : sans coupe, la page les affiche plus vite."""
+    for artist in artists:
+        artist.set_clip_on(False)
+    return list(artists)
+
+
 class OneOf(traitlets.TraitType):
     """Le trait d'un curseur : une de ses valeurs, et rien d'autre."""
 

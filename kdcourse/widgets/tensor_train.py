@@ -12,7 +12,7 @@ from kdcourse.losses.checks import check_floating
 from kdcourse.measures.tensor_train import RankState, RankSweep, TTStep, tt_svd_steps
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.tensor_train import SVD_ROLE, TT_ROLE, draw_matrix, draw_rank_curves, percent
-from kdcourse.widgets.slider_figure import DPI, Slider, SliderFigure, choice, slider
+from kdcourse.widgets.slider_figure import DPI, Slider, SliderFigure, choice, slider, unclipped
 
 
 def slices(tensor: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class TTSVDExplorer(SliderFigure):
 
         super().__init__(
             figure,
-            [rest, *pieces, *bars, heading],
+            [*unclipped(rest, *pieces, *bars), heading],
             update,
             {
                 "tensor": choice("Tenseur", list(tensors)),
@@ -155,4 +155,6 @@ class RankExplorer(SliderFigure):
             heading.set_text(rank_heading(sweep, state))
 
         ranks = [state.rank for state in sweep.states]
-        super().__init__(figure, [image, *points, heading], update, {"rank": slider("Rang", ranks, ranks[0], digits=0)})
+        super().__init__(
+            figure, [*unclipped(image, *points), heading], update, {"rank": slider("Rang", ranks, ranks[0], digits=0)}
+        )
