@@ -112,7 +112,7 @@ class Hand:
         self.handles(name).first.wait_for(timeout=20_000)
         handle = self.handles(name).nth(number % self.handles(name).count())
         handle.focus()
-        self.page.wait_for_timeout(300)  # la page finit de défiler, le noyau de se taire
+        self.page.wait_for_timeout(1000)  # la page finit de défiler, le noyau d'apprendre la valeur d'avant
         return handle
 
     def press(self, key: str) -> None:

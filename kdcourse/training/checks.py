@@ -3,7 +3,8 @@ suivre. Chaque faute est refusée ici, une fois, pour tous.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,8 @@ def check_student(
     if read.features:
         check_has_features("make_model", model)
     check_image_type(model, images, "make_model")
-    logits = predict(model, images[:1])
+    with too_few_values("images : une image", 1):
+        logits = predict(model, images[:1])
     check_floating("make_model()(images)", logits, (2,), "(N, C)")
     classes = logits.shape[1]
     check_label_values(labels, classes)
@@ -101,26 +103,42 @@ def try_training_pass(read: Reader, images: Tensor, batch_size: int) -> list[str
     """
     tried, smallest = copy_of(read).train(), min(batch_size, (len(images) - 1) % batch_size + 1)
     buffers = dict(tried.model.named_buffers())
-    with torch.random.fork_rng(), torch.no_grad():
-        try:
-            tried(images[: min(smallest, 2)])
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise ValueError(
-                f"batch_size : {batch_size} reçu avec {len(images)} exemples, un lot d'un seul exemple dont BatchNorm "
-                "ne tire pas d'écart-type ; changez batch_size, ou le nombre d'exemples."
-            ) from None
+    with torch.random.fork_rng(), torch.no_grad(), too_few_values(f"batch_size : {batch_size}", len(images)):
+        tried(images[: min(smallest, 2)])
     return [name for name, buffer in tried.model.named_buffers() if buffer is not buffers.get(name)]
+
+
+@contextmanager
+def too_few_values(received: str, examples: int | None = None) -> Iterator[None]:
+    """Une normalisation qui n'a qu'une valeur par canal le dit en français."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 spatial element" in str(error):
+            raise ValueError("images : une carte d'un seul pixel reçue devant InstanceNorm, deux au moins.") from None
+        if "more than 1 value per channel" not in str(error):
+            raise
+        among = "" if examples is None else f" avec {examples} exemples"
+        raise ValueError(
+            f"{received} reçu{among}, un lot d'un seul exemple dont BatchNorm ne tire pas d'écart-type ; changez "
+            "batch_size, ou le nombre d'exemples."
+        ) from None
 
 
 def check_last_batch(model: nn.Module, dataloader) -> None:
     """Le dernier lot d'un ``DataLoader``, s'il n'a qu'un exemple, avant que rien ne s'entraîne."""
-    size, dataset = getattr(dataloader, "batch_size", None), getattr(dataloader, "dataset", None)
-    if size and hasattr(dataset, "__len__") and not dataloader.drop_last and (len(dataset) - 1) % size == 0:
-        image = torch.as_tensor(dataset[0][0])[None].to(next(model.parameters()).device)
-        check_image_type(model, image)
-        try_training_pass(Reader(model, features=False), image.expand(len(dataset), *image.shape[1:]), size)
+    size, sampler = getattr(dataloader, "batch_size", None), getattr(dataloader, "sampler", None)
+    if not size or not hasattr(sampler, "__len__") or dataloader.drop_last or (len(sampler) - 1) % size:
+        return
+    with torch.random.fork_rng():
+        try:  # l'exemple tel que la boucle le recevra ; un lot d'une autre forme, elle le dira
+            image = dataloader.collate_fn([dataloader.dataset[0]])[0].to(next(model.parameters()).device)
+        except Exception:
+            return
+    if isinstance(image, Tensor) and len(image) == 1:
+        tried = copy_of(model).train()
+        with torch.random.fork_rng(), torch.no_grad(), too_few_values(f"batch_size : {size}", len(sampler)):
+            tried(image)
 
 
 def _try_distillation(distillation: Distillation, read: Reader, teacher: Features, data: Split) -> None:
@@ -181,7 +199,8 @@ def check_converging(loss: Tensor, parameters: Iterable[Tensor], epoch: int, lea
         lost = dict.fromkeys(seed for seed, fine in zip(seeds, finite.view(-1).tolist(), strict=False) if not fine)
         which = f" (graine {', '.join(map(str, lost))})" if lost else ""
         raise ValueError(
-            f"L'entraînement diverge à l'époque {epoch}{which} : la perte ou un paramètre n'est plus un nombre. "
+            f"L'entraînement diverge à l'époque {epoch}{which} : la perte, un paramètre ou une réponse n'est plus un "
+            "nombre. "
             f"learning_rate : {learning_rate:g} reçu, un pas plus petit attendu."
         )
 

@@ -22,6 +22,32 @@ def copy_of(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
+@torch.no_grad()
+def answers(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Ce qu'un modèle répond à quelques images, en nombres ; -inf, une classe masquée, y vaut zéro.
+
+    Ses tampons sont rendus tels quels, même à un modèle qui les change en ``eval``.
+    """
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with evaluating(model):
+        held, found = [model(images)], []
+    for buffer, kept in before:
+        buffer.copy_(kept)
+    while held:
+        value = held.pop()
+        if isinstance(value, Tensor) and value.is_floating_point():
+            found.append(value.where(value != -torch.inf, 0))
+        elif isinstance(value, dict | list | tuple):
+            held += value.values() if isinstance(value, dict) else value
+    return found
+
+
+def memory_of(model: nn.Module) -> set[int]:
+    """Où sont ses poids et ses tampons : deux modèles qui en partagent ne s'entraînent pas l'un sans l'autre."""
+    parts = [part for part in (*model.parameters(), *model.buffers()) if not nn.parameter.is_lazy(part)]
+    return {part.untyped_storage().data_ptr() for part in parts if part.numel()}
+
+
 def frozen_copy(model: nn.Module) -> nn.Module:
     """Une photographie du modèle : copie indépendante, en ``eval``, qu'aucun gradient ne change."""
     frozen = copy_of(model).eval()

@@ -32,7 +32,7 @@ from kdcourse.training.checks import (
     check_validation,
     reader_of,
 )
-from kdcourse.training.frozen_teacher import frozen_copy, predict
+from kdcourse.training.frozen_teacher import frozen_copy, memory_of, predict
 from kdcourse.training.loop import Trained, adam, threads_for
 from kdcourse.training.many_students import adapted, initial_model, student_loss
 from kdcourse.training.processes import make_accelerator, own_accelerator
@@ -163,7 +163,7 @@ def distill(
                 if state.step % checkpoint_every == 0 and state.step < steps:
                     state.save(time.perf_counter() - start)
             error = None if validation is None else model_error(model, validation, accelerator)
-            row = state.end_epoch(time.perf_counter() - start, error)
+            row = state.end_epoch(time.perf_counter() - start, error, last=state.epoch == epochs)
             bar.set_postfix_str(f"époque {row['epoch']}, perte {french(row['loss'], 3)}")
         bar.close()
     return Trained(model.eval(), state.history)
@@ -193,12 +193,16 @@ def distill_seeds(
     """
     method = find_method(method)
     check_output(output, resume=output is not None)
+    seeds = check_seeds(seeds)
+    first, second = (initial_model(make_model, seeds[0], data[0]) for _ in range(2))
+    if memory_of(first) & memory_of(second):
+        raise ValueError("make_model : des poids communs à deux students reçus, un modèle neuf attendu à chaque appel.")
     return [
         distill(
             make_model, data, teacher if method.needs_teacher else None, method=method, seed=seed,
             resume=output is not None, output=output and f"{output}-{method.name}-{seed}", **options,
         ).model
-        for seed in check_seeds(seeds)
+        for seed in seeds
     ]  # fmt: skip
 
 

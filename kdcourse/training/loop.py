@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from kdcourse.losses.checks import check_learning_rate, check_module, check_positive_integer
 from kdcourse.models import check_image_type
-from kdcourse.training.checks import check_converging, check_last_batch
+from kdcourse.training.checks import check_converging, check_last_batch, too_few_values
+from kdcourse.training.frozen_teacher import answers
 from kdcourse.training.progress import Progress
 
 _SMALL_MODEL = 200_000  # paramètres
@@ -63,15 +64,23 @@ def train_epochs(
         raise ValueError("model : aucun paramètre à entraîner reçu, au moins un attendu avec requires_grad=True.")
     check_last_batch(model, dataloader)
     optimizer = adam(trained, learning_rate)
+    few = []
+
+    def remembered(model, images, *rest):
+        few[:] = [images[:4]]
+        return loss_of_batch(model, images, *rest)
+
     for epoch in Progress(range(1, epochs + 1), desc="Entraînement", unit="époque"):
         try:
-            with threads_for(model):
-                loss = train_epoch(model, dataloader, loss_of_batch, optimizer)
+            with threads_for(model), too_few_values("dataloader : un exemple"):
+                loss = train_epoch(model, dataloader, remembered, optimizer)
         except ValueError as error:
             error.add_note(f"C'était à l'époque {epoch}.")
             raise
-        check_converging(torch.tensor(loss, device=trained[0].device), trained, epoch, learning_rate)
         model.eval()
+        # La perte date d'avant le dernier pas : ce que le modèle rendu répond, lui, dit s'il a divergé.
+        sound = [*trained, *(answers(model, *few) if epoch == epochs else ())]
+        check_converging(torch.tensor(loss, device=trained[0].device), sound, epoch, learning_rate)
         yield loss
 
 

@@ -6,7 +6,8 @@ entrées), et un seul Adam les met tous à jour (Adam agit élément par éléme
 mêmes poids, mêmes lots : un test exige les mêmes paramètres à l'arrondi près.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,19 @@ def initial_model(make_model: Callable[[], nn.Module], seed: int, images: Tensor
         if images is not None and any(map(nn.parameter.is_lazy, model.parameters())):
             predict(model, images[:1].cpu())
     return model
+
+
+@contextmanager
+def drawn_from(seed: int, device: torch.device) -> Iterator[None]:
+    """Les tirages d'un entraînement (*dropout*) viennent de sa graine ; le générateur global est rendu ensuite."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def copied(buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Des tampons qu'un essai peut changer."""
+    return {name: buffer.clone() for name, buffer in buffers.items()}
 
 
 def adapted(
@@ -125,8 +139,9 @@ def train_one(
         taught = None if teacher is None else teacher.map(lambda part: take(part, indices))
         return student_loss(read(images), labels, distillation, taught, alpha)
 
-    for _ in train_epochs(model, Batches(data, seed, batch_size), loss_of_batch, epochs, learning_rate):
-        pass
+    with drawn_from(seed, data.images.device):
+        for _ in train_epochs(model, Batches(data, seed, batch_size), loss_of_batch, epochs, learning_rate):
+            pass
     return model
 
 
@@ -183,7 +198,12 @@ def train_many(
         validation = Split(*validation)
     parameters, buffers = stack_module_state(models)
     skeleton = copy_of(models[0]).to("meta").train()
-    check_same_state(models, seeds, images, lambda few: logits_of_all(skeleton.eval(), parameters, buffers, few))
+    check_same_state(
+        models,
+        seeds,
+        images,
+        lambda few, training: logits_of_all(skeleton.train(training), parameters, copied(buffers), few),
+    )
     skeleton.train()
     read = Reader(skeleton, features)
     named = tuple({f"model.{name}": part for name, part in state.items()} for state in (parameters, buffers))
@@ -205,7 +225,7 @@ def train_many(
     optimizer = adam(parameters.values(), learning_rate)
     shuffles = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
     losses, validation_errors = [], []
-    with threads_for(skeleton):
+    with threads_for(skeleton), drawn_from(seeds[0], device):
         for _ in Progress(range(epochs), desc=f"{len(seeds)} students", unit="époque"):
             orders = {seed: torch.randperm(len(labels), generator=shuffle) for seed, shuffle in shuffles.items()}
             order = torch.stack([orders[seed] for seed in seeds]).to(device)
@@ -225,6 +245,9 @@ def train_many(
                 validation_errors.append(error_rate(logits, validation.labels))
                 skeleton.train()
     parameters = {name: parameter.detach() for name, parameter in parameters.items()}
+    said_last = logits_of_all(skeleton.eval(), parameters, copied(buffers), images[:4])
+    said_last = said_last.where(said_last != -torch.inf, 0)  # -inf : une classe masquée
+    check_converging(losses[-1], [*parameters.values(), said_last], epochs, learning_rate, seeds)
     losses, errors = torch.stack(losses, dim=1), torch.stack(validation_errors, dim=1) if validation_errors else None
     return Students(skeleton.eval(), parameters, buffers, torch.tensor(seeds), temperatures, alphas, losses, errors)
 

@@ -1,14 +1,15 @@
 """Ce que ``train_many`` refuse en plus : un modèle que la pile ne garderait pas entier, ou ne saurait pas calculer."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdcourse.models import Reader
+from kdcourse.models import Reader, logits_only
 from kdcourse.training.checks import try_training_pass
-from kdcourse.training.frozen_teacher import predict
+from kdcourse.training.frozen_teacher import copy_of, predict
 
 _INSTEAD = " ; train_one les entraîne, graine par graine."
 
@@ -42,23 +43,41 @@ def check_same_state(
     """Des modèles que leurs paramètres et leurs tampons suffisent à distinguer : eux seuls sont empilés.
 
     Deux indices du contraire : un nombre ou un tenseur rangé ailleurs, qui change d'une graine à l'autre ; des logits
-    empilés qui ne sont pas ceux du modèle (un état caché dans une fonction, par exemple).
+    empilés qui ne sont pas ceux du modèle (un état caché dans une fonction, par exemple), en ``eval`` ou en ``train``.
     """
     few, firsts = images[:2], [seeds.index(seed) for seed in dict.fromkeys(seeds)]
     outside = [_outside(models[first]) for first in firsts]
     same = all(len(state) == len(outside[0]) and all(map(_equal, state, outside[0])) for state in outside)
     alone = torch.stack([predict(models[first], few) for first in firsts])
     try:
-        stacked = stacked_logits(few)[firsts]
+        same = _close(stacked_logits(few, False)[firsts], alone) and same
     except RuntimeError as error:  # seul, chaque modèle vient de répondre : c'est la pile qui ne sait pas
         raise _unstackable(error) from error
-    tolerance = 1e-3 * float(1 + alone.abs().max())  # d'autres noyaux, d'autres arrondis ; un autre état se voit plus
-    if not same or not torch.allclose(stacked, alone, rtol=0, atol=tolerance, equal_nan=True):
+    trained, again = (torch.stack([_in_training(models[first], few, seed) for first in firsts]) for seed in (0, 1))
+    if same and torch.equal(trained, again):  # sans dropout : lui tire autre chose à chaque passage
+        try:
+            same = _close(stacked_logits(few, True)[firsts], trained)
+        except RuntimeError as error:
+            raise _unstackable(error) from error
+    if not same:
         raise ValueError(
             "make_model : un état hors des paramètres et des tampons, qui change d'une graine à l'autre, reçu (un "
             "tenseur gardé dans self, un nombre tiré dans __init__) ; la pile donnerait à tous celui de la première. "
             f"Rangez-le par register_buffer{_INSTEAD}"
         )
+
+
+@torch.no_grad()
+def _in_training(model: nn.Module, images: Tensor, seed: int) -> Tensor:
+    """Ses logits en ``train``, sur une copie."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return logits_only(copy_of(model).train()(images))
+
+
+def _close(stacked: Tensor, alone: Tensor) -> bool:
+    """D'autres noyaux, d'autres arrondis ; un autre état se voit davantage."""
+    return torch.allclose(stacked, alone, rtol=0, atol=1e-3 * float(1 + alone.abs().max()), equal_nan=True)
 
 
 def said(stacked: Callable) -> Callable:
@@ -89,6 +108,8 @@ def _outside(model: nn.Module) -> list:
         value = held.pop()
         if isinstance(value, Tensor | np.ndarray | np.generic | int | float | complex):
             found.append(value)
+        elif isinstance(value, partial):
+            held += [value.func, value.args, value.keywords]
         elif isinstance(value, dict | list | tuple) and id(value) not in seen:
             seen.add(id(value))
             held += value.values() if isinstance(value, dict) else value

@@ -22,6 +22,7 @@ from kdcourse.training.checkpoints import (
     save_checkpoint,
     write_history,
 )
+from kdcourse.training.frozen_teacher import answers
 
 
 class RunState:
@@ -95,11 +96,11 @@ class RunState:
         if self.today is not None:
             self.today[indices.to(logits.device)] = logits[: len(indices)].float()
 
-    def end_epoch(self, seconds: float, error: float | None) -> dict[str, float]:
-        """Clôt l'époque : une ligne d'histoire, un point de reprise."""
+    def end_epoch(self, seconds: float, error: float | None, last: bool) -> dict[str, float]:
+        """Clôt l'époque : une ligne d'histoire, un point de reprise ; la dernière, si le modèle répond des nombres."""
         self.total, self.today = self._shared()
         loss = self.total.item() / len(self.data.labels)
-        self._check_finite(loss)
+        self._check_finite(loss, *(answers(self.model, self.data.images[:4]) if last else ()))
         row = {"epoch": self.epoch, "steps": self.step, "loss": loss}
         row |= {} if error is None else {"validation_error": error}
         self.history.append(row | {"seconds": round(self.seconds + seconds, 3)})
@@ -160,11 +161,14 @@ class RunState:
         if device.type == "cuda" and "cuda" in random:  # absent d'un point écrit sur processeur
             torch.cuda.set_rng_state(random["cuda"], device)
 
-    def _check_finite(self, loss: float) -> None:
+    def _check_finite(self, loss: float, *answered: Tensor) -> None:
+        how = "baissez learning_rate, ou quittez la précision mixte. Le dernier point de reprise est intact."
         if not math.isfinite(loss):
+            raise ValueError(f"loss : {loss} reçue à l'époque {self.epoch}, un nombre fini attendu ; {how}")
+        if not all(part.isfinite().all() for part in (*self.model.parameters(), *answered)):
             raise ValueError(
-                f"loss : {loss} reçue à l'époque {self.epoch}, un nombre fini attendu ; baissez learning_rate, ou "
-                "quittez la précision mixte. Le dernier point de reprise est intact."
+                f"L'entraînement diverge à l'époque {self.epoch} : un paramètre ou une réponse n'est plus un nombre ; "
+                f"{how}"
             )
 
 

@@ -21,7 +21,7 @@ from kdcourse.losses.checks import (
 from kdcourse.losses.logits import KnowledgeDistillationLoss
 from kdcourse.losses.numerics import at_least_float32
 from kdcourse.losses.self_distillation import SelfDistillation, label_smoothing_probabilities, ps_kd_loss
-from kdcourse.training.frozen_teacher import frozen_copy, frozen_logits
+from kdcourse.training.frozen_teacher import frozen_copy, frozen_logits, memory_of
 from kdcourse.training.loop import Trained, train_epochs
 
 
@@ -135,12 +135,12 @@ def born_again(
     for _ in range(generations):
         student = make_model()
         check_module("make_model", student)
-        if known & set(map(id, student.parameters())):
+        if known & memory_of(student):
             raise ValueError(
                 "make_model : un réseau qui partage des poids avec une génération d'avant reçu, un réseau neuf attendu "
                 "à chaque appel : entraîner l'un changerait l'autre."
             )
-        known |= set(map(id, student.parameters()))
+        known |= memory_of(student)
         teacher = frozen_copy(lineage[-1].model) if lineage else None
         losses = train_epochs(student, dataloader, loss_of_batch, epochs, learning_rate)
         history = [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, start=1)]

@@ -1,5 +1,6 @@
 """Des réseaux venus d'ailleurs, et ce qu'un entraînement ne doit ni taire, ni dire en anglais."""
 
+import functools
 import math
 
 import pytest
@@ -19,6 +20,7 @@ from kdcourse import (
     digits_student,
     digits_teacher,
     distill,
+    distill_seeds,
     grid,
     load_dataset,
     predict_features,
@@ -203,6 +205,38 @@ def test_un_entrainement_qui_diverge_le_dit_avec_l_epoque_et_le_pas(train, data)
         train(data)
 
 
+class NanGradient(nn.Module):
+    """Une perte finie, et un gradient qui n'est plus un nombre."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.head(images.flatten(1)) + (0 * self.head.bias.sum()).abs().sqrt()
+
+
+LAST_STEP = {
+    "train_one": lambda make, d: train_one(make, d, epochs=1, learning_rate=1e3),
+    "train_many": lambda make, d: train_many(make, d, seeds=[0, 1], epochs=1, learning_rate=1e3),
+    "distill": lambda make, d: distill(make, d, method="seul", epochs=1, learning_rate=1e3),
+    "progressive": lambda make, d: progressive_self_distillation(make(), loader(d, 65), 1, learning_rate=1e3),
+}
+
+
+@pytest.mark.parametrize("train", LAST_STEP.values(), ids=LAST_STEP)
+@pytest.mark.parametrize("make", [lambda: MLP(hidden=(32,) * 12), NanGradient])
+def test_un_modele_qui_diverge_au_dernier_pas_n_est_pas_rendu(train, make, data):
+    with pytest.raises(ValueError, match="diverge à l'époque 1"):
+        train(make, data)
+
+
+def test_un_point_de_reprise_ne_garde_pas_un_parametre_perdu(data, tmp_path):
+    with pytest.raises(ValueError, match="Le dernier point de reprise est intact"):
+        distill(NanGradient, data, method="seul", epochs=1, output=tmp_path / "essai", checkpoint_every=1)
+    assert not list((tmp_path / "essai").glob("*.pt"))
+
+
 def test_une_boucle_qui_refuse_des_logits_nan_dit_a_quelle_epoque(data):
     with pytest.raises(ValueError, match="NaN ou infinie") as raised:
         progressive_self_distillation(deep(), loader(data), 20, learning_rate=1e3)
@@ -250,7 +284,120 @@ def test_le_meme_reseau_s_entraine_avec_un_autre_lot_ou_sans_le_dernier(data):
     train_one(maps, data, epochs=1, batch_size=32)  # 36 pixels par canal : un exemple suffit
 
 
+class Named(torch.utils.data.Dataset):
+    """Des exemples que seul son ``collate_fn`` sait mettre en lot, comme chez Hugging Face."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data.labels)
+
+    def __getitem__(self, index):
+        return {
+            "pixel": (255 * self.data.images[index].numpy()).astype("uint8"),
+            "label": self.data.labels[index].item(),
+        }
+
+    def collate(self, items):
+        images = torch.stack([torch.from_numpy(item["pixel"]) for item in items]) / 255
+        return images, torch.tensor([item["label"] for item in items])
+
+
+@pytest.mark.parametrize("size", [1, 16, 32, 20])
+def test_un_chargeur_a_collate_fn_s_entraine_quel_que_soit_le_dernier_lot(data, size):
+    named = Named(data)
+    (one,) = born_again(MLP, DataLoader(named, batch_size=size, collate_fn=named.collate), 1, epochs=1)
+    assert len(one.history) == 1
+
+
+def test_le_dernier_lot_est_celui_du_tirage_non_celui_des_donnees(data):
+    some = TensorDataset(*data)
+    sampled = lambda n: torch.utils.data.SubsetRandomSampler(range(n))  # noqa: E731
+    born_again(normed, DataLoader(some, batch_size=32, sampler=sampled(64)), 1, epochs=1)
+    with pytest.raises(ValueError, match="batch_size : 32 reçu avec 33 exemples, un lot d'un seul exemple"):
+        born_again(normed, DataLoader(some, batch_size=32, sampler=sampled(33)), 1, epochs=1)
+    batches = [torch.arange(64), torch.arange(64, 65)]
+    with pytest.raises(ValueError, match="dataloader : un exemple reçu, un lot d'un seul exemple"):
+        born_again(normed, [(data.images[rows], data.labels[rows]) for rows in batches], 1, epochs=1)
+    one_pixel = lambda: nn.Sequential(nn.Conv2d(1, 4, 8), nn.InstanceNorm2d(4), nn.Flatten(), nn.Linear(4, 10))  # noqa: E731
+    with pytest.raises(ValueError, match="images : une carte d'un seul pixel reçue devant InstanceNorm"):
+        train_one(one_pixel, data, epochs=1)
+
+
+# --- Même graine, même student
+
+
+def dropped():
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
+
+
+SEEDED = {
+    "train_one": lambda d: train_one(dropped, d, seed=3, epochs=3)(d.images),
+    "train_many": lambda d: train_many(dropped, d, seeds=[3, 4], epochs=3).logits(d.images),
+}
+
+
+@pytest.mark.parametrize("train", SEEDED.values(), ids=SEEDED)
+def test_avec_du_dropout_la_meme_graine_rend_le_meme_student(train, data):
+    first, before = train(data), torch.get_rng_state()
+    torch.rand(3)
+    assert torch.equal(train(data), first)
+    torch.set_rng_state(before)
+    train(data)
+    assert torch.equal(torch.get_rng_state(), before)  # le générateur global est rendu
+
+
+# --- Ce qui se partage
+
+
+def test_des_generations_ou_des_graines_qui_partagent_une_memoire_sont_refusees(data):
+    norm, weight, backbone = nn.BatchNorm1d(64, affine=False), torch.rand(10, 64), nn.Linear(64, 32)
+
+    def with_weight():
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        model[1].weight = nn.Parameter(weight)
+        return model
+
+    for make in (with_weight, lambda: nn.Sequential(nn.Flatten(), norm, nn.Linear(64, 10))):
+        with pytest.raises(ValueError, match="un réseau qui partage des poids avec une génération d'avant"):
+            born_again(make, loader(data), 2, epochs=1)
+    shared = lambda: nn.Sequential(nn.Flatten(), backbone, nn.Linear(32, 10))  # noqa: E731
+    with pytest.raises(ValueError, match="make_model : des poids communs à deux students"):
+        distill_seeds(shared, data, None, [0, 1], method="seul", epochs=1)
+
+
 # --- Ce qu'une pile ne peut garder
+
+
+class HiddenInTraining(nn.Module):
+    """Un ensemble tiré dans ``__init__``, qui n'agit qu'en ``train``."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.head, drawn = nn.Linear(64, 10), torch.randperm(64)[:32]
+        mask = torch.ones(64).index_fill(0, drawn, 0)
+        box = type("Box", (), {"mask": mask})()
+        self.kept = {
+            "ensemble": set(drawn.tolist()),
+            "objet": box,
+            "partial": functools.partial(torch.mul, mask),
+            "fermeture": lambda images: images * mask,
+        }[kind]
+
+    def forward(self, images):
+        images = images.flatten(1)
+        if self.training and isinstance(self.kept, set):
+            images = images * torch.tensor([float(index not in self.kept) for index in range(64)])
+        elif self.training:
+            images = self.kept(images) if callable(self.kept) else images * self.kept.mask
+        return self.head(images)
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "objet", "partial", "fermeture"])
+def test_un_etat_cache_qui_n_agit_qu_a_l_entrainement_est_refuse(kind, data):
+    with pytest.raises(ValueError, match="un état hors des paramètres et des tampons"):
+        train_many(lambda: HiddenInTraining(kind), data, seeds=[0, 1], alphas=0.0, epochs=1)
 
 
 class Recurrent(nn.Module):

@@ -54,7 +54,7 @@ def test_progressive_demande_au_modele_fige_exactement_le_lot_courant(monkeypatc
     model.register_forward_pre_hook(lambda module, inputs: current.append(inputs[0]) if module is model else None)
     progressive_self_distillation(model, loader(*data()), epochs=2)
     assert len(asked) == 3
-    assert all(torch.equal(a, b) for a, b in zip(asked, current[3:], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(asked, current[3:-1], strict=True))  # le dernier : le modèle rendu
 
 
 def test_progressive_fige_son_passe_en_eval_et_sans_gradient(monkeypatch):
@@ -118,7 +118,7 @@ def test_ps_kd_prend_pour_cible_la_prediction_rangee_du_meme_exemple(drop_last):
 def test_ps_kd_ne_calcule_rien_deux_fois():
     model = Recorder()
     ps_kd(model, loader(*data(), indexed=True), epochs=3)
-    assert len(model.calls) == 3 * 3
+    assert len(model.calls) == 3 * 3 + 1  # et une fois, à la fin : que répond le modèle rendu ?
 
 
 def test_ps_kd_accepte_un_modele_en_demi_precision_et_en_float64():
@@ -144,7 +144,8 @@ def test_le_modele_entraine_finit_en_eval_apres_avoir_ete_en_train(train):
     model = Recorder().eval()
     train(model, loader(*data(), indexed=True), epochs=2)
     assert not model.training and not model.dropout.training
-    assert all(training for _, training, _ in model.calls)
+    *trained, (_, answering, _) = model.calls
+    assert all(training for _, training, _ in trained) and not answering
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="demande un GPU")
