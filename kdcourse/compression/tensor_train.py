@@ -1,6 +1,6 @@
 """10.6 : le train de tenseurs. Une couche devient une chaîne de petits tenseurs, et un modèle, sa copie compressée."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from math import prod
 
@@ -19,6 +19,7 @@ from kdcourse.training.loop import train_epochs
 
 __all__ = ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"]
 
+_OWN = {"weight", "bias"}
 _ORDER = 3  # cœurs d'une couche : 512 = 8·8·8 ; au-delà, les tailles d'un réseau n'ont plus assez de facteurs
 
 
@@ -131,7 +132,8 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
 
     Chaque ``nn.Linear`` devient une ``TTLinear``, chaque ``nn.Conv2d`` sans groupes une décomposition de Tucker-2. Sont
     gardées : les couches qui ne rétréciraient pas, celles dont une taille ne se factorise pas (10, 97), celles qui
-    partagent leur poids, celles qui portent un hook (*weight norm*, masque d'élagage), et les sous-classes. Une couche
+    partagent leur poids, celles qui portent un hook (*weight norm*, masque d'élagage), un autre ``forward`` ou plus que
+    leur poids et leur biais, celles que le modèle tient aussi par une liste, et les sous-classes. Une couche
     compressée répond encore à ``weight``. ``print(compressed.compression_report)`` dit tout, couche par couche.
 
     Args:
@@ -153,11 +155,14 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
         raise ValueError(f"conv : {conv!r} reçu, 'tucker2' ou None attendu.")
     compressed = copy_of(model)
     owners = Counter(id(weight) for module in compressed.modules() for weight in module.parameters(recurse=False))
-    replacements, rows = {}, []
+    replacements, rows, elsewhere = {}, [], _held_elsewhere(compressed)
+    hooked = {name for name, weight in model.named_parameters() if weight._backward_hooks}  # deepcopy les perd
     for name, layer in compressed.named_modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             shared = any(owners[id(weight)] > 1 for weight in layer.parameters())
-            new, reason = _compress_layer(layer, rank, conv, shared)
+            kept = "son poids porte un hook" if any(f"{name}.{part}".lstrip(".") in hooked for part in _OWN) else ""
+            kept = kept or ("rangée aussi hors des sous-modules" if id(layer) in elsewhere else "")
+            new, reason = (None, kept) if kept else _compress_layer(layer, rank, conv, shared)
             rows.append(_report_row(name, layer, new, reason))
             if new is not None:
                 replacements[layer] = new
@@ -170,6 +175,23 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
     return compressed
 
 
+def _held_elsewhere(model: nn.Module) -> set[int]:
+    """Les sous-modules qu'un modèle tient aussi par une liste, un dictionnaire ou une méthode : les y laisser, c'est
+    continuer de les appeler."""
+    held = [value for module in model.modules() for name, value in vars(module).items() if name != "_modules"]
+    seen, found = set(), set()
+    while held:
+        value = held.pop()
+        if isinstance(value, nn.Module):
+            found.add(id(value))
+        elif owner := getattr(value, "__self__", None):
+            held.append(owner)
+        elif isinstance(value, dict | list | tuple | set | deque) and id(value) not in seen:
+            seen.add(id(value))
+            held += value.values() if isinstance(value, dict) else value
+    return found
+
+
 def _compress_layer(layer, rank: int, conv: str | None, shared: bool) -> tuple[nn.Module | None, str]:
     """La couche compressée, ou ``None`` et la raison de la garder."""
     if type(layer) not in (nn.Linear, nn.Conv2d):
@@ -178,6 +200,10 @@ def _compress_layer(layer, rank: int, conv: str | None, shared: bool) -> tuple[n
         return None, "poids partagé avec une autre couche"
     if any(hooks for name, hooks in vars(layer).items() if name.endswith("_hooks")):
         return None, "porte un hook, qui agirait sur l'ancienne couche"
+    if "forward" in vars(layer):
+        return None, "son forward a été remplacé"
+    if more := {*layer._parameters, *layer._buffers, *layer._modules} - _OWN:
+        return None, f"porte plus que son poids et son biais ({', '.join(sorted(more))})"
     if isinstance(layer, nn.Conv2d):
         if conv is None:
             return None, "conv=None"

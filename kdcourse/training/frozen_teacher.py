@@ -1,6 +1,7 @@
 """Le teacher figé : une copie en ``eval`` qu'aucun gradient ne change, et ses logits, sans graphe."""
 
 import copy
+from collections import deque
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,12 @@ def copy_of(model: nn.Module) -> nn.Module:
         value = kept.pop()
         if isinstance(value, Tensor) and not value.is_leaf:
             memo[id(value)] = value.detach().clone()
-        elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
+        elif isinstance(value, dict | list | tuple | set | deque) and id(value) not in seen:
             seen.add(id(value))
             kept += value.values() if isinstance(value, dict) else value
+        elif hasattr(value, "__dict__") and not isinstance(value, Tensor | type | nn.Module) and id(value) not in seen:
+            seen.add(id(value))
+            kept.append(vars(value))
     return copy.deepcopy(model, memo)
 
 

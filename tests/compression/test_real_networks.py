@@ -1,6 +1,8 @@
 """La compression de vrais réseaux : leur fichier, ceux qui lisent un poids sans appeler, ce qui pend à une couche."""
 
 import io
+from collections import deque
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -182,6 +184,11 @@ HANGING = {
     "ancien weight norm": (nn.utils.weight_norm, "porte un hook"),
     "weight norm": (parametrizations.weight_norm, "sous-classe (ParametrizedLinear)"),
     "spectral norm": (nn.utils.spectral_norm, "porte un hook"),
+    "hook du poids": (lambda layer: (layer.weight.register_hook(lambda g: 0 * g), layer)[1], "son poids porte un hook"),
+    "hook du biais": (lambda layer: (layer.bias.register_hook(lambda g: 0 * g), layer)[1], "son poids porte un hook"),
+    "forward": (lambda layer: (setattr(layer, "forward", lambda x: 0 * x), layer)[1], "son forward a été remplacé"),
+    "tampon": (lambda layer: (layer.register_buffer("scale", torch.ones(1)), layer)[1], "(scale)"),
+    "LoRA": (lambda layer: (layer.add_module("lora", nn.Linear(64, 2)), layer)[1], "(lora)"),
     "masque": (lambda layer: prune.l1_unstructured(layer, "weight", 0.3), "porte un hook"),
 }
 
@@ -193,7 +200,7 @@ def test_une_couche_qui_porte_quelque_chose_est_gardee_et_le_bilan_le_dit(name):
     model = nn.Sequential(hang(nn.Linear(64, 64)), nn.ReLU(), nn.Linear(64, 512)).eval()
     model(torch.randn(2, 64))  # un modèle qui a déjà tourné : son poids calculé ne se copie pas de lui-même
     compressed = convert_to_tensor_train(model, 2)
-    kept, changed = compressed.compression_report.layers
+    kept, *_, changed = compressed.compression_report.layers
     assert reason in kept.reason and changed.reason == ""
     inputs = torch.randn(2, 64)
     torch.testing.assert_close(compressed[0](inputs), model[0](inputs))
@@ -206,16 +213,51 @@ def test_un_hook_de_l_original_agit_encore_dans_la_copie():
     assert seen == [1]
 
 
+class Held(nn.Module):
+    """Tient ses couches par autre chose que ses sous-modules, et les appelle par là."""
+
+    def __init__(self, hold):
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.calls = hold(self.first, self.second)
+
+    def forward(self, inputs):
+        for call in self.calls.values() if isinstance(self.calls, dict) else self.calls:
+            inputs = call(inputs)
+        return inputs
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda *layers: list(layers),
+        lambda *layers: dict(enumerate(layers)),
+        lambda *layers: deque(layers),
+        lambda *layers: [layer.forward for layer in layers],
+    ],
+    ids=["liste", "dictionnaire", "file", "méthodes"],
+)
+def test_une_couche_que_le_modele_tient_ailleurs_est_gardee_et_le_bilan_le_dit(hold):
+    model = Held(hold)
+    compressed = convert_to_tensor_train(model, 1)
+    assert [row.reason for row in compressed.compression_report.layers] == ["rangée aussi hors des sous-modules"] * 2
+    compressed(torch.randn(2, 64)).sum().backward()
+    assert compressed.first.weight.grad is not None  # c'est bien la copie qui calcule
+
+
 class Caching(nn.Module):
     """Garde ce qu'elle a calculé, à plat et dans des structures."""
 
     def __init__(self):
         super().__init__()
-        self.layer, self.log = nn.Linear(64, 64), [{}]
+        self.layer, self.log, self.recent = nn.Linear(64, 64), [{}], deque(maxlen=2)
+        self.box = SimpleNamespace()
 
     def forward(self, inputs):
         self.last = self.layer(inputs)
         self.log[0]["features"] = (self.last.exp(), [self.last])
+        self.recent.append(self.last.sin())
+        self.box.last = self.last.cos()
         return self.last
 
 
