@@ -1,6 +1,7 @@
 """Rendre les notes à Moodle : un CSV qu'il importe, et un zip de feedback dans les dossiers qu'il attend."""
 
 import csv
+import html
 import io
 import json
 import os
@@ -28,6 +29,8 @@ class Mark(NamedTuple):
     maximum: float
     shown: float
     """La note que montre une page de feedback : avant pénalité de retard."""
+    comments: tuple[str, ...] = ()
+    """Ce que le correcteur a écrit, et qu'elle montre aussi."""
 
     @property
     def number(self) -> str:
@@ -92,7 +95,13 @@ class MoodleExport(ExportPlugin):
             if score > submission.max_score:  # Moodle ignorerait la ligne, sans le dire
                 self.log.warning("%s : %s ramené à %s.", full_name or student.id, score, submission.max_score)
                 score = submission.max_score
-            mark = Mark(student.id, full_name, student.email or "", score, submission.max_score, submission.score)
+            comments = tuple(
+                comment.manual_comment
+                for notebook in submission.notebooks for comment in notebook.comments if comment.manual_comment
+            )  # fmt: skip
+            mark = Mark(
+                student.id, full_name, student.email or "", score, submission.max_score, submission.score, comments
+            )
             if submission.needs_manual_grade:
                 pending.append(mark)
                 if not self.accept_pending:
@@ -120,8 +129,7 @@ class MoodleExport(ExportPlugin):
             record = _record(graded / f"{name}.ipynb")
             if handed_in.is_dir() and record.get("submitted", "") not in ("", fingerprint(handed_in)):
                 changed.append(mark.name or mark.student)
-            shown = [score for page in pages.glob("*.html") for score in _SCORE.findall(page.read_text("utf-8"))[:1]]
-            if any(abs(float(score) - mark.shown) > 0.006 for score in shown):
+            if any(_outdated(page, graded / f"{page.stem}.ipynb", mark) for page in pages.glob("*.html")):
                 outdated.append(mark.name or mark.student)
         if changed:
             who = ", ".join(changed)
@@ -131,7 +139,8 @@ class MoodleExport(ExportPlugin):
         if outdated:
             who = ", ".join(outdated)
             self.parent.fail(
-                f"{name} : page qui montre une autre note : {who} ; relancez nbgrader generate_feedback {name} --force."
+                f"{name} : page d'une autre note, d'une autre remise ou d'un autre commentaire : {who} ; relancez "
+                f"nbgrader generate_feedback {name} --force."
             )
 
     def _filled(self, marks: list[Mark]) -> tuple[bytes, dict[str, str]]:
@@ -151,7 +160,9 @@ class MoodleExport(ExportPlugin):
         for mark in marks:
             if mark.student not in numbers:
                 self.log.warning("%s (%s) n'est pas dans le formulaire : note non écrite.", mark.name, mark.student)
-        if marks and not numbers:
+        # Moodle donne à chacun un numéro par devoir : si pas un ne convient, les courriels ne prouvent rien.
+        foreign = by_number and not by_number.keys() & set(numbers.values())
+        if marks and (not numbers or foreign):
             raise ValueError(
                 "aucune des personnes notées n'y est ; c'est le formulaire d'un autre devoir, ou d'un autre cours"
             )
@@ -200,6 +211,24 @@ class MoodleExport(ExportPlugin):
 
 
 _SCORE = re.compile(r"\(Score:?\s*([0-9.]+)\s*/")
+
+
+def _outdated(page: Path, graded: Path, mark: Mark) -> bool:
+    """Une page plus ancienne que la correction, ou qui n'en montre pas la note et les commentaires."""
+    if graded.is_file() and page.stat().st_mtime < graded.stat().st_mtime - 1:
+        return True
+    text = page.read_text("utf-8")
+    if any(abs(float(score) - mark.shown) > 0.006 for score in _SCORE.findall(text)[:1]):
+        return True
+    words = re.findall(r"\w+", html.unescape(re.sub(r"<[^>]*>", " ", text)))
+    return not all(_said(re.findall(r"\w+", comment), words, comment) for comment in mark.comments)
+
+
+def _said(comment: list[str], page: list[str], written: str) -> bool:
+    """Les mots d'un commentaire se suivent dans la page ; d'un commentaire à liens ou à formules, la plupart y sont."""
+    if re.search(r"[\[$<`]", written):
+        return sum(word in page for word in comment) >= 0.9 * len(comment)
+    return f" {' '.join(comment)} " in f" {' '.join(page)} "
 
 
 def _record(graded: Path) -> dict:

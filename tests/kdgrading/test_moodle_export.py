@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -59,6 +60,7 @@ def graded(tmp_path_factory):
         gradebook.add_assignment("exercice_10_2")
         gradebook.add_notebook(NAME, NAME)
         gradebook.add_grade_cell("points", NAME, NAME, max_score=20, cell_type="code")
+        gradebook.add_solution_cell("reponse", NAME, NAME)
         for number, first, last, email, score, pending in STUDENTS:
             gradebook.add_student(number, first_name=first, last_name=last, email=email)
             if score is None:
@@ -230,6 +232,9 @@ def test_un_export_interrompu_laisse_l_ancien_fichier_entier(tmp_path):
 # --- Des notes qui ne sont plus les bonnes
 
 
+OUTDATED = "page d'une autre note, d'une autre remise ou d'un autre commentaire"
+
+
 @pytest.fixture
 def copied(graded, tmp_path):
     """Le cours, à soi : on peut l'abîmer. Marie (101) a rendu une copie, corrigée."""
@@ -242,6 +247,8 @@ def copied(graded, tmp_path):
     record = {"metadata": {"kdcourse": {"submitted": fingerprint(handed_in)}}}
     (corrected / f"{NAME}.ipynb").write_text(json.dumps(record), encoding="utf-8")
     shutil.rmtree(course / "moodle", ignore_errors=True)
+    for page in course.glob("feedback/*/*/*.html"):
+        page.touch()  # écrite après la correction
     return course
 
 
@@ -259,16 +266,33 @@ def test_une_page_qui_montre_une_autre_note_arrete_l_export(copied):
     page.write_text("<h4>exercice (Score: 5.0 / 20.0)</h4>", encoding="utf-8")
     process = nbgrader(copied, *EXPORT)
     assert process.returncode != 0 and not list((copied / "moodle").glob("*"))
-    assert "page qui montre une autre note : Marie Lefèvre ; relancez nbgrader generate_feedback" in process.stderr
+    assert f"{OUTDATED} : Marie Lefèvre ; relancez nbgrader generate_feedback" in process.stderr
     page.write_text("<h4>exercice (Score: 20.0 / 20.0)</h4> (Score: 3.0 / 4.0)", encoding="utf-8")
     assert nbgrader(copied, *EXPORT).returncode == 0
 
 
-def test_le_formulaire_d_un_autre_devoir_est_refuse_avant_d_ecrire(copied):
+def test_une_page_d_une_autre_remise_ou_d_un_autre_commentaire_arrete_l_export(copied):
+    page, corrected = (copied / place / "101" / NAME / f"{NAME}" for place in ("feedback", "autograded"))
+    page, corrected = page.with_suffix(".html"), corrected.with_suffix(".ipynb")
+    os.utime(page, (0, corrected.stat().st_mtime - 60))  # corrigée de nouveau, la note n'a pas changé
+    process = nbgrader(copied, *EXPORT)
+    assert process.returncode != 0 and f"{OUTDATED} : Marie Lefèvre" in process.stderr
+    page.write_text("<h4>exercice (Score: 20.0 / 20.0)</h4><p>Bien, <em>mais</em> relisez la question 2.</p>")
+    for comment, fresh in (("Bien, mais relisez la question 2.", True), ("Bien, mais relisez la question 3.", False)):
+        with Gradebook(f"sqlite:///{copied / 'gradebook.db'}", "kdcourse") as gradebook:
+            notebook = gradebook.find_submission_notebook(NAME, NAME, "101")
+            notebook.comments[0].manual_comment = comment
+            gradebook.db.commit()
+        process = nbgrader(copied, *EXPORT)
+        assert (process.returncode == 0) == fresh, process.stderr
+
+
+@pytest.mark.parametrize("same_emails", [False, True])
+def test_le_formulaire_d_un_autre_devoir_est_refuse_avant_d_ecrire(copied, same_emails):
     other = WORKSHEET
     for number in ("101", "102", "103", "104", "106", "777"):
         other = re.sub(rf"Participant ?{number}", f"Participant 9{number}", other)
-    other = other.replace("@exemple.fr", "@ailleurs.fr")
+    other = other if same_emails else other.replace("@exemple.fr", "@ailleurs.fr")
     (copied / "autre.csv").write_bytes(other.encode())
     process = nbgrader(copied, *EXPORT, "--assignment", NAME, "--MoodleExport.worksheet=autre.csv")
     assert process.returncode != 0 and "aucune des personnes notées n'y est" in process.stderr
