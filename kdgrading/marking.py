@@ -5,12 +5,11 @@ de l'élève dans son propre noyau.
 
 import re
 import secrets
-from base64 import b64encode
 from importlib import import_module
 from pathlib import Path
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_output, new_raw_cell
+from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import rmtree
@@ -19,6 +18,7 @@ from traitlets import Bool, Integer
 from kdcourse.formats import short
 from kdgrading.intake import fingerprint
 from kdgrading.isolation import Isolation
+from kdgrading.plain_copy import clean, new_cell, plain_copy, without_html
 from kdgrading.sandbox import SandboxError
 
 # Importés au besoin : noter 10.1 ne charge pas scikit-learn.
@@ -27,12 +27,7 @@ _EXERCISES = {
     "exercice_10_2": "mark_size_study",
     "exercice_10_3": "mark_challenge",
 }
-_SAFE = r"https?://|#|attachment:|data:image/(?:png|jpeg|gif|svg\+xml);base64,"  # où un lien peut mener
 _ANCHOR = re.compile(r"<!--.*?-->")
-_MAX_TEXT, _MAX_PICTURE = 20_000, 1_000_000  # caractères gardés d'une sortie
-_PICTURES = ("image/png", "image/jpeg", "image/gif")
-# Un SVG peut porter un script, qu'aucun navigateur n'exécute dans une balise <img> : il n'est gardé que là.
-_SVG = "image/svg+xml"
 
 
 class RestoreCells(NbGraderPreprocessor):
@@ -55,8 +50,8 @@ class RestoreCells(NbGraderPreprocessor):
                 cell.name: (cell.cell_type, cell.source, _metadata(cell, points.get(cell.name), cell.name in solutions))
                 for cell in notebook.source_cells
             }
-        cells = [_plain_copy(cell) for cell in nb.cells]
-        unreadable = _clean(nb.metadata.get("kdcourse_unreadable") or "")[:200]
+        cells = [plain_copy(cell) for cell in nb.cells]
+        unreadable = clean(nb.metadata.get("kdcourse_unreadable") or "")[:200]
         nb.metadata = {"language_info": {"name": "python"}} | (
             {"kdcourse_unreadable": unreadable} if unreadable else {}
         )
@@ -68,23 +63,34 @@ class RestoreCells(NbGraderPreprocessor):
         given = {source.strip() for _, source, _ in known.values()} | self._statement(
             info["assignment"], info["notebook"]
         )
+        beside = {}
         for name, (kind, source, metadata) in known.items():
             index = owners.get(name)
             if index is None:
-                cells.append(_new_cell(kind, source))
+                cells.append(new_cell(kind, source))
                 index = len(cells) - 1
                 self.log.warning("Cellule %s absente de la copie : remise à la fin.", name)
             elif cells[index].cell_type != kind:
-                cells[index] = _new_cell(kind, cells[index].source)
+                cells[index] = new_cell(kind, cells[index].source)
             if cells[index].source.strip() == source.strip():
                 cells[index].source = source  # sans réponse : nbgrader le reconnaît à la somme de contrôle
-                if kind != "code" and (added := _written_near(cells, index, set(owners.values()), given)):
+                if kind != "code" and (near := _written_near(cells, index, set(owners.values()), given)):
+                    added, pictures = near
                     cells[index].source = f"{source}\n\n*Écrit dans une cellule voisine :*\n\n{added}"
+                    if pictures:
+                        cells[index]["attachments"] = pictures
+            elif metadata["locked"]:  # nbgrader y remettra l'énoncé : ce que l'élève y a écrit se lit dessous
+                known_lines = {line.strip() for line in source.splitlines()}
+                lines = [line for line in cells[index].source.splitlines() if line.strip() not in known_lines]
+                beside[index] = "\n".join(lines)
             cells[index].metadata["nbgrader"] = metadata
+        for index in sorted(beside, reverse=True):
+            text = f"*Écrit dans la cellule de test :*\n\n{_fenced(beside[index])}"
+            cells.insert(index + 1, new_markdown_cell(text))
         untouched = {source for _, source, _ in known.values()}
         for cell in cells:
             if cell.cell_type != "code" and cell.source not in untouched:
-                cell.source = _without_html(cell.source)
+                cell.source = without_html(cell.source)
         nb.cells = cells
         return nb, resources
 
@@ -118,88 +124,34 @@ def _owners(cells, known: dict) -> dict[str, int]:
     return {name: index for index, name in taken.items()}
 
 
-def _written_near(cells, index: int, owned: set[int], given: set[str]) -> str:
+def _written_near(cells, index: int, owned: set[int], given: set[str]) -> tuple[str, dict] | None:
     """Ce que l'élève a écrit dans ses propres cellules autour d'une réponse vide, entre les deux cellules notées
-    voisines ; dans toute la copie si la cellule de la réponse n'y était plus.
+    voisines ; dans toute la copie si la cellule de la réponse n'y était plus. Le texte, et ses images.
     """
     lost = index not in owned
     first = max((place for place in owned if place < index and not lost), default=-1)
     last = min((place for place in owned if place > index), default=len(cells))
-    texts = []
+    texts, pictures = [], {}
     for place in range(first + 1, last):
         text = cells[place].source.strip()
         if text and place not in {index, *owned} and text not in given:
-            texts.append(f"```\n{text}\n```" if cells[place].cell_type == "code" else text)
-    return "\n\n".join(texts)
+            for name, bundle in cells[place].get("attachments", {}).items():
+                text = text.replace(f"attachment:{name}", f"attachment:{place}-{name}")
+                pictures[f"{place}-{name}"] = bundle
+            texts.append(_fenced(text) if cells[place].cell_type == "code" else text)
+    return ("\n\n".join(texts), pictures) if texts else None
+
+
+def _fenced(text: str) -> str:
+    """Un texte en bloc de code, qu'aucune de ses lignes ne peut fermer."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
 
 
 def _grade_id(cell) -> str | None:
     metadata = cell.get("metadata", {}).get("nbgrader")
     return metadata.get("grade_id") if isinstance(metadata, dict) else None
-
-
-def _new_cell(kind: str, source: str):
-    return {"code": new_code_cell, "markdown": new_markdown_cell}.get(kind, new_raw_cell)(source)
-
-
-def _plain_copy(cell):
-    """La même cellule, réduite à son texte et à des sorties qui ne peuvent rien faire."""
-    copy = _new_cell(cell.cell_type, _clean(cell.source))
-    if pictures := _pictures(cell.get("attachments", {})):
-        copy["attachments"] = pictures
-    if cell.cell_type == "code":
-        copy.outputs = [kept for output in cell.get("outputs", []) if (kept := _harmless(output)) is not None]
-    return copy
-
-
-def _pictures(attachments: dict) -> dict:
-    """Les images collées dans une cellule, si ce sont des images."""
-    return {
-        name: kept
-        for name, bundle in attachments.items()
-        if (kept := {kind: data for kind, data in bundle.items() if kind in (*_PICTURES, _SVG) and _is_picture(data)})
-    }
-
-
-def _is_picture(data) -> bool:
-    return isinstance(data, str) and len(data) < _MAX_PICTURE and re.fullmatch(r"[A-Za-z0-9+/=\s]+", data) is not None
-
-
-def _without_html(text: str) -> str:
-    """Le même texte, sans balise, entité ni lien actif : une espace sans chasse en sépare les deux premiers signes.
-
-    Le correcteur lit les copies dans Formgrader : un script y changerait les notes. Restent les liens http, les ancres
-    et les images.
-    """
-    anchor = _ANCHOR.match(text)
-    kept = anchor[0] if anchor and re.fullmatch(r"<!-- réponse [\w. ]+ -->", anchor[0]) else ""
-    text = re.sub(r"(<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|\\(?=href|require))", "\\1\u200b", text[len(kept) :])
-    return kept + re.sub(rf"\](?=\s*\((?!\s*(?:{_SAFE}))|:(?!\s*https?://))", "]\u200b", text)
-
-
-def _clean(text) -> str:
-    """Un texte qui s'écrit en UTF-8 : un demi-caractère isolé deviendrait sinon une copie sans note."""
-    return str(text).encode("utf-8", "replace").decode()
-
-
-def _harmless(output):
-    """Du texte et des images : ni HTML ni JavaScript de l'élève, que le navigateur du correcteur exécuterait."""
-    kind = output.get("output_type")
-    if kind == "stream":
-        return new_output("stream", name="stdout", text=_clean(output.get("text", ""))[:_MAX_TEXT])
-    if kind == "error":
-        return new_output(
-            "stream", name="stdout", text=_clean(f"{output.get('ename')} : {output.get('evalue')}")[:_MAX_TEXT]
-        )
-    data = output.get("data", {})
-    kept = {kind: data[kind] for kind in _PICTURES if _is_picture(data.get(kind))}
-    text = data.get("text/plain", "") if kept else data.get("text/markdown", data.get("text/plain", ""))
-    svg = data.get(_SVG)
-    if isinstance(svg, str) and len(svg) < _MAX_PICTURE and not kept:
-        encoded = b64encode(svg.encode("utf-8", "replace")).decode()
-        kept["text/html"] = f'<img alt="Figure SVG de la copie" src="data:{_SVG};base64,{encoded}">'
-    kept["text/plain"] = _clean(text)[:_MAX_TEXT]
-    return new_output("display_data", data=kept)
 
 
 class IsolatedGrade(NbGraderPreprocessor):
@@ -277,7 +229,7 @@ def _is_written(cell) -> bool:
 def _write(cell, mark) -> None:
     points = cell.metadata.nbgrader.points
     earned = round(points * min(max(mark.share, 0.0), 1.0), 2)
-    feedback = _clean(" ".join(mark.feedback.split())).rstrip(".")
+    feedback = clean(" ".join(mark.feedback.split())).rstrip(".")
     cell.execution_count = 1
     cell.outputs = [
         new_output("stream", name="stdout", text=f"{short(earned)} sur {short(points)} — {feedback}.\n"),

@@ -160,7 +160,12 @@ def with_pictures(course):
     written.source += f"\n\n![ma courbe](attachment:courbe.png) ![point](data:image/png;base64,{PIXEL})"
     written.source += "\n\n[piège](data:text/html;base64,PHNjcmlwdD4=)"
     written.source += f"\n\n![schéma](attachment:y.svg) ![trait](data:image/svg+xml;base64,{encoded('trait')})"
+    written.source += "\n\n![e](<attachment:mon image.png>) ![r][ici] ![lourde](attachment:lourde.png)"
+    written.source += '\n\n<img src="attachment:large.png" width=300>\n\n[ici]: attachment:r.png'
     written["attachments"] = {
+        **{name: {"image/png": PIXEL} for name in ("mon image.png", "r.png", "large.png")},
+        "lourde.png": {"image/png": "A" * 9_000_000},
+        "photo.webp": {"image/webp": "UklGRg=="},
         "courbe.png": {"image/png": PIXEL},
         "x.svg": {"image/svg+xml": "<svg onload=alert(1)>"},
         "y.svg": {"image/svg+xml": encoded("y")},
@@ -175,12 +180,37 @@ def with_pictures(course):
     return json.dumps(content).encode()
 
 
+def in_locked(course, kind="code"):
+    """La réponse rédigée, écrite dans une cellule de test ; elle contient de quoi fermer un bloc."""
+    notebook = course.answered(loss(), CELL)
+    cell = find(notebook, "ex1-probabilites")
+    if kind != "code":
+        notebook.cells[notebook.cells.index(cell)] = new_markdown_cell(cell.source, metadata=cell.metadata)
+        cell = find(notebook, "ex1-probabilites")
+    cell.source += "\n# Le comité gagne, écrit dans le test.\n```\n<b>fin</b>"
+    return notebook
+
+
+def pasted_beside(course):
+    """Une image collée dans la cellule qui suit une réponse laissée vide."""
+    notebook = course.answered(loss(), CELL)
+    find(notebook, WRITTEN).source = find(course.notebook("release"), WRITTEN).source
+    added = new_markdown_cell(
+        "Voici : ![courbe](attachment:courbe.png)", attachments={"courbe.png": {"image/png": PIXEL}}
+    )
+    notebook.cells.insert(notebook.cells.index(find(notebook, WRITTEN)) + 1, added)
+    return notebook
+
+
 FORMS = {
     "ecrit-dessous": (beside(new_markdown_cell("Le comité gagne, écrit dessous.")), FULL, "juste"),
     "ecrit-en-code": (beside(new_code_cell("# Le comité gagne, écrit en code.")), FULL, "juste"),
     "ecrit-dessus": (beside(new_markdown_cell("Le comité gagne, écrit dessus."), offset=0), FULL, "juste"),
     "refaite": (beside(new_markdown_cell("Le comité gagne, cellule refaite."), remade=True), FULL, "juste"),
     "images": (with_pictures, FULL, "juste"),
+    "ecrit-dans-le-test": (in_locked, FULL, "juste"),
+    "test-en-texte": (lambda course: in_locked(course, "markdown"), FULL, "juste"),
+    "image-a-cote": (pasted_beside, FULL, "juste"),
     "utf-16": (lambda course: nbformat.writes(course.answered(loss(), CELL)).encode("utf-16"), FULL, "juste"),
     "page-web": (lambda course: b"<!DOCTYPE html><html>Connexion</html>", ZERO, "illisible (page web"),
     "fichier-vide": (lambda course: b" \n", ZERO, "illisible (fichier vide"),
@@ -307,10 +337,27 @@ def test_un_texte_ecrit_a_cote_de_la_reponse_y_est_montre_et_attend_une_note(cou
     assert "Écrit dans une cellule voisine" in shown and text in shown
 
 
+@pytest.mark.parametrize("student", ["ecrit-dans-le-test", "test-en-texte"])
+def test_un_texte_ecrit_dans_une_cellule_de_test_se_lit_dessous(course, student):
+    notebook = course.graded(student)
+    place = notebook.cells.index(find(notebook, "ex1-probabilites"))
+    assert "Écrit dans la cellule de test" in notebook.cells[place + 1].source
+    assert "Le comité gagne, écrit dans le test." in notebook.cells[place + 1].source
+    assert "<b>" not in notebook.cells[place + 1].source and "comité" not in notebook.cells[place].source
+
+
+def test_une_image_collee_a_cote_suit_le_texte_montre_dans_la_reponse(course):
+    written = find(course.graded("image-a-cote"), WRITTEN)
+    ((name, bundle),) = written.attachments.items()
+    assert f"![courbe](attachment:{name})" in written.source and bundle == {"image/png": PIXEL}
+
+
 def test_les_images_de_l_eleve_restent_et_ce_qui_s_executerait_non(course):
     notebook = course.graded("images")
     written = find(notebook, WRITTEN)
     assert written.attachments == {
+        **{name: {"image/png": PIXEL} for name in ("mon_image.png", "r.png", "large.png")},
+        "photo.webp": {"image/webp": "UklGRg=="},
         "courbe.png": {"image/png": PIXEL},
         "y.svg": {"image/svg+xml": encoded("y")},
     }
@@ -319,7 +366,8 @@ def test_les_images_de_l_eleve_restent_et_ce_qui_s_executerait_non(course):
     assert "mesure faite" in "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
     assert course.run("generate_feedback", "--student=images").returncode == 0
     page = (course.root / "feedback/images/exercice_10_1/exercice_10_1.html").read_text(encoding="utf-8")
-    assert page.count(PIXEL[:40]) == 2 and "<script>alert" not in page and "onload" not in page
+    assert page.count(PIXEL[:40]) == 5 and "<script>alert" not in page and "onload" not in page
+    assert "image ôtée, trop lourde" in page and "lourde.png" in page and "attachment:" not in page
     # Un SVG n'est que dans des balises <img>, où le navigateur n'en exécute rien.
     for name in ("y", "trait", "sortie"):
         picture = re.escape(f"data:image/svg+xml;base64,{encoded(name)}")
