@@ -14,7 +14,7 @@ TEST := $(subst .lab-,.test-,$(LAB))-$(shell cksum < kdgrading/pyproject.toml | 
 # L'index que documente pytorch.org pour qui n'a pas de GPU NVIDIA : trois gigaoctets de moins à télécharger.
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 NVIDIA := /proc/driver/nvidia/version
-TORCH := auto
+TORCH ?= auto
 SUITABLE := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
 # [auteur]
 # Plus longue que la plus lente des cellules sur une machine chargée.
@@ -124,9 +124,13 @@ venv:
 	if $(BIN)/python -c "import sys" >/dev/null 2>&1; then \
 	  $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade >/dev/null 2>&1 || { \
 	    echo "$(VENV) n'a pas pip, et ensurepip ne le lui donne pas. Installez-l'y, ou effacez $(VENV)." >&2; exit 1; }; \
+	  $(BIN)/python -c $(SUITABLE) >/dev/null 2>&1 || { \
+	    echo "Le Python de $(VENV) ne convient pas : 3.11, 3.12 ou 3.13 attendu. Effacez $(VENV), puis relancez." >&2; exit 1; }; \
 	  exit 0; fi; \
 	if [ -n "$(PYTHON)" ] && ! "$(PYTHON)" -c $(SUITABLE) >/dev/null 2>&1; then \
 	  echo "PYTHON=$(PYTHON) refusé : un Python 3.11, 3.12 ou 3.13 avec venv est attendu." >&2; exit 1; fi; \
+	if [ -e $(VENV) ] && { [ ! -f $(VENV)/pyvenv.cfg ] || [ -d $(VENV)/Scripts ]; }; then \
+	  echo "$(VENV) existe, et n'est pas un environnement de ce système : déplacez-le, puis relancez." >&2; exit 1; fi; \
 	if [ -e $(VENV) ]; then echo "Le Python de $(VENV) n'est plus là : l'environnement est refait."; fi; \
 	for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11 python; do \
 	  "$$python" -c $(SUITABLE) >/dev/null 2>&1 \

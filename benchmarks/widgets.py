@@ -27,7 +27,7 @@ from kdcourse.formats import french, short
 
 PROBE = Path(__file__).with_name("_browser_probe.js")
 ROUNDS, WARM_UP = 4, 2
-BURST_MOVES, BURST_SECONDS = 60, 1.0
+BURSTS, BURST_MOVES, BURST_SECONDS = 3, 60, 1.0
 # Les cibles.
 OF_FLOOR, SPEEDUP, BURST_FRAMES, SECONDS, ZIPPED_KB, RAW_KB = 0.25, 20, 55, 3, 100, 1_000
 HEAVIER_KB = {"RelationExplorer": 250}  # vingt-quatre matrices de ressemblances
@@ -58,13 +58,13 @@ def main(arguments: list[str]) -> None:
             for turn in range(ROUNDS):
                 for name in subjects:
                     presses[name] += hand.presses(name, turn, WARM_UP + -(-options.presses // ROUNDS))
-            bursts |= {name: hand.burst(name) for name in subjects}
+            bursts |= {name: hand.bursts(name) for name in subjects}
             page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
             for name in options.widgets:
                 stopped = f"{name}, {STOPPED}"
                 for turn in range(ROUNDS):
                     presses[stopped] += hand.presses(name, turn, WARM_UP + -(-options.presses // ROUNDS))
-                bursts[stopped] = hand.burst(name)
+                bursts[stopped] = hand.bursts(name)
     whole = set(options.widgets) == set(cases.WIDGETS)
     publish("widgets", report(presses, bursts, built), whole)
 
@@ -151,6 +151,11 @@ class Hand:
         self.page.wait_for_timeout(80)
         return self.page.evaluate("() => probe.report()")
 
+    def bursts(self, name: str) -> dict:
+        """La médiane de trois rafales ; la dernière image doit être juste à chacune."""
+        seen = sorted((self.burst(name) for _ in range(BURSTS)), key=lambda burst: burst["frames"])
+        return seen[BURSTS // 2] | {"last_shown": all(burst["last_shown"] for burst in seen)}
+
     def burst(self, name: str) -> dict:
         """Soixante touches en une seconde ; la dernière image doit être celle de la dernière valeur."""
         handle, key = self.focus(name, 0), "ArrowRight"
@@ -208,7 +213,7 @@ def report(presses: dict[str, list[dict]], bursts: dict[str, dict], built: dict[
         f"{BURST_FRAMES} images pour {BURST_MOVES} touches en une seconde, la dernière juste":
             all(line["burst"]["frames"] >= BURST_FRAMES and line["burst"]["last_shown"] for line in ours.values()),
         f"construits en {SECONDS} s": all(one["seconds"] <= SECONDS for one in built.values()),
-        f"{ZIPPED_KB} ko compressés ({HEAVIER_KB} admis), {RAW_KB} bruts":
+        f"{ZIPPED_KB} ko compressés ({', '.join(f'{n} : {kb}' for n, kb in HEAVIER_KB.items())}), {RAW_KB} bruts":
             all(one["zipped_kb"] <= HEAVIER_KB.get(name, ZIPPED_KB) and one["raw_kb"] <= RAW_KB
                 for name, one in built.items()),
     }  # fmt: skip

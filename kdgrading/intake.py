@@ -79,6 +79,8 @@ def _mended(path: Path) -> nbformat.NotebookNode | None:
     except (ValueError, RecursionError) as error:
         if not raw.strip():
             return _empty("fichier vide")
+        if raw.lstrip().startswith(b"<<<<<<<"):
+            return _empty("conflit de fusion de git")
         if raw.lstrip()[:1] == b"<":
             return _empty("page web, non un notebook")
         where = f", ligne {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""

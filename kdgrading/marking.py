@@ -58,6 +58,8 @@ class RestoreCells(NbGraderPreprocessor):
         owners = _owners(nb.cells, known)
         if not unreadable and not owners and any(map(_grade_id, nb.cells)):
             unreadable = nb.metadata["kdcourse_unreadable"] = "le notebook d'un autre exercice"
+        if not unreadable and not owners:
+            self.log.warning("%s : aucune cellule de l'exercice dans la copie.", info["student"])
         if unreadable:
             self.log.warning("%s : copie illisible, %s ; sa note attend votre lecture.", info["student"], unreadable)
         given = {source.strip() for _, source, _ in known.values()} | self._statement(
@@ -69,7 +71,7 @@ class RestoreCells(NbGraderPreprocessor):
             if index is None:
                 cells.append(new_cell(kind, source))
                 index = len(cells) - 1
-                self.log.warning("Cellule %s absente de la copie : remise à la fin.", name)
+                self.log.warning("%s : cellule %s absente de la copie, remise à la fin.", info["student"], name)
             elif cells[index].cell_type != kind:
                 cells[index] = new_cell(kind, cells[index].source)
             if cells[index].source.strip() == source.strip():

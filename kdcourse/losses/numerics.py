@@ -39,8 +39,28 @@ class LossTerms(NamedTuple):
     def __format__(self, form: str) -> str:
         return format(self.item(), form)
 
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(self.item(), digits)
+
+    def __array__(self, dtype=None, copy=None):
+        array = self.total.detach().cpu().numpy()
+        return array if dtype is None else array.astype(dtype)
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return function(*map(_total, args), **{name: _total(value) for name, value in (kwargs or {}).items()})
+
     def __neg__(self) -> Tensor:
         return -self.total
+
+    def __abs__(self) -> Tensor:
+        return self.total.abs()
+
+    def __pow__(self, other: "LossTerms | Tensor | float") -> Tensor:
+        return self.total ** _total(other)
 
     def __add__(self, other: "LossTerms | Tensor | float") -> Tensor:  # type: ignore[override]
         return self.total + _total(other)
@@ -67,16 +87,23 @@ class LossTerms(NamedTuple):
         return self.total >= _total(other)
 
     def __radd__(self, other: Tensor | float) -> Tensor:
-        return other + self.total
+        return self.total + other
 
     def __rsub__(self, other: Tensor | float) -> Tensor:
-        return other - self.total
+        return -(self.total - other)
 
     def __rmul__(self, other: Tensor | float) -> Tensor:  # type: ignore[override]
-        return other * self.total
+        return self.total * other
+
+    def __rtruediv__(self, other: Tensor | float) -> Tensor:
+        return self.total.reciprocal() * other
+
+    __array_ufunc__ = None  # np.float64(2) * loss rend un tenseur, non trois nombres
 
 
-def _total(value: "LossTerms | Tensor | float") -> Tensor | float:
+def _total(value):
+    if isinstance(value, list):
+        return [_total(part) for part in value]
     return value.total if isinstance(value, LossTerms) else value
 
 

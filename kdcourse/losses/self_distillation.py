@@ -82,7 +82,9 @@ def ps_kd_loss(logits: Tensor, previous_probabilities: Tensor, labels: Tensor, a
     if not isinstance(alpha, Tensor):
         check_alpha(alpha)
     log_probs = F.log_softmax(at_least_float32(logits), dim=-1)
-    previous = -(at_least_float32(previous_probabilities.detach()) * log_probs).sum(dim=-1).mean()
+    before = at_least_float32(previous_probabilities.detach())
+    # Une classe masquée (logit -inf) que l'antérieure n'attend pas ne coûte rien : 0 · log 0 = 0.
+    previous = -(before * log_probs.masked_fill(before == 0, 0)).sum(dim=-1).mean()
     hard = -log_probs.gather(1, labels[:, None]).mean()  # F.nll_loss sauterait en silence une étiquette -100
     return (1 - alpha) * hard + alpha * previous  # linéaire en la cible : deux termes
 

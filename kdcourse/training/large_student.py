@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from kdcourse.data.splits import Split, check_split, shift_images
 from kdcourse.formats import french
-from kdcourse.losses.checks import check_finite, check_positive_integer, check_seed
+from kdcourse.losses.checks import check_finite, check_floating, check_label_values, check_positive_integer, check_seed
 from kdcourse.methods import Choice, Distillation, Method, find_method, settled_choice
-from kdcourse.models import Features, evaluating, predict_features
+from kdcourse.models import Features, check_image_type, evaluating, logits_only, predict_features
 from kdcourse.training.checks import (
     check_jitter,
     check_output,
@@ -250,10 +250,14 @@ def on_whole_batch(
 
 def model_error(model: nn.Module, part: Split, accelerator: Accelerator | None = None) -> float:
     """Taux d'erreur, en %, d'un modèle en ``eval`` ; il retrouve ensuite son mode."""
-    device, wrong = next(model.parameters()).device, 0
+    device, wrong = next((p.device for p in model.parameters()), part.labels.device), 0
     context = accelerator.autocast() if accelerator else torch.autocast(device.type, enabled=False)
     with evaluating(model), torch.no_grad(), context:
         for batch in torch.arange(len(part.labels)).split(EVALUATION_BATCH):
             images, labels = part.where(batch).to(device)
-            wrong += (model(images).argmax(dim=1) != labels).sum().item()
+            check_image_type(model, images)
+            logits = logits_only(model(images))
+            check_floating("model(images)", logits, (2,), "(N, C)")
+            check_label_values(labels, logits.shape[1])
+            wrong += (logits.argmax(dim=1) != labels).sum().item()
     return 100 * wrong / len(part.labels)

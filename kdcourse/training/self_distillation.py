@@ -12,6 +12,7 @@ from torch import Tensor, cat, nn
 from kdcourse.losses.checks import (
     check_alpha,
     check_finite,
+    check_floating,
     check_label_values,
     check_module,
     check_positive_integer,
@@ -21,6 +22,7 @@ from kdcourse.losses.checks import (
 from kdcourse.losses.logits import KnowledgeDistillationLoss
 from kdcourse.losses.numerics import at_least_float32
 from kdcourse.losses.self_distillation import SelfDistillation, label_smoothing_probabilities, ps_kd_loss
+from kdcourse.models import logits_only
 from kdcourse.training.frozen_teacher import frozen_copy, frozen_logits, memory_of
 from kdcourse.training.loop import Trained, train_epochs
 
@@ -85,7 +87,8 @@ def ps_kd(model: nn.Module, dataloader: Iterable, epochs: int = 10, *, alpha=0.8
     def loss_of_batch(model, images, labels, *rest):
         nonlocal memory
         indices = _check_indices(rest, labels)
-        logits = model(images)
+        logits = logits_only(model(images))
+        check_floating("model(images)", logits, (2,), "(N, C)")
         check_label_values(labels, logits.shape[-1])
         check_finite("model(images)", logits)
         today = at_least_float32(logits.detach()).softmax(dim=-1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdcourse import KnowledgeDistillationLoss, dkd_loss, kd_loss
+from kdcourse import KnowledgeDistillationLoss, dkd_loss, kd_loss, ps_kd_loss
 
 LABELS = torch.tensor([4, 3, 4, 3])
 
@@ -26,6 +26,17 @@ def value_and_gradient(loss, student, teacher):
     student = student.clone().requires_grad_()
     value = loss(student, teacher)
     return value.detach(), torch.autograd.grad(value, student)[0]
+
+
+def test_ps_kd_d_une_classe_masquee_que_l_anterieure_n_attend_pas_est_la_valeur_sans_elle():
+    logits = torch.tensor([[1.0, 2.0, -math.inf], [0.5, -1.0, -math.inf]], dtype=torch.float64, requires_grad=True)
+    before, labels = torch.tensor([[0.4, 0.6, 0.0], [0.9, 0.1, 0.0]]), torch.tensor([0, 1])
+    found = ps_kd_loss(logits, before, labels, 0.5)
+    expected = ps_kd_loss(logits[:, :2], before[:, :2], labels, 0.5)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    (gradient,) = torch.autograd.grad(found, logits)
+    (reference,) = torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(gradient, reference)
 
 
 def test_kd_d_une_classe_masquee_est_la_valeur_de_torch():

@@ -2,6 +2,7 @@
 
 import operator
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -66,6 +67,22 @@ def test_une_perte_se_lit_s_ecrit_et_se_detache(terms):
     assert f"{terms:.3f}" == f"{terms.total.item():.3f}"
     assert torch.equal(terms.detach(), terms.total.detach()) and not terms.detach().requires_grad
     assert torch.equal(-terms, -terms.total)
+
+
+def test_une_perte_calcule_comme_un_nombre_dans_numpy_et_torch(terms):
+    total = terms.total
+    with torch.no_grad():
+        assert np.mean([terms, terms]) == pytest.approx(total.item())
+    for found in (np.float64(0.5) * terms, terms * np.float64(0.5), total.new_tensor(0.5) * terms):
+        assert type(found) is torch.Tensor and found.requires_grad and found.item() == pytest.approx(total.item() / 2)
+    torch.testing.assert_close(1 / terms, 1 / total)
+    torch.testing.assert_close(total.new_tensor(2.0) / terms, 2 / total)
+    torch.testing.assert_close(terms**2, total**2)
+    torch.testing.assert_close(abs(-1 * terms), total)
+    torch.testing.assert_close(2 - terms, 2 - total)
+    torch.testing.assert_close(torch.stack([terms, 2 * terms]), torch.stack([total, 2 * total]))
+    torch.testing.assert_close(torch.isfinite(terms), torch.isfinite(total))
+    assert round(terms, 2) == round(total.item(), 2) and int(4 * total / terms) == 4
 
 
 def test_une_perte_se_deballe_encore_en_trois(terms):

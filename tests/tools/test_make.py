@@ -12,9 +12,10 @@ ROOT = Path(__file__).parent.parent.parent
 STUB = """#!/bin/sh
 echo "$* PIP_USER=$PIP_USER PYTHONPATH=$PYTHONPATH PIP_TARGET=$PIP_TARGET" >> "{log}"
 case "$*" in
-  "-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python;;
+  "-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin; touch .venv/pyvenv.cfg; cp "$0" .venv/bin/python;;
   "-m pip --version") [ ! -e .venv/sans-pip ];;
   "-m ensurepip --upgrade") [ ! -e .venv/sans-ensurepip ] && rm -f .venv/sans-pip;;
+  "-c import sys, venv"*) [ ! -e .venv/ancien ];;
   "-c import torch") false;;
   "--version") echo "Python 3.12";;
   *"--index-url"*) [ -e index-repond ];;
@@ -86,6 +87,27 @@ def test_un_python_desinstalle_se_dit_et_l_environnement_se_refait(project):
     assert len(installs(calls)) == 1 and "jupyterlab" in calls[-1]
 
 
+@pytest.mark.parametrize("theirs", ["dossier", "fichier", "windows"])
+def test_ce_qui_n_est_pas_un_environnement_d_ici_n_est_jamais_efface(project, theirs):
+    venv = project / ".venv"
+    if theirs == "fichier":
+        venv.write_text("à moi", encoding="utf-8")
+    else:
+        (venv / ("Scripts" if theirs == "windows" else "photos")).mkdir(parents=True)
+        (venv / "pyvenv.cfg").touch() if theirs == "windows" else (venv / "photos/une.jpg").touch()
+    done, calls = make(project)
+    assert done.returncode and ".venv existe, et n'est pas un environnement de ce système" in done.stderr
+    assert calls == [] and venv.exists() and (venv.is_file() or any(venv.iterdir()))
+
+
+def test_un_environnement_d_un_vieux_python_est_refuse_et_garde(project):
+    make(project)
+    (project / ".venv/ancien").touch()
+    done, calls = make(project)
+    assert done.returncode and "Le Python de .venv ne convient pas : 3.11, 3.12 ou 3.13 attendu" in done.stderr
+    assert installs(calls) == [] and (project / ".venv/ancien").exists()
+
+
 def test_un_environnement_sans_pip_est_complete_et_garde_ses_paquets(project):
     make(project)
     for name in ("sans-pip", "paquet"):
@@ -141,9 +163,13 @@ def test_un_torchvision_qui_ne_va_pas_avec_torch_est_ote_et_pip_choisit(project)
     assert "pip prend le torch de votre index habituel" in done.stdout and len(installs(calls)) == 1
 
 
-@pytest.mark.parametrize("argument", ["TORCH=default", f"NVIDIA={__file__}"], ids=["demandé", "GPU"])
-def test_avec_un_gpu_ou_sur_demande_pip_choisit(project, argument):
-    _, calls = make(project, argument)
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [(["TORCH=default"], {}), ([], {"TORCH": "default"}), ([f"NVIDIA={__file__}"], {})],
+    ids=["demandé", "par l'environnement", "GPU"],
+)
+def test_avec_un_gpu_ou_sur_demande_pip_choisit(project, arguments, variables):
+    _, calls = make(project, *arguments, **variables)
     assert [call for call in calls if "--index-url" in call] == [] and len(installs(calls)) == 1
 
 

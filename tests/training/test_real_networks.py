@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from kdcourse import (
     distill_seeds,
     grid,
     load_dataset,
+    model_error,
     predict_features,
     progressive_self_distillation,
     ps_kd,
@@ -323,6 +325,48 @@ def test_le_dernier_lot_est_celui_du_tirage_non_celui_des_donnees(data):
     one_pixel = lambda: nn.Sequential(nn.Conv2d(1, 4, 8), nn.InstanceNorm2d(4), nn.Flatten(), nn.Linear(4, 10))  # noqa: E731
     with pytest.raises(ValueError, match="images : une carte d'un seul pixel reçue devant InstanceNorm"):
         train_one(one_pixel, data, epochs=1)
+
+
+# --- Une sortie qui n'est pas des logits
+
+
+class Answering(nn.Module):
+    """Un réseau dont la sortie a une autre forme."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.head, self.wrap = nn.Linear(64, 10), wrap
+
+    def forward(self, images):
+        return self.wrap(self.head(images.flatten(1)))
+
+
+FOREIGN = {
+    "dict": (lambda z: {"logits": z}, "model(images) : dict reçu, des logits (N, C) attendus"),
+    "tuple": (lambda z: (z,), "model(images) : tuple reçu"),
+    "None": (lambda z: None, "model(images) : NoneType reçu"),
+    "carte": (lambda z: z[..., None, None], "model(images) : forme (20, 10, 1, 1) reçue, (N, C) attendue"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_une_sortie_qui_n_est_pas_des_logits_est_dite_par_ps_kd_et_par_l_erreur(name, data):
+    wrap, said = FOREIGN[name]
+    few = data.where(slice(0, 20))
+    indexed = [(*few, torch.arange(20))]
+    with pytest.raises((TypeError, ValueError), match=re.escape(said)):
+        ps_kd(Answering(wrap), indexed, 1)
+    with pytest.raises((TypeError, ValueError), match=re.escape(said)):
+        model_error(Answering(wrap), few)
+
+
+def test_l_erreur_d_images_d_un_autre_type_ou_d_etiquettes_hors_des_classes_est_refusee(data):
+    with pytest.raises(TypeError, match="images : torch.float64 reçu, torch.float32 attendu"):
+        model_error(MLP(), Split(data.images.double(), data.labels))
+    for wrong in (-100, 10):
+        with pytest.raises(ValueError, match=f"labels : valeur {wrong} reçue, de 0 à 9 attendu"):
+            model_error(MLP(), Split(data.images, torch.full_like(data.labels, wrong)))
+    assert model_error(nn.Flatten(), Split(torch.eye(3), torch.tensor([0, 1, 0]))) == pytest.approx(100 / 3)
 
 
 # --- Même graine, même student
