@@ -1,0 +1,45 @@
+"""La barre de progression : ce qu'elle laisse derrière elle, dans un notebook et dans un terminal."""
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+LOOP = """
+import time
+from kdcourse.training.progress import Progress
+for step in Progress(range(3), desc="essai"):
+    time.sleep(0.6)
+    if step == {stop}:
+        raise ValueError("arrêt")
+"""
+
+
+def outputs(source: str) -> list:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    try:
+        NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    except CellExecutionError:
+        pass
+    return notebook.cells[0].outputs
+
+
+@pytest.mark.parametrize("stop", [None, 2])
+def test_dans_un_notebook_une_barre_montree_ne_laisse_aucune_vue(stop):
+    bar, *rest = outputs(LOOP.format(stop=stop))
+    assert bar.output_type == "display_data" and bar.data == {}  # elle a paru, puis s'est effacée
+    assert [output.output_type for output in rest] == ([] if stop is None else ["error"])
+
+
+def test_une_boucle_courte_n_en_montre_pas():
+    assert outputs(LOOP.format(stop=None).replace("0.6", "0.01")) == []
+
+
+def test_dans_un_terminal_elle_s_efface():
+    done = subprocess.run([sys.executable, "-c", LOOP.format(stop=None)], capture_output=True)
+    *_, erased, after = done.stderr.decode().split("\r")
+    assert done.returncode == 0 and done.stdout == b"" and "essai" in done.stderr.decode()
+    assert erased.strip() == "" and after == ""
