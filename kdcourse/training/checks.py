@@ -25,6 +25,7 @@ from kdcourse.losses.checks import (
 )
 from kdcourse.methods import Choice, Distillation, Method
 from kdcourse.models import Features, Reader, check_image_type, evaluating, predict_features
+from kdcourse.system_errors import reason
 from kdcourse.training.checkpoints import has_checkpoint
 from kdcourse.training.frozen_teacher import copy_of, predict
 
@@ -281,7 +282,11 @@ def check_output(output, resume) -> None:
         raise TypeError(f"output : {type(output).__name__} reçu, un chemin de dossier attendu.")
     if not str(output).strip() or "\0" in str(output):
         raise ValueError(f"output : {str(output)!r} reçu, un chemin de dossier attendu.")
-    if Path(output).exists() and not Path(output).is_dir():
+    try:
+        is_file = Path(output).exists() and not Path(output).is_dir()
+    except OSError as error:
+        raise ValueError(f"output : {str(output)[:60]} ne s'ouvre pas, {reason(error)}.") from None
+    if is_file:
         raise ValueError(f"output : {output} reçu, un dossier attendu ; c'est un fichier.")
     if not resume and has_checkpoint(Path(output)):
         raise ValueError(

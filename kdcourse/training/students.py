@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kdcourse.data.splits import Split
-from kdcourse.losses.checks import check_alpha, check_temperature
+from kdcourse.losses.checks import check_alpha, check_label_values, check_temperature
+from kdcourse.models import check_image_type
 from kdcourse.training.checks import check_seeds, several
 
 EVALUATION_BATCH = 512  # images par passage à l'évaluation : la mémoire ne dépend pas de la taille du test
@@ -106,6 +107,7 @@ class Students:
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits ``(S, N, C)`` des S modèles sur les mêmes images ``(N, …)``."""
+        check_image_type(self.skeleton, images, "ces students")
         return logits_of_all(self.skeleton, self.parameters, self.buffers, images)
 
     def errors(self, data: Split) -> Tensor:
@@ -141,6 +143,7 @@ def error_rate(logits: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(
             f"labels : forme {tuple(labels.shape)} reçue, ({logits.shape[-2]},) attendue, une par ligne de logits."
         )
+    check_label_values(labels, logits.shape[-1])
     return 100 * (logits.argmax(dim=-1) != labels).float().mean(dim=-1)
 
 

@@ -233,6 +233,11 @@ def test_un_modele_qui_diverge_au_dernier_pas_n_est_pas_rendu(train, make, data)
         train(make, data)
 
 
+def test_un_dossier_au_nom_trop_long_est_dit(data):
+    with pytest.raises(ValueError, match=r"output : a+ ne s'ouvre pas, nom trop long"):
+        distill(MLP, data, method="seul", epochs=1, output="a" * 300)
+
+
 def test_un_point_de_reprise_ne_garde_pas_un_parametre_perdu(data, tmp_path):
     with pytest.raises(ValueError, match="Le dernier point de reprise est intact"):
         distill(NanGradient, data, method="seul", epochs=1, output=tmp_path / "essai", checkpoint_every=1)
@@ -366,6 +371,12 @@ def test_l_erreur_d_images_d_un_autre_type_ou_d_etiquettes_hors_des_classes_est_
     for wrong in (-100, 10):
         with pytest.raises(ValueError, match=f"labels : valeur {wrong} reçue, de 0 à 9 attendu"):
             model_error(MLP(), Split(data.images, torch.full_like(data.labels, wrong)))
+    students = train_many(MLP, data, seeds=[0, 1], alphas=0.0, epochs=1)
+    for images in (data.images.double(), (255 * data.images).byte()):
+        with pytest.raises(TypeError, match="images : torch.* reçu, torch.float32 attendu, le type des poids de ces"):
+            students.errors(Split(images, data.labels))
+    with pytest.raises(ValueError, match="labels : valeur 10 reçue"):
+        students.errors(Split(data.images, torch.full_like(data.labels, 10)))
     assert model_error(nn.Flatten(), Split(torch.eye(3), torch.tensor([0, 1, 0]))) == pytest.approx(100 / 3)
 
 
