@@ -449,7 +449,7 @@ from kdcourse.widgets import BiasExplorer
 BiasExplorer(biases, panels, label=3)
 
 # %% [markdown]
-# Amenez le biais vers 5 : à $T = 20$, le rappel est haut et l'erreur au plus bas. Amenez-le à 15 : à $T = 1$, presque tous
+# Le biais part de 5 : à $T = 20$, le rappel est haut et l'erreur près du plus bas. Amenez-le à 15 : à $T = 1$, presque tous
 # les 3 sont reconnus, et plus de la moitié des réponses sont fausses. Un rappel cité sans son erreur ne prouve rien.
 #
 # Les chiffres de l'article, sur MNIST (10 000 images de test, dont 1 010 chiffres 3) :

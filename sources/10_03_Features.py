@@ -388,8 +388,9 @@ AttentionExplorer(
 )
 
 # %% [markdown]
-# Amenez $\alpha$ de 0 à 0,25, à chaque étage : la carte du student rejoint celle du teacher. Puis amenez $\alpha$ à 1 : la carte
-# ressemble toujours autant, et l'erreur est celle du hasard. Passez aux autres images : la ressemblance change, non l'histoire.
+# Amenez $\alpha$ de 0 à 0,25 : aux étages 0 et 1, la carte du student rejoint celle du teacher ; à l'étage 2, la première image
+# attend 0,75. Puis amenez $\alpha$ à 1 : la carte ressemble toujours autant, et l'erreur est celle du hasard. Passez aux autres
+# images : le poids qu'il leur faut change, non l'histoire.
 #
 # ## Quelle couche imiter
 #

@@ -95,9 +95,9 @@ plot_small_batch(small, {
 # $$R = \hat F \hat F^\top, \qquad
 # \mathcal{L}_{\text{cosine}} = \frac{1}{B^2} \sum_{i,j} \left(R^s_{ij} - R^t_{ij}\right)^2$$
 #
-# Une ligne de code suffit à chacune. Vérifions-les contre `kdcourse`, essayons la perte des *hints* de 10.3 sur les mêmes
-# embeddings, puis le module `RelationDistillation` : il y ajoute les étiquettes, avec la convention du cours, $\alpha$
-# pour le teacher, $1-\alpha$ pour elles.
+# Une ligne de code suffit à chacune. Vérifions-les contre `kdcourse`, puis essayons la perte des *hints* de 10.3 sur les
+# mêmes embeddings. Enfin, le module `RelationDistillation` joint les étiquettes à la perte de relations, avec la
+# convention du cours : $\alpha$ pour le teacher, $1-\alpha$ pour elles.
 
 # %%
 import torch.nn.functional as F
@@ -160,7 +160,7 @@ InvarianceExplorer(centers.repeat_interleave(4, 0) + 0.35 * torch.randn(12, 2))
 
 # %% [markdown]
 # Choisissez une transformation, puis poussez son ampleur : ce qu'une perte ignore reste à **0**. Les vrais embeddings du teacher
-# ont 256 dimensions ; les mêmes transformations y répondent-elles de même ?
+# ont 256 dimensions. Les pertes y répondent-elles de même aux mêmes transformations ?
 
 # %%
 from IPython.display import Markdown, display
@@ -188,7 +188,7 @@ display(Markdown(markdown_table(["transformation", *losses], rows)))
 # Chaque case est la perte entre les embeddings et leurs transformés, calculée en float64 ; **0** veut dire sous
 # $10^{-12}$.
 #
-# Toutes ignorent la rotation et l'échelle commune : c'est le moins que l'on demande. Les deux RKD ignorent aussi la
+# Comme dans le nuage, toutes ignorent la rotation et l'échelle commune : c'est le moins que l'on demande. Les deux RKD ignorent aussi la
 # translation, car elles ne voient que des différences $f_i - f_j$. Le cosinus, et lui seul, ignore la norme de chaque
 # exemple. Aucune n'ignore une échelle par dimension : étirer les axes inégalement change vraiment les
 # ressemblances.

@@ -190,7 +190,8 @@ TTSVDExplorer({"filtre": folded(small), "couche du teacher": folded(weight[:8, :
 # couple, une moitié de la sortie et une moitié de l'entrée ; la première et la dernière ligne sont égales, car seule compte la
 # distance. Il ne reste que trois lignes différentes. Le rang $r_k$ qu'il faut est celui du $k$-ième dépliement : au rang 3, les
 # coupes du filtre ne jettent rien. Choisissez la couche du teacher : ses quatre valeurs singulières comptent, et toute coupe
-# sous le rang 4 lui coûte. Au dernier pas, l'erreur ne dépasse pas ce que les coupes ont jeté, $\sqrt{\sum_k \varepsilon_k^2}$.
+# sous le rang 4 lui coûte. Au dernier pas, comme pour la SVD, l'erreur est ce que l'on a jeté : $\sqrt{\sum_k \varepsilon_k^2}$, où
+# $\varepsilon_k^2$ est la somme des carrés des valeurs singulières que la $k$-ième coupe n'a pas gardées.
 #
 # À l'échelle des matrices de 512, les curseurs parcourent les rangs : la couche du teacher, puis le filtre.
 

@@ -38,7 +38,7 @@ class Interval(NamedTuple):
 def points(value: float | Interval) -> str:
     """Un écart d'erreur, seul ou avec son intervalle, et son unité, accordée : « 1,0 point », « 2,3 points »."""
     mean, text = (value.mean, str(value)) if isinstance(value, Interval) else (value, french(value))
-    return f"{text} point{'s' if abs(mean) >= 2 else ''}"
+    return f"{text} point{'s' if abs(round(mean, 1)) >= 2 else ''}"  # accordée au nombre écrit
 
 
 def mean_interval(values) -> Interval:

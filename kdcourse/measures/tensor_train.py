@@ -27,7 +27,8 @@ class TTStep(NamedTuple):
     cores: list[Tensor]
     """Les cœurs déjà découpés, ``(r_{k-1}, n_k, r_k)``."""
     dropped: float
-    r"""Ce que les coupes ont jeté jusqu'ici, :math:`\sqrt{\sum_k \varepsilon_k^2}`, la borne de l'erreur."""
+    r"""Ce que les coupes ont jeté jusqu'ici, :math:`\sqrt{\sum_k \varepsilon_k^2}`, et donc l'erreur du train : les
+    restes jetés sont orthogonaux. Le théorème 2.2 d'Oseledets la borne par les dépliements du tenseur entier."""
 
 
 def tt_svd_steps(tensor: Tensor, rank: int) -> list[TTStep]:

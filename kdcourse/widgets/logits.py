@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from kdcourse.formats import french
+from kdcourse.formats import french, short
 from kdcourse.measures.intervals import Interval, mean_interval, points
 from kdcourse.measures.logits import logit_gradient, matching_gradient
 from kdcourse.measures.principles import softened
@@ -45,11 +46,11 @@ class GradientExplorer(SliderFigure):
         ]
         probabilities.set(ylim=(0, 1), xticks=classes, ylabel="prédiction à T")
         probabilities.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
-        top = 1.15 * max(float(g.abs().max()) for g in table.values())
+        top = 1.15 * max(float(g.abs().max()) * max(1, 1 / t**2) for t, g in table.items())
         with_factor = bars.bar(classes - 0.2, np.zeros(len(student)), 0.4, color=COLORS["distilled"])
         hollow = {"fill": False, "edgecolor": COLORS["student"], "lw": 1.5}  # creuses : lisibles sans la couleur
         without_factor = bars.bar(classes + 0.2, np.zeros(len(student)), 0.4, **hollow)
-        bars.plot(classes, limit.tolist(), MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=7)
+        bars.plot(classes - 0.2, limit.tolist(), MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=7)
         bars.axhline(0, color="0.4", lw=0.8)
         bars.set(ylim=(-top, top), xticks=classes, xlabel="classe", ylabel="gradient du logit")
         handles = [with_factor, without_factor, bars.lines[0]]
@@ -60,7 +61,8 @@ class GradientExplorer(SliderFigure):
             (norms / np.square(steps), "student", "--", "sans T²"),
         ):
             curve.plot(steps, values, line, color=COLORS[role], label=name)
-        curve.axhline(float(limit.norm()), color=COLORS["teacher"], ls=":")
+        curve.axhline(float(limit.norm()), color=COLORS["teacher"], ls=":", label="limite")
+        curve.legend(frameon=False, fontsize=8, loc="lower left")
         points = [curve.plot([], [], MARKERS[r], color=COLORS[r], ms=9)[0] for r in ("distilled", "student")]
         curve.set(xscale="log", yscale="log", xlabel="température T", ylabel="norme du gradient")
         curve.set_ylim(bottom=max(norms[-1] / steps[-1] ** 2 / 3, 1e-12))
@@ -75,7 +77,7 @@ class GradientExplorer(SliderFigure):
                 for rectangle, height in zip(group, values, strict=True):
                     rectangle.set_height(height)
             norm = float(gradient.norm())
-            small = french(norm / temperature**2, 4)
+            small = short(float(f"{norm / temperature**2:.2g}"))
             heading.set_text(f"T = {french(temperature)} : norme du gradient {french(norm, 2)} avec T², {small} sans")
             for point, height in zip(points, (norm, norm / temperature**2), strict=True):
                 point.set_data([temperature], [height])
@@ -120,6 +122,7 @@ class MapExplorer(SliderFigure):
         image = draw_map(chart, measured)
         scales = [figure.colorbar(image, ax=chart, location="bottom", label="gain de test (points)", shrink=0.9)]
         frame = chart.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=3))
+        frame.set_path_effects([withStroke(linewidth=6, foreground="white")])  # se voit aussi sur le plus sombre
 
         alone = np.array([mean_interval(values) for values in measured.alone_curve.T]).T
         curve.plot(epochs, alone[0], "--", color=COLORS["student"], label="seul")
@@ -148,7 +151,7 @@ class MapExplorer(SliderFigure):
             band.set_data(epochs, state.curve[1], state.curve[2])
             matrix.set_data(state.mistakes)
             heading.set_text(
-                f"T = {french(temperature)}, alpha = {french(alpha)} : erreur de test {state.error} %, "
+                f"T = {french(temperature)}, α = {french(alpha)} : erreur de test {state.error} %, "
                 f"gain {points(state.gain)}"
             )
 
@@ -159,6 +162,6 @@ class MapExplorer(SliderFigure):
             update,
             {
                 "temperature": slider("Température T", measured.temperatures, measured.temperatures[row]),
-                "alpha": slider("Poids alpha", measured.alphas, measured.alphas[column]),
+                "alpha": slider("Poids α", measured.alphas, measured.alphas[column]),
             },
         )

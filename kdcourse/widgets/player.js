@@ -18,6 +18,7 @@ function control({label, texts, named}, moved) {
     : element('input', {id, type: 'range', min: 0, max: texts.length - 1, step: 1});
   const readout = element('output', {htmlFor: id});
   readout.setAttribute('aria-live', 'off'); // la phrase le dit déjà
+  readout.style.minWidth = `${Math.max(...texts.map(text => text.length))}ch`; // la ligne garde sa hauteur
   const position = () => named ? input.selectedIndex : Number(input.value);
   input.addEventListener('input', () => moved(position()));
   const show = chosen => {

@@ -55,19 +55,19 @@ def _row_scales(points: Tensor, amount: float) -> Tensor:
 TRANSFORMATIONS = {
     "translation": Transformation(
         lambda points, amount: points + amount * points.abs().max() * points.new_tensor([0.8, -0.6]),
-        lambda amount: f"déplacé de {french(amount)} fois sa demi-largeur",
+        lambda amount: "translaté",
     ),
     "rotation": Transformation(_rotated, lambda amount: f"tourné de {french(180 * amount, 0)}°"),
     "même échelle pour tous": Transformation(
-        lambda points, amount: points * 2**amount, lambda amount: f"agrandi {french(2**amount, 2)} fois"
+        lambda points, amount: points * 2**amount, lambda amount: f"multiplié par {french(2**amount, 2)}"
     ),
     "une échelle par exemple": Transformation(
         _row_scales,
-        lambda amount: f"chaque point agrandi de {french(2**-amount, 2)} à {french(2**amount, 2)} fois",
+        lambda amount: f"chaque point multiplié par un nombre, de {french(2**-amount, 2)} à {french(2**amount, 2)}",
     ),
     "une échelle par dimension": Transformation(
         lambda points, amount: points * points.new_tensor([2**amount, 2**-amount]),
-        lambda amount: f"étiré {french(2**amount, 2)} fois en largeur, {french(2**-amount, 2)} en hauteur",
+        lambda amount: f"largeur multipliée par {french(2**amount, 2)}, hauteur par {french(2**-amount, 2)}",
     ),
 }
 
@@ -129,7 +129,7 @@ class InvarianceExplorer(SliderFigure):
                 bar.set_width(loss if loss >= _ZERO else 0)
                 text.set_x(1.3 * max(loss, lowest))
                 text.set_text(french(loss, 5) if loss >= _ZERO else "0")
-            heading.set_text(f"le nuage, {TRANSFORMATIONS[transformation].says(amount)}")
+            heading.set_text(f"le nuage du student : {TRANSFORMATIONS[transformation].says(amount)}")
 
         super().__init__(
             figure,
@@ -137,7 +137,7 @@ class InvarianceExplorer(SliderFigure):
             update,
             {
                 "transformation": choice("Transformation", list(TRANSFORMATIONS)),
-                "amount": Slider("Ampleur", tuple(amounts), tuple(f"{10 * step} %" for step in range(11)), 0.5),
+                "amount": Slider("Ampleur", tuple(amounts), tuple(f"{10 * step} %" for step in range(11)), 0.0),
             },
         )
 

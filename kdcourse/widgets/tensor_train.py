@@ -27,16 +27,17 @@ def step_heading(step: TTStep, tensor: Tensor) -> str:
         case "tenseur":
             return f"Le tenseur {shape}, tranche par tranche"
         case "déplier":
-            return f"Déplier : ce qui reste devient une matrice {shape}"
+            return f"Déplier : {'ce qui reste' if step.cores else 'le tenseur'} devient une matrice {shape}"
         case "couper":
+            plural = "s" if step.rank > 1 else ""
             return (
-                f"Couper : {step.rank} valeurs singulières gardées sur {len(step.singular)} ; un cœur est prêt, "
-                f"il reste {shape}"
+                f"Couper : {step.rank} valeur{plural} singulière{plural} gardée{plural} sur {len(step.singular)} ; "
+                f"le cœur {len(step.cores)} est prêt, il reste {shape}"
             )
-    error, bound = (100 * lost / tensor.norm().item() for lost in ((tensor - step.rest).norm().item(), step.dropped))
+    error, dropped = (100 * lost / tensor.norm().item() for lost in ((tensor - step.rest).norm().item(), step.dropped))
     return (
         f"Recoller : {size} nombres pour {tensor.numel()}, erreur {percent(error)} ; "
-        f"borne, ce que les coupes ont jeté : {percent(bound)}"
+        f"les coupes avaient jeté {percent(dropped)}"
     )
 
 
@@ -64,7 +65,7 @@ class TTSVDExplorer(SliderFigure):
         }
         actions = ("tenseur", "déplier", "couper", "déplier encore", "couper encore", "recoller")
 
-        figure = Figure(figsize=(9.6, 4.6), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(9.6, 5.6), dpi=DPI, layout="constrained")
         axes = figure.subplot_mosaic("ab;cc", width_ratios=(1.7, 1), height_ratios=(2.2, 1))
         table, spectrum, train = (axes[name] for name in "abc")
         width = max(second * (third + 1), first * second)
@@ -76,8 +77,10 @@ class TTSVDExplorer(SliderFigure):
         long = second * (highest + 1)
         starts = (0, long + 2, 2 * (long + 2))
         train.set(xlim=(0, 3 * long + 4), ylim=(highest, -1.2))
-        for start, name in zip(starts, ("G¹", "G²", "G³"), strict=True):
+        names = [
             train.text(start, -0.3, f"cœur {name}", fontsize=9)
+            for start, name in zip(starts, ("G¹", "G²", "G³"), strict=True)
+        ]
         for ax in (table, train):
             ax.set_anchor("W")
             ax.axis("off")
@@ -92,8 +95,9 @@ class TTSVDExplorer(SliderFigure):
         def update(tensor: str, rank: float, step: int) -> None:
             state = states[tensor, int(rank)][step]
             show(rest, slices(state.rest) if state.rest.dim() == 3 else state.rest, 0)
-            for index, (piece, start) in enumerate(zip(pieces, starts, strict=True)):
+            for index, (piece, name, start) in enumerate(zip(pieces, names, starts, strict=True)):
                 piece.set_visible(index < len(state.cores))
+                name.set_visible(index < len(state.cores))
                 if piece.get_visible():
                     show(piece, slices(state.cores[index]), start)
             shares = (state.singular / state.singular[:1]).tolist()
@@ -109,7 +113,7 @@ class TTSVDExplorer(SliderFigure):
 
         super().__init__(
             figure,
-            [*unclipped(rest, *pieces, *bars), heading],
+            [*unclipped(rest, *pieces, *bars), *names, heading],
             update,
             {
                 "tensor": choice("Tenseur", list(tensors)),

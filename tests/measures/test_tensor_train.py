@@ -82,7 +82,10 @@ def test_les_pas_de_la_tt_svd_menent_a_son_train(shape, rank):
     for mine, ours in zip(steps[-1].cores, tt_svd(tensor, rank), strict=True):
         torch.testing.assert_close(mine.abs(), ours.abs())  # une SVD n'est unique qu'au signe près
     torch.testing.assert_close(steps[-1].rest, tt_reconstruct(tt_svd(tensor, rank)))
-    assert (tensor - steps[-1].rest).norm() <= steps[-1].dropped + 1e-12
+    assert (tensor - steps[-1].rest).norm().item() == pytest.approx(steps[-1].dropped, abs=1e-12)
+    unfolded = [tensor.reshape(tensor.shape[:k].numel(), -1) for k in range(1, tensor.dim())]
+    bound = sum(torch.linalg.svdvals(matrix)[rank:].square().sum() for matrix in unfolded) ** 0.5
+    assert steps[-1].dropped <= bound.item() + 1e-12
     for before, after in zip(steps[1:-1:2], steps[2::2], strict=True):  # une coupe jette la fin du spectre
         lost = (before.rest - after.cores[-1].reshape(-1, after.rank) @ after.rest).norm().item()
         assert lost == pytest.approx(after.singular[after.rank :].norm().item(), abs=1e-12)

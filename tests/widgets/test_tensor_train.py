@@ -75,10 +75,12 @@ def test_chaque_pas_se_dit_en_une_ligne():
     said = [step_heading(step, tensor) for step in tt_svd_steps(tensor, 2)]
     assert said[:2] == [
         "Le tenseur 4 × 4 × 4, tranche par tranche",
-        "Déplier : ce qui reste devient une matrice 4 × 16",
+        "Déplier : le tenseur devient une matrice 4 × 16",
     ]
-    assert "2 valeurs singulières gardées sur 4" in said[2] and said[2].endswith("il reste 2 × 16")
-    assert said[3].endswith("8 × 4") and "32 nombres pour 64" in said[5]
+    assert "2 valeurs singulières gardées sur 4 ; le cœur 1" in said[2] and said[2].endswith("il reste 2 × 16")
+    one = [step_heading(step, tensor) for step in tt_svd_steps(tensor, 1)]
+    assert "1 valeur singulière gardée sur 4" in one[2] and "le cœur 2 est prêt" in one[4]
+    assert said[3] == "Déplier : ce qui reste devient une matrice 8 × 4" and "32 nombres pour 64" in said[5]
 
 
 def test_des_tenseurs_de_formes_differentes_ou_d_un_autre_ordre_sont_refuses():
