@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kdcourse.compression.decompositions import tt_reconstruct
 from kdcourse.compression.tensor_train import TTLinear
 from kdcourse.losses.checks import check_finite, check_floating, check_positive_integer
+from kdcourse.losses.numerics import at_least_float32
 
 
 class TTStep(NamedTuple):
@@ -49,7 +50,7 @@ def tt_svd_steps(tensor: Tensor, rank: int) -> list[TTStep]:
     check_positive_integer("rank", rank)
     check_floating("tensor", tensor, tuple(range(2, 65)), "(n_1, …, n_d), d ≥ 2")
     check_finite("tensor", tensor)
-    rest, cores, dropped, left = tensor.detach(), [], 0.0, 1
+    rest, cores, dropped, left = at_least_float32(tensor).detach().clone(), [], 0.0, 1
     steps = [TTStep("tenseur", rest, rest.new_empty(0), 0, [], 0.0)]
     for size in tensor.shape[:-1]:
         rest = rest.reshape(left * size, -1)

@@ -136,36 +136,37 @@ def distill(
     with state.isolated(), threads_for(model):
         state.start(settings, teacher, validation, resume)
         steps = math.ceil(len(data.labels) / batch_size)
-        bar = Progress(
+        with Progress(
             total=epochs * steps, initial=state.steps_done, desc=method.name, unit="pas",
             disable=not accelerator.is_main_process,
-        )  # fmt: skip
-        while state.epoch <= epochs:
-            start = time.perf_counter()
-            student.train()
-            order = torch.randperm(len(data.labels), generator=state.shuffle)
-            shifts = torch.randint(-jitter, jitter + 1, (len(order), 2), generator=state.shuffle) if jitter else None
-            for batch in order.split(batch_size)[state.step :]:  # les premiers sont faits, si l'on reprend
-                mine, weight = share(len(batch), accelerator)
-                indices = batch[mine]
-                images, labels = (part[indices.to(device)] for part in data)
-                if jitter:
-                    images = shift_images(images, shifts[indices], jitter)
-                seen, taught = student(images), guide(images, indices)
-                distilled = on_whole_batch(distillation, method, choice, data.labels[batch.to(device)], accelerator)
-                alpha = choice.alpha * (state.epoch / epochs if method.remembers else 1)
-                loss = weight * student_loss(seen, labels, distilled, taught, alpha)
-                accelerator.backward(loss)  # DDP fait la moyenne des processus, donc celle du lot entier
-                optimizer.step()
-                optimizer.zero_grad()
-                state.add(loss.detach() * len(batch), seen.logits.detach(), indices if weight else indices[:0])
-                bar.update()
-                if state.step % checkpoint_every == 0 and state.step < steps:
-                    state.save(time.perf_counter() - start)
-            error = None if validation is None else model_error(model, validation, accelerator)
-            row = state.end_epoch(time.perf_counter() - start, error, last=state.epoch == epochs)
-            bar.set_postfix_str(f"époque {row['epoch']}, perte {french(row['loss'], 3)}")
-        bar.close()
+        ) as bar:  # fmt: skip
+            while state.epoch <= epochs:
+                start = time.perf_counter()
+                student.train()
+                order = torch.randperm(len(data.labels), generator=state.shuffle)
+                shifts = (
+                    torch.randint(-jitter, jitter + 1, (len(order), 2), generator=state.shuffle) if jitter else None
+                )
+                for batch in order.split(batch_size)[state.step :]:  # les premiers sont faits, si l'on reprend
+                    mine, weight = share(len(batch), accelerator)
+                    indices = batch[mine]
+                    images, labels = (part[indices.to(device)] for part in data)
+                    if jitter:
+                        images = shift_images(images, shifts[indices], jitter)
+                    seen, taught = student(images), guide(images, indices)
+                    distilled = on_whole_batch(distillation, method, choice, data.labels[batch.to(device)], accelerator)
+                    alpha = choice.alpha * (state.epoch / epochs if method.remembers else 1)
+                    loss = weight * student_loss(seen, labels, distilled, taught, alpha)
+                    accelerator.backward(loss)  # DDP fait la moyenne des processus, donc celle du lot entier
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    state.add(loss.detach() * len(batch), seen.logits.detach(), indices if weight else indices[:0])
+                    bar.update()
+                    if state.step % checkpoint_every == 0 and state.step < steps:
+                        state.save(time.perf_counter() - start)
+                error = None if validation is None else model_error(model, validation, accelerator)
+                row = state.end_epoch(time.perf_counter() - start, error, last=state.epoch == epochs)
+                bar.set_postfix_str(f"époque {row['epoch']}, perte {french(row['loss'], 3)}")
     return Trained(model.eval(), state.history)
 
 

@@ -5,6 +5,7 @@ Tout est dessiné par matplotlib ; n'importe quel artiste qu'il sait écrire en 
 """
 
 import base64
+import hashlib
 import io
 import re
 from collections.abc import Sequence
@@ -29,9 +30,13 @@ _NOISE = re.compile(r"<!--.*?-->|<\?xml.*?\?>|<!DOCTYPE.*?>|\n", re.S)
 _STYLE = (
     '<defs><style type="text/css">*{stroke-linejoin: round; stroke-linecap: butt}</style></defs>'  # dans player.css
 )
-_USELESS = re.compile(r" font-family: 'DejaVu Sans', [^;]*;| transform=\"rotate\(-?0 [^)]*\)\"| id=\"image[^\"]*\"")
+_TAG = re.compile(r"<[^<>]+>")  # ce que les données écrivent est échappé : rien n'y est touché
+_USELESS = re.compile(
+    r"""(?<=<g) id="[^"]*"| font-family: 'DejaVu Sans'[^;"]*;?| transform="rotate\(-?0 [^)]*\)"| id="image[^"]*\""""
+)
 _PICTURE = re.compile(r"(?<=data:image/png;base64,)[^\"]*")
 _SHARED = re.compile(r'<(clipPath|pattern) id="([^"]*)".*?</\1>', re.S)
+_REFERENCE = re.compile(r"(?<=url\(#)\w+")
 
 
 class Drawing:
@@ -46,13 +51,19 @@ class Drawing:
 
     def __init__(self, figure: Figure, moving: Sequence[Artist]):
         self.figure, self.moving = figure, list(moving)
-        for image in figure.findobj(AxesImage):
+        for image in figure.findobj(lambda artist: type(artist) is AxesImage):
             image.set_interpolation("none")  # chacune à sa propre résolution, non à celle de la figure
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # la mise en page est faite : plus rien ne bouge que les artistes
         self.width, self.height = (_POINTS * inches for inches in figure.get_size_inches())
         # Le texte reste du texte : un lecteur d'écran le lit. Le sel rend les noms stables, et propres à cette figure.
-        self._style = {"svg.fonttype": "none", "svg.hashsalt": f"kd{next(_salts)}"}
+        self._salt = f"kd{next(_salts)}"
+        self._style = {
+            "svg.fonttype": "none",
+            "svg.hashsalt": self._salt,
+            "svg.image_inline": True,
+            "savefig.bbox": None,
+        }
         self._shared: dict[str, str] = {}
         self._open = ExitStack()
 
@@ -77,8 +88,8 @@ class Drawing:
             ends.append(target.tell())
         renderer.finalize()
         svg = target.getvalue()
-        self._keep(svg[ends[-1] :])
-        return [_light(svg[start:end]) for start, end in pairwise(ends)]
+        named = self._keep(svg[ends[-1] :])
+        return [_light(svg[start:end], named) for start, end in pairwise(ends)]
 
     def background(self) -> str:
         """Le fond, sans les artistes qui bougent ; à demander une fois tous les morceaux dessinés."""
@@ -90,22 +101,33 @@ class Drawing:
         for artist, visible in zip(self.moving, shown, strict=True):
             artist.set_visible(visible)
         svg = _NOISE.sub("", target.getvalue())
-        self._keep(svg)
+        named = self._keep(svg)
         inside = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
-        return f"<defs>{''.join(self._shared.values())}</defs>{_light(_SHARED.sub('', inside))}"
+        return f"<defs>{''.join(self._shared.values())}</defs>{_light(_SHARED.sub('', inside), named)}"
 
-    def _keep(self, svg: str) -> None:
-        """Retient les formes de coupe et les hachures, communes à tous les morceaux."""
-        self._shared |= {found[2]: found[0] for found in _SHARED.finditer(svg)}
+    def _keep(self, svg: str) -> dict[str, str]:
+        """Retient les formes de coupe et les hachures, communes à tous les morceaux ; rend leurs nouveaux noms.
+
+        matplotlib les nomme par leur rang dans un document : d'un état à l'autre, deux formes auraient le même nom.
+        """
+        named = {}
+        for found in _SHARED.finditer(svg):
+            body = _NOISE.sub("", found[0]).replace(f' id="{found[2]}"', "", 1)
+            named[found[2]] = name = f"{self._salt}-{hashlib.sha256(body.encode()).hexdigest()[:10]}"
+            self._shared[name] = body.replace(f"<{found[1]}", f'<{found[1]} id="{name}"', 1)
+        return named
 
 
-def _light(svg: str) -> str:
-    """Un fragment de SVG, allégé."""
-    svg = re.sub(r'<g id="[^"]*"', "<g", _NOISE.sub("", svg))
-    svg = re.sub(r">\s+<", "><", svg).strip()
-    svg = _COORDINATES.sub(lambda found: _NUMBER.sub(_tenth, found[0]), svg)
-    svg = _PICTURE.sub(lambda found: _with_palette(found[0]), svg)
-    return _USELESS.sub("", svg.replace(_STYLE, "")).replace("<defs></defs>", "")
+def _light(svg: str, named: dict[str, str]) -> str:
+    """Un fragment de SVG, allégé, dont les renvois suivent les nouveaux noms ; ses textes ne sont pas touchés."""
+
+    def lighter(found: re.Match) -> str:
+        tag = _REFERENCE.sub(lambda name: named.get(name[0], name[0]), _USELESS.sub("", found[0]))
+        tag = _COORDINATES.sub(lambda part: _NUMBER.sub(_tenth, part[0]), tag)
+        return _PICTURE.sub(lambda picture: _with_palette(picture[0]), tag)
+
+    svg = re.sub(r">\s+<", "><", _NOISE.sub("", svg)).strip().replace(_STYLE, "")
+    return _TAG.sub(lighter, svg).replace("<defs></defs>", "")
 
 
 def _tenth(number: re.Match) -> str:

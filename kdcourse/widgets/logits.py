@@ -3,12 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from kdcourse.formats import french, short
+from kdcourse.losses.checks import check_finite, check_floating
 from kdcourse.measures.intervals import Interval, mean_interval, points
 from kdcourse.measures.logits import logit_gradient, matching_gradient
 from kdcourse.measures.principles import softened
@@ -30,6 +32,15 @@ class GradientExplorer(SliderFigure):
     """
 
     def __init__(self, image: Tensor, student: Tensor, teacher: Tensor):
+        check_floating("image", image, (3,), "(C, H, W)")
+        for name, logits in (("student", student), ("teacher", teacher)):
+            check_floating(name, logits, (1,), "(C,)")
+            check_finite(name, logits)
+        if student.shape != teacher.shape or torch.equal(student, teacher):
+            raise ValueError(
+                f"student, teacher : formes {tuple(student.shape)} et {tuple(teacher.shape)} reçues, deux prédictions "
+                "différentes d'une même taille attendues."
+            )
         classes, steps = np.arange(len(student)), [0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128]
         limit = matching_gradient(student, teacher)
         table = {t: logit_gradient(student, teacher, t) for t in steps}
@@ -46,7 +57,8 @@ class GradientExplorer(SliderFigure):
         ]
         probabilities.set(ylim=(0, 1), xticks=classes, ylabel="prédiction à T")
         probabilities.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
-        top = 1.15 * max(float(g.abs().max()) * max(1, 1 / t**2) for t, g in table.items())
+        heights = [float(g.abs().max()) * max(1, 1 / t**2) for t, g in table.items()]
+        top = 1.15 * max(*heights, float(limit.abs().max()))
         with_factor = bars.bar(classes - 0.2, np.zeros(len(student)), 0.4, color=COLORS["distilled"])
         hollow = {"fill": False, "edgecolor": COLORS["student"], "lw": 1.5}  # creuses : lisibles sans la couleur
         without_factor = bars.bar(classes + 0.2, np.zeros(len(student)), 0.4, **hollow)

@@ -30,6 +30,7 @@ RELATIONS = {
     "RKD distance": rkd_distance_loss,
     "RKD angle": rkd_angle_loss,
 }
+_MOST = 100
 _ZERO = 1e-12  # en float64, le bruit d'arrondi d'une perte nulle reste dessous
 
 
@@ -89,14 +90,14 @@ class InvarianceExplorer(SliderFigure):
     """Une transformation et son ampleur : le nuage du teacher, celui du student, et quatre pertes qui bougent ou non.
 
     Args:
-        points: embeddings de deux nombres, ``(B, 2)``, B ≥ 3, aucun à l'origine.
+        points: embeddings de deux nombres, ``(B, 2)``, B de 3 à 100, aucun à l'origine.
     """
 
     def __init__(self, points: Tensor):
         check_floating("points", points, (2,), "(B, 2)")
         check_finite("points", points)
-        if len(points) < 3 or points.shape[1] != 2:
-            raise ValueError(f"points : forme {tuple(points.shape)} reçue, (B, 2) attendue, B ≥ 3.")
+        if not 3 <= len(points) <= _MOST or points.shape[1] != 2:  # les angles lient des triplets : B³ nombres
+            raise ValueError(f"points : forme {tuple(points.shape)} reçue, (B, 2) attendue, B de 3 à {_MOST}.")
         if not points.norm(dim=1).gt(0).all():
             raise ValueError("points : un point à l'origine reçu, des points qui ont une direction attendus.")
         points = points.detach().cpu().double()

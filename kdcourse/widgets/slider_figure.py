@@ -8,14 +8,17 @@ import base64
 import html
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from numbers import Real
 from pathlib import Path
 
 import anywidget
+import matplotlib
 import traitlets
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -24,11 +27,11 @@ from matplotlib.text import Text
 from kdcourse.formats import french, thousands
 from kdcourse.training.progress import Progress
 from kdcourse.widgets.drawing import Drawing
-from kdcourse.widgets.saved_state import replaces_previous
+from kdcourse.widgets.saved_state import hold
 
 DPI = 100
 MAX_STATES = 2_000
-_HERE = Path(__file__).parent
+_PLAYER, _STYLE = (Path(__file__).with_name(f"player.{kind}").read_text("utf-8") for kind in ("js", "css"))
 _PAGE = """<!DOCTYPE html>
 <html lang="fr">
 <head>
@@ -68,6 +71,12 @@ class Slider:
     """Des noms plutôt que des nombres : une liste les montre mieux qu'une échelle."""
 
     def __post_init__(self):
+        plain = (value.item() if hasattr(value, "item") else value for value in self.values)
+        object.__setattr__(self, "values", tuple(plain))
+        if any(isinstance(value, float) and not math.isfinite(value) for value in self.values):
+            raise ValueError(f"values : {list(self.values)} reçu, des nombres finis attendus.")
+        if len(self.texts) != len(self.values):
+            raise ValueError(f"texts : {len(self.texts)} textes reçus, {len(self.values)} attendus, un par valeur.")
         for field, shown in (("values", self.values), ("texts", self.texts)):
             if not shown or len(set(shown)) != len(shown):
                 raise ValueError(f"{field} : {list(shown)} reçu, des valeurs toutes différentes attendues.")
@@ -80,6 +89,8 @@ def slider(label: str, values: Sequence[float], start: float, digits: int | None
 
     Sans ``digits``, autant de décimales qu'il en faut pour écrire chaque valeur, trois au plus.
     """
+    if not all(isinstance(value, Real) or getattr(value, "ndim", 1) == 0 for value in values):
+        raise TypeError(f"values : {list(values)} reçu, des nombres attendus ; des noms se donnent par choice.")
     if digits is None:
         digits = next((d for d in range(3) if all(abs(round(v, d) - v) < 1e-6 for v in values)), 3)
     numbers = tuple(float(value) for value in values)
@@ -106,11 +117,13 @@ class OneOf(traitlets.TraitType):
         self.choices = choices
 
     def validate(self, obj, value):
-        values = self.choices.values
-        if value not in values:
-            shown = ", ".join(self.choices.texts)
-            raise ValueError(f"{self.name} : {value!r} reçu, une valeur du curseur attendue : {shown}.")
-        return values[values.index(value)]
+        value = value.item() if getattr(value, "ndim", 1) == 0 else value
+        for known in self.choices.values:
+            near = isinstance(known, float) and isinstance(value, Real) and math.isclose(value, known, rel_tol=1e-6)
+            if near or type(value) in (str, int, float, bool) and value == known:  # 0,1 de float32 est 0,1
+                return known
+        shown = ", ".join(self.choices.texts)
+        raise ValueError(f"{self.name} : {value!r} reçu, une valeur du curseur attendue : {shown}.")
 
 
 class SliderFigure(anywidget.AnyWidget):
@@ -128,25 +141,40 @@ class SliderFigure(anywidget.AnyWidget):
         ValueError: plus de ``MAX_STATES`` états, ou un état que matplotlib ne dessine pas.
     """
 
-    _esm = _HERE / "player.js"
-    _css = _HERE / "player.css"
+    _esm, _css = _PLAYER, _STYLE  # des textes : d'un chemin, anywidget suivrait le fichier et garderait chaque widget
     _ipython_display_ = None  # ipywidgets 7 passerait par là, sans l'image qui accompagne la vue
     played = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self, figure: Figure, artists: Sequence[Artist], update: Callable[..., None], sliders: Mapping[str, Slider]
     ):
+        self._check(figure, artists, sliders)
         self.figure, self.artists, self.update, self.sliders = figure, list(artists), update, dict(sliders)
         played = self._drawn()
         self._draw(*(control.start for control in self.sliders.values()))
         target = io.BytesIO()
-        figure.savefig(target, format="png", dpi=DPI)
+        with matplotlib.rc_context({"savefig.bbox": None}):
+            figure.savefig(target, format="png", dpi=DPI)
         self._png = target.getvalue()
         super().__init__(played=played)
         self.add_traits(**{name: OneOf(control).tag(sync=True) for name, control in self.sliders.items()})
-        replaces_previous(self)
+        hold(self)
         # La figure suit : ``widget.figure.savefig(…)`` enregistre l'état que la page montre.
         self.observe(lambda _: self._draw(*(getattr(self, name) for name in self.sliders)), names=list(self.sliders))
+
+    def _check(self, figure: Figure, artists: Sequence[Artist], sliders: Mapping[str, Slider]) -> None:
+        """Des artistes de cette figure, chacun une fois, et des curseurs dont le nom est libre."""
+        if not isinstance(sliders, Mapping) or not sliders:
+            raise TypeError(f"sliders : {sliders!r} reçu, un dictionnaire nom → curseur attendu.")
+        own = {"figure", "artists", "update", "sliders"}
+        if taken := [name for name in sliders if not name.isidentifier() or name in own or hasattr(type(self), name)]:
+            raise ValueError(
+                f"sliders : {', '.join(taken)} reçu, un nom qui n'est pas déjà celui d'un attribut attendu."
+            )
+        if not isinstance(artists, Sequence) or not all(isinstance(artist, Artist) for artist in artists):
+            raise TypeError("artists : une liste d'artistes de matplotlib attendue.")
+        if len(set(artists)) < len(artists) or any(artist.get_figure() is not figure for artist in artists):
+            raise ValueError("artists : des artistes de cette figure attendus, chacun une fois.")
 
     def _draw(self, *values) -> None:
         self.update(**dict(zip(self.sliders, values, strict=True)))
@@ -196,7 +224,7 @@ class SliderFigure(anywidget.AnyWidget):
 
     def _words(self) -> str:
         """Ce que l'image écrit ; un nombre qui ne dit pas de quoi il parle le dit par son ``label``."""
-        texts = [artist for artist in self.artists if isinstance(artist, Text) and artist.get_text()]
+        texts = [a for a in self.artists if isinstance(a, Text) and a.get_text() and a.get_visible()]
         return ". ".join(" : ".join(filter(None, [text.get_label(), text.get_text()])) for text in texts)
 
     def positions(self) -> list[int]:
@@ -224,12 +252,13 @@ class SliderFigure(anywidget.AnyWidget):
         content = json.dumps({"played": self.played, "positions": self.positions()}, ensure_ascii=False)
         return _PAGE.format(
             title=html.escape(title),
-            css=self._css,
-            player=self._esm,
+            css=_STYLE,
+            player=_PLAYER,
             figure=content.replace("<", "\\u003c"),  # aucun texte ne peut fermer la balise
         )
 
     def _repr_mimebundle_(self, **kwargs):
+        hold(self)
         # L'image accompagne la vue : GitHub et le papier montrent le premier état.
         data, metadata = super()._repr_mimebundle_(**kwargs)
         data["image/png"] = base64.b64encode(self._png).decode()

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 
 from kdcourse.formats import french, thousands
 from kdcourse.losses.checks import check_floating
+from kdcourse.losses.numerics import at_least_float32
 from kdcourse.measures.tensor_train import RankState, RankSweep, TTStep, tt_svd_steps
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis
 from kdcourse.plots.tensor_train import SVD_ROLE, TT_ROLE, draw_matrix, draw_rank_curves, percent
@@ -34,7 +35,8 @@ def step_heading(step: TTStep, tensor: Tensor) -> str:
                 f"Couper : {step.rank} valeur{plural} singulière{plural} gardée{plural} sur {len(step.singular)} ; "
                 f"le cœur {len(step.cores)} est prêt, il reste {shape}"
             )
-    error, dropped = (100 * lost / tensor.norm().item() for lost in ((tensor - step.rest).norm().item(), step.dropped))
+    norm = tensor.norm().item() or 1  # un tenseur nul n'a rien à perdre
+    error, dropped = (100 * lost / norm for lost in ((tensor - step.rest).norm().item(), step.dropped))
     return (
         f"Recoller : {size} nombres pour {tensor.numel()}, erreur {percent(error)} ; "
         f"les coupes avaient jeté {percent(dropped)}"
@@ -49,6 +51,8 @@ class TTSVDExplorer(SliderFigure):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]):
+        if not isinstance(tensors, Mapping):
+            raise TypeError(f"tensors : {type(tensors).__name__} reçu, un dictionnaire nom → tenseur attendu.")
         if not tensors:
             raise ValueError("tensors : aucun tenseur reçu, un au moins attendu.")
         for name, tensor in tensors.items():
@@ -56,10 +60,11 @@ class TTSVDExplorer(SliderFigure):
         if len({tensor.shape for tensor in tensors.values()}) != 1:
             shapes = [tuple(tensor.shape) for tensor in tensors.values()]
             raise ValueError(f"tensors : formes {shapes} reçues, une seule forme attendue.")
+        tensors = {name: at_least_float32(tensor).detach().cpu() for name, tensor in tensors.items()}
         first, second, third = next(iter(tensors.values())).shape
         highest = min(max(first, third), first * second, second * third)
         states = {
-            (name, rank): tt_svd_steps(tensor.cpu(), rank)
+            (name, rank): tt_svd_steps(tensor, rank)
             for name, tensor in tensors.items()
             for rank in range(1, highest + 1)
         }
@@ -100,7 +105,7 @@ class TTSVDExplorer(SliderFigure):
                 name.set_visible(index < len(state.cores))
                 if piece.get_visible():
                     show(piece, slices(state.cores[index]), start)
-            shares = (state.singular / state.singular[:1]).tolist()
+            shares = (state.singular / state.singular[:1]).nan_to_num().tolist()
             for index, bar in enumerate(bars):
                 bar.set_height(shares[index] if index < len(shares) else 0)
                 bar.set_facecolor(COLORS[TT_ROLE] if index < state.rank else "none")

@@ -34,6 +34,27 @@ def test_dans_un_notebook_une_barre_montree_ne_laisse_aucune_vue(stop):
     assert [output.output_type for output in rest] == ([] if stop is None else ["error"])
 
 
+DISTILL = """
+import time
+from kdcourse import MLP, distill, load_dataset
+class Slow(MLP):
+    calls = 0
+    def forward(self, images):
+        Slow.calls += self.training
+        time.sleep(0.3 * self.training)
+        if Slow.calls == 7:
+            raise {error}
+        return super().forward(images)
+distill(Slow, load_dataset().train.where(slice(0, 200)), method="seul", epochs=1, batch_size=20)
+"""
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('plus de mémoire')", "KeyboardInterrupt"])
+def test_un_entrainement_arrete_ne_laisse_pas_sa_barre(error):
+    bar, failure = outputs(DISTILL.format(error=error))
+    assert bar.data == {} and failure.output_type == "error"
+
+
 def test_une_boucle_courte_n_en_montre_pas():
     assert outputs(LOOP.format(stop=None).replace("0.6", "0.01")) == []
 

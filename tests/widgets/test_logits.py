@@ -1,5 +1,7 @@
 """Le curseur de 10.2 : son état, et ce que l'image en montre."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,32 @@ def test_l_etat_d_une_case_vient_de_la_carte(measured):
     assert np.diagonal(state.mistakes).sum() == 0
     assert state.mistakes[0, 3] == measured.confusions[1, 1, 0, 3].item()
     assert measured.confusions[1, 1, 2, 2] != 0  # la carte elle-même n'a pas changé
+
+
+@pytest.mark.parametrize(
+    ("image", "student", "teacher", "said"),
+    [
+        (torch.rand(8, 8), torch.rand(5), torch.rand(5), "image : forme (8, 8) reçue, (C, H, W) attendue"),
+        (torch.rand(1, 8, 8), torch.ones(5).long(), torch.rand(5), "student : dtype torch.int64 reçu"),
+        (torch.rand(1, 8, 8), torch.rand(1, 5), torch.rand(5), "student : forme (1, 5) reçue, (C,) attendue"),
+        (torch.rand(1, 8, 8), torch.rand(5), torch.full((5,), float("nan")), "teacher : "),
+        (torch.rand(1, 8, 8), torch.rand(5), torch.rand(6), "formes (5,) et (6,) reçues, deux prédictions"),
+        (torch.rand(1, 8, 8), torch.ones(5), torch.ones(5), "deux prédictions différentes"),
+    ],
+)
+def test_une_image_ou_des_logits_qui_ne_conviennent_pas_sont_refuses(image, student, teacher, said):
+    with pytest.raises((TypeError, ValueError), match=re.escape(said)):
+        GradientExplorer(image, student, teacher)
+
+
+def test_toutes_les_barres_et_la_limite_tiennent_dans_le_cadre():
+    for scale in (1, 30, 1000):
+        logits = scale * torch.randn(2, 5, generator=generator(7))
+        widget = GradientExplorer(torch.rand(1, 8, 8), *logits)
+        bars = widget.figure.axes[2]
+        for widget.temperature in (0.5, 128.0):
+            heights = [abs(bar.get_height()) for bar in bars.patches] + np.abs(bars.lines[0].get_ydata()).tolist()
+            assert max(heights) <= bars.get_ylim()[1]
 
 
 def test_deux_curseurs_deplacent_la_case_la_courbe_et_le_titre(measured):

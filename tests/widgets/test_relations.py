@@ -101,8 +101,9 @@ def test_le_nuage_et_les_quatre_pertes_suivent_les_curseurs(cloud):
 @pytest.mark.parametrize(
     ("points", "expected"),
     [
-        (torch.ones(2, 2), "points : forme (2, 2) reçue, (B, 2) attendue, B ≥ 3"),
+        (torch.ones(2, 2), "points : forme (2, 2) reçue, (B, 2) attendue, B de 3 à 100"),
         (torch.ones(4, 3), "points : forme (4, 3) reçue"),
+        (torch.ones(2000, 2), "points : forme (2000, 2) reçue"),
         (torch.eye(4)[:, :2], "points : un point à l'origine reçu"),
         (torch.full((4, 2), float("nan")), "points : "),
         (torch.ones(4), "points : forme (4,) reçue"),

@@ -1,25 +1,30 @@
 """Les curseurs, sans navigateur : l'état, l'image, ce que la page et le notebook reçoivent, l'erreur en français."""
 
 import base64
+import gc
 import gzip
 import io
 import json
 import re
+import weakref
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle, RegularPolygon
 from PIL import Image
 
 from benchmarks._stock import Rebuilt
 from kdcourse import MLP, Split, color_student, load_dataset
 from kdcourse.measures import bias_sweep, tune_bias
+from kdcourse.training.progress import close_whole
 from kdcourse.widgets import BiasExplorer, TemperatureExplorer, saved_state
 from kdcourse.widgets.principles import temperature_state
-from kdcourse.widgets.slider_figure import MAX_STATES, SliderFigure, choice, slider
+from kdcourse.widgets.slider_figure import MAX_STATES, Slider, SliderFigure, choice, slider
 
 
 @pytest.fixture
@@ -253,7 +258,7 @@ def test_ce_que_le_notebook_enregistre_est_petit(explorer):
 def test_une_cellule_executee_de_nouveau_ferme_ses_curseurs_d_avant(monkeypatch):
     shell = SimpleNamespace(execution_count=1, get_parent=lambda: {"metadata": {"cellId": "a"}})
     monkeypatch.setattr(saved_state, "get_ipython", lambda: shell)
-    monkeypatch.setattr(saved_state, "_made", {})
+    monkeypatch.setattr(saved_state, "_held", {})
     first, second = heat(), heat()  # une cellule peut en montrer deux
     assert first.comm is not None and second.comm is not None
     layout = first.layout
@@ -266,6 +271,137 @@ def test_une_cellule_executee_de_nouveau_ferme_ses_curseurs_d_avant(monkeypatch)
     assert third.comm is not None  # une autre cellule ne ferme rien
     shell.get_parent = lambda: {}
     heat()  # une page qui ne nomme pas ses cellules
+
+
+def test_un_curseur_qu_une_autre_cellule_montre_n_est_pas_ferme(monkeypatch):
+    shell = SimpleNamespace(execution_count=1, get_parent=lambda: {"metadata": {"cellId": "fait"}})
+    monkeypatch.setattr(saved_state, "get_ipython", lambda: shell)
+    monkeypatch.setattr(saved_state, "_held", {})
+    first = heat()
+    shell.execution_count, shell.get_parent = 2, lambda: {"metadata": {"cellId": "montre"}}
+    first._repr_mimebundle_()
+    shell.execution_count, shell.get_parent = 3, lambda: {"metadata": {"cellId": "fait"}}
+    second = heat()
+    assert first.comm is not None  # la cellule qui le montre le tient encore
+    shell.execution_count, shell.get_parent = 4, lambda: {"metadata": {"cellId": "montre"}}
+    second._repr_mimebundle_()
+    assert first.comm is None and second.comm is not None
+
+
+def test_un_curseur_ferme_ne_reste_pas_en_memoire():
+    widget = heat()
+    kept = weakref.ref(widget)
+    close_whole(widget)
+    del widget
+    gc.collect()
+    assert kept() is None
+
+
+def texts_of(svg: str) -> list[str]:
+    root = ElementTree.fromstring(svg)
+    return sorted("".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text"))
+
+
+def drawn_texts(figure) -> list[str]:
+    target = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(target, format="svg")
+    return texts_of(target.getvalue())
+
+
+HOSTILE = [
+    "titre sur\ndeux lignes", 'chat;" onfocus="alert(1)" x="', "a font-family: 'DejaVu Sans', bold;b",
+    "translate(1.2345, 2)", 'f(a, x="0.12345")', "data:image/png;base64,AAAA", "<!-- rien -->", "]]> & < >",
+    'transform="rotate(-0 1 2)"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("rotation", [0, 45])
+def test_un_texte_reste_ce_qu_il_est_tourne_mobile_ou_sur_deux_lignes(text, rotation):
+    figure = Figure()
+    ax = figure.subplots()
+    ax.set_xticks([0, 1], [text, "b"], rotation=rotation)
+    ax.set_title(text)
+    moving = ax.text(0.5, 0.5, "", rotation=rotation)
+    widget = SliderFigure(
+        figure, [moving], lambda k: moving.set_text(text if k else "autre"), {"k": slider("k", [0, 1], 1)}
+    )
+    assert texts_of(widget.svg()) == drawn_texts(figure)
+    attributes = {name for element in ElementTree.fromstring(widget.svg()).iter() for name in element.attrib}
+    assert not {name for name in attributes if name.startswith("on")}
+
+
+def test_deux_formes_de_coupe_ne_se_confondent_pas():
+    figure = Figure()
+    ax = figure.subplots()
+    image = ax.imshow([[0, 1], [1, 0]], extent=(0, 1, 0, 1))
+    shapes = [
+        Circle((0.5, 0.5), 0.4),
+        RegularPolygon((0.5, 0.5), 3, radius=0.4),
+        Rectangle((0.1, 0.4), 0.8, 0.2, angle=20),
+    ]
+    for shape in shapes:
+        shape.set_transform(ax.transData)
+    widget = SliderFigure(
+        figure, [image], lambda k: image.set_clip_path(shapes[int(k)]), {"k": slider("k", [0, 1, 2], 0)}
+    )
+    bodies = []
+    for widget.k in (0, 1, 2):
+        (name,) = re.findall(r"url\(#([^)]+)", widget.played["pieces"][widget.played["frames"][widget.state()][0]])
+        bodies.append(re.search(rf'<clipPath id="{name}">(.*?)</clipPath>', widget.svg())[1])
+    assert len(set(bodies)) == 3 and bodies[0].count("C ") > 4  # un cercle a des courbes
+
+
+def test_les_reglages_de_savefig_ne_deplacent_rien():
+    expected = heat()
+    with matplotlib.rc_context({"savefig.bbox": "tight", "savefig.pad_inches": 1, "svg.image_inline": False}):
+        found = heat()
+    assert Image.open(io.BytesIO(found._png)).size == (300, 300) and "data:image/png" in found.svg()
+    first, second = (re.findall(r' d="([^"]*)"', widget.played["background"]) for widget in (expected, found))
+    assert first and first == second
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [
+        (lambda: slider("x", [float("nan"), 1], 1), ValueError, "values : .* des nombres finis attendus"),
+        (lambda: slider("x", [1, float("inf")], 1), ValueError, "values : .* des nombres finis attendus"),
+        (lambda: slider("x", ["a", "b"], "a"), TypeError, "values : .* des nombres attendus"),
+        (lambda: Slider("x", (1, 2, 3), ("a", "b"), 3), ValueError, "texts : 2 textes reçus, 3 attendus"),
+        (lambda: heat(sliders={"state": slider("x", [1, 2], 1)}), ValueError, "sliders : state reçu, un nom"),
+        (lambda: heat(sliders={"figure": slider("x", [1, 2], 1)}), ValueError, "sliders : figure reçu"),
+        (lambda: heat(sliders={"deux mots": slider("x", [1, 2], 1)}), ValueError, "sliders : deux mots reçu"),
+        (lambda: SliderFigure(Figure(), [], print, {}), TypeError, "sliders : {} reçu, un dictionnaire"),
+        (lambda: SliderFigure(Figure(), [None], print, {"k": slider("k", [1, 2], 1)}), TypeError, "artists : une liste"),
+        (
+            lambda: SliderFigure(Figure(), [Figure().subplots().text(0, 0, "")], print, {"k": slider("k", [1, 2], 1)}),
+            ValueError, "artists : des artistes de cette figure",
+        ),
+    ],
+)  # fmt: skip
+def test_un_mauvais_argument_est_refuse_en_francais(make, error, said):
+    with pytest.raises(error, match=said):
+        make()
+
+
+def test_les_nombres_de_numpy_et_de_torch_sont_des_nombres(explorer):
+    for value in (np.float32(2.0), torch.tensor(2.0), np.int64(2), 2):
+        explorer.temperature = value
+        assert explorer.temperature == 2.0
+    for wrong in (np.array([1.0, 2.0]), torch.ones(2)):
+        with pytest.raises(ValueError, match="temperature : .* une valeur du curseur attendue"):
+            explorer.temperature = wrong
+    tenths = heat(sliders={"level": slider("Niveau", np.arange(3, dtype=np.float32) / 10, 0)})
+    tenths.level = torch.tensor(0.1).item()  # 0,10000000149
+    assert tenths.level == pytest.approx(0.1) and json.dumps(tenths.played)
+
+
+def test_un_texte_cache_ne_se_lit_pas():
+    figure = Figure()
+    text = figure.subplots().text(0, 0, "secret")
+    widget = SliderFigure(figure, [text], lambda k: text.set_visible(k == 1), {"k": slider("k", [0, 1], 0)})
+    assert widget.played["words"] == ["", "secret"]
 
 
 def test_le_curseur_de_biais_montre_le_rappel_du_biais_choisi(bias_explorer):

@@ -90,6 +90,13 @@ def test_des_tenseurs_de_formes_differentes_ou_d_un_autre_ordre_sont_refuses():
         TTSVDExplorer({"un": random(4, 4)})
     with pytest.raises(ValueError, match="tensors : aucun tenseur reçu"):
         TTSVDExplorer({})
+    with pytest.raises(TypeError, match="tensors : Tensor reçu, un dictionnaire"):
+        TTSVDExplorer(random(4, 4, 4))
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(3, 4, 2), random(3, 4, 2).half(), random(3, 4, 2).bfloat16()])
+def test_un_tenseur_nul_ou_de_demi_precision_se_dessine(tensor):
+    assert "erreur" in TTSVDExplorer({"un": tensor}).played["words"][-1]
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 3), (6, 2, 2), (3, 3, 7), (1, 4, 1)])
