@@ -373,9 +373,9 @@ def test_les_reglages_de_savefig_ne_deplacent_rien():
         (lambda: heat(sliders={"figure": slider("x", [1, 2], 1)}), ValueError, "sliders : figure reçu"),
         (lambda: heat(sliders={"deux mots": slider("x", [1, 2], 1)}), ValueError, "sliders : deux mots reçu"),
         (lambda: SliderFigure(Figure(), [], print, {}), TypeError, "sliders : {} reçu, un dictionnaire"),
-        (lambda: SliderFigure(Figure(), [None], print, {"k": slider("k", [1, 2], 1)}), TypeError, "artists : une liste"),
+        (lambda: SliderFigure(Figure(), [None], print, {"k": slider("k", [1], 1)}), TypeError, "artists : une liste"),
         (
-            lambda: SliderFigure(Figure(), [Figure().subplots().text(0, 0, "")], print, {"k": slider("k", [1, 2], 1)}),
+            lambda: SliderFigure(Figure(), [Figure().subplots().text(0, 0, "")], print, {"k": slider("k", [1], 1)}),
             ValueError, "artists : des artistes de cette figure",
         ),
     ],
