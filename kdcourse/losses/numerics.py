@@ -98,7 +98,8 @@ class LossTerms(NamedTuple):
     def __rtruediv__(self, other: Tensor | float) -> Tensor:
         return self.total.reciprocal() * other
 
-    __array_ufunc__ = None  # np.float64(2) * loss rend un tenseur, non trois nombres
+
+LossTerms.__array_ufunc__ = None  # type: ignore[attr-defined]  # np.float64(2) * loss : un tenseur, non trois nombres
 
 
 def _total(value):
