@@ -219,8 +219,15 @@ def predict_features(model: nn.Module, images: Tensor) -> Features:
         return _features(model.forward_features(images))
 
 
+def check_built(model: nn.Module) -> None:
+    """Un modèle dont chaque couche a ses poids : une couche paresseuse n'en a qu'après un premier passage."""
+    if any(map(nn.parameter.is_lazy, model.parameters())):
+        raise ValueError("model : des couches paresseuses sans poids reçues ; faites-y passer un lot, model(images).")
+
+
 def parameter_count(model: nn.Module) -> int:
     """Nombre de paramètres entraînables."""
+    check_built(model)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 

@@ -13,7 +13,7 @@ from kdcourse.compression.tucker import tucker2_conv
 from kdcourse.losses.checks import check_finite, check_module, check_positive_integer, check_same_device, shape_of
 from kdcourse.losses.logits import KnowledgeDistillationLoss
 from kdcourse.losses.numerics import at_least_float32
-from kdcourse.models import evaluating
+from kdcourse.models import check_built, evaluating
 from kdcourse.training.frozen_teacher import copy_of, frozen_logits
 from kdcourse.training.loop import train_epochs
 
@@ -153,6 +153,7 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
     check_positive_integer("rank", rank)
     if conv not in ("tucker2", None):
         raise ValueError(f"conv : {conv!r} reçu, 'tucker2' ou None attendu.")
+    check_built(model)
     compressed = copy_of(model)
     owners = Counter(id(weight) for module in compressed.modules() for weight in module.parameters(recurse=False))
     replacements, rows, elsewhere = {}, [], _held_elsewhere(compressed)

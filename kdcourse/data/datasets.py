@@ -53,11 +53,17 @@ def load_dataset(name: str = "digits", folder: str | Path | None = None) -> Data
         return _load_digits()
     if folder is not None and not isinstance(folder, (str, os.PathLike)):
         raise TypeError(f"folder : {type(folder).__name__} reçu, un chemin de dossier attendu.")
+    try:
+        folder = None if folder is None else Path(folder).expanduser()
+    except RuntimeError:  # « ~inconnu »
+        raise ValueError(f"folder : {folder!r} reçu, dont le dossier personnel n'existe pas.") from None
+    if "\0" in str(folder):
+        raise ValueError(f"folder : {str(folder)!r} reçu, un chemin de dossier attendu.")
     from torchvision import datasets
 
     from kdcourse.data.downloads import default_folder
 
-    folder = default_folder() if folder is None else Path(folder).expanduser()
+    folder = folder or default_folder()
     source = {
         "mnist": datasets.MNIST, "mnist_t10k": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST,
         "cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdcourse.losses.checks import check_learning_rate, check_module, check_positive_integer
-from kdcourse.models import check_image_type
+from kdcourse.models import check_built, check_image_type
 from kdcourse.training.checks import check_converging, check_last_batch, too_few_values
 from kdcourse.training.frozen_teacher import answers
 from kdcourse.training.progress import Progress
@@ -58,8 +58,7 @@ def train_epochs(
     check_module("model", model)
     epochs, learning_rate = check_positive_integer("epochs", epochs), check_learning_rate(learning_rate)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if any(map(nn.parameter.is_lazy, trained)):
-        raise ValueError("model : des couches paresseuses sans poids reçues ; faites-y passer un lot, model(images).")
+    check_built(model)
     if not trained:
         raise ValueError("model : aucun paramètre à entraîner reçu, au moins un attendu avec requires_grad=True.")
     check_last_batch(model, dataloader)

@@ -235,7 +235,7 @@ def train_many(
                 examples = take(images, batch), take(labels, batch)
                 batch_losses = losses_of_all(*named, *examples, taught, temperatures, alphas)
                 optimizer.zero_grad()
-                batch_losses.sum().backward()  # le gradient de chaque student ne dépend que de sa propre perte
+                said(batch_losses.sum().backward)()  # le gradient de chaque student ne dépend que de sa propre perte
                 optimizer.step()
                 epoch_loss += batch_losses.detach() * batch.shape[1] / len(labels)
             losses.append(epoch_loss)

@@ -28,6 +28,10 @@ def check_stackable(models: Sequence[nn.Module], seeds: Sequence[int], images: T
         raise ValueError(
             "make_model : un modèle aux poids partagés reçu, que torch.vmap n'empile pas ; voyez train_one."
         )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(f"make_model : un modèle compilé par TorchScript reçu, que torch.vmap n'empile pas{_INSTEAD}")
+    if any(parameter._backward_hooks for parameter in model.parameters()):
+        raise ValueError(f"make_model : un poids qui porte un hook reçu, que la pile n'appellerait pas{_INSTEAD}")
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise ValueError("make_model : un modèle avec BatchNorm reçu, GroupNorm ou LayerNorm attendu (torch.vmap).")
     if replaced := try_training_pass(Reader(model, features=False), images, len(images)):
@@ -87,7 +91,7 @@ def said(stacked: Callable) -> Callable:
         try:
             return stacked(*arguments)
         except RuntimeError as error:
-            if not any(word in str(error) for word in ("vmap", "atching rule", "functorch")):
+            if not any(word in str(error) for word in ("vmap", "atching rule", "functorch", "escaped")):
                 raise
             raise _unstackable(error) from error
 

@@ -130,7 +130,8 @@ class InvarianceExplorer(SliderFigure):
                 bar.set_width(loss if loss >= _ZERO else 0)
                 text.set_x(1.3 * max(loss, lowest))
                 text.set_text(french(loss, 5) if loss >= _ZERO else "0")
-            heading.set_text(f"le nuage du student : {TRANSFORMATIONS[transformation].says(amount)}")
+            said = TRANSFORMATIONS[transformation].says(amount) if amount else "encore celui du teacher"
+            heading.set_text(f"le nuage du student : {said}")
 
         super().__init__(
             figure,

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from torch import nn
@@ -18,6 +19,7 @@ from kdcourse import (
     TensorDistillation,
     born_again,
     compare_distillation_methods,
+    convert_to_tensor_train,
     digits_student,
     digits_teacher,
     distill,
@@ -25,6 +27,7 @@ from kdcourse import (
     grid,
     load_dataset,
     model_error,
+    parameter_count,
     predict_features,
     progressive_self_distillation,
     ps_kd,
@@ -378,6 +381,48 @@ def test_l_erreur_d_images_d_un_autre_type_ou_d_etiquettes_hors_des_classes_est_
     with pytest.raises(ValueError, match="labels : valeur 10 reçue"):
         students.errors(Split(data.images, torch.full_like(data.labels, 10)))
     assert model_error(nn.Flatten(), Split(torch.eye(3), torch.tensor([0, 1, 0]))) == pytest.approx(100 / 3)
+
+
+# --- Ce que la pile ne saurait pas suivre
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return torch.utils.checkpoint.checkpoint(self.head, images.flatten(1), use_reentrant=False)
+
+
+def with_hook():
+    model = MLP()
+    next(model.parameters()).register_hook(lambda gradient: 0 * gradient)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10))), "compilé par TorchScript"),
+        (with_hook, "un poids qui porte un hook"),
+        (Checkpointed, "torch.vmap n'empile pas"),
+    ],
+    ids=["TorchScript", "hook", "checkpoint"],
+)
+def test_train_many_dit_en_francais_ce_qu_il_n_empile_pas(make, reason, data):
+    with pytest.raises(ValueError, match=f"make_model : .*{reason}.*train_one les entraîne"):
+        train_many(make, data, seeds=[0, 1], alphas=0.0, epochs=1)
+
+
+def test_une_couche_paresseuse_sans_poids_est_dite_partout():
+    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+    for ask in (parameter_count, lambda model: convert_to_tensor_train(model, 2)):
+        with pytest.raises(
+            ValueError, match="model : des couches paresseuses sans poids reçues"
+        ):
+            ask(lazy)
 
 
 # --- Même graine, même student
