@@ -370,3 +370,12 @@ def test_chaque_image_se_decale_de_son_propre_nombre_de_pixels():
 def test_un_decalage_qui_ne_convient_pas_est_refuse(shifts, message):
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         shift_images(torch.rand(3, 1, 5, 4), shifts, pixels=2)
+
+
+def test_un_dossier_qui_n_en_est_pas_un_est_dit():
+    with pytest.raises(
+        ValueError, match="folder : '~personne-de-ce-nom/x' reçu, dont le dossier personnel n'existe pas"
+    ):
+        load_dataset("mnist", "~personne-de-ce-nom/x")
+    with pytest.raises(ValueError, match="folder : .* reçu, un chemin de dossier attendu"):
+        load_dataset("mnist", "a\0b")

@@ -419,9 +419,7 @@ def test_train_many_dit_en_francais_ce_qu_il_n_empile_pas(make, reason, data):
 def test_une_couche_paresseuse_sans_poids_est_dite_partout():
     lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
     for ask in (parameter_count, lambda model: convert_to_tensor_train(model, 2)):
-        with pytest.raises(
-            ValueError, match="model : des couches paresseuses sans poids reçues"
-        ):
+        with pytest.raises(ValueError, match="model : des couches paresseuses sans poids reçues"):
             ask(lazy)
 
 
