@@ -24,8 +24,9 @@ def mend_notebooks(*, assignment: str, student: str, notebooks: list[str]) -> No
         notebooks: chemins des notebooks de la copie, changés sur place.
     """
     expected = f"{assignment}.ipynb"
-    if notebooks and expected not in {Path(path).name for path in notebooks}:
-        fullest = max(map(Path, notebooks), key=lambda path: path.stat().st_size)
+    files = [path for path in map(Path, notebooks) if path.is_file()]
+    if files and expected not in {Path(path).name for path in notebooks}:
+        fullest = max(files, key=lambda path: path.stat().st_size)
         renamed = fullest.with_name(expected)
         _replace(renamed, fullest.read_bytes())
         notebooks[:] = [str(renamed)]
@@ -42,7 +43,7 @@ def mend_notebooks(*, assignment: str, student: str, notebooks: list[str]) -> No
 def fingerprint(folder: Path) -> str:
     """L'empreinte d'une remise : ses notebooks, tels qu'ils sont. Corrigée puis remise encore, elle change."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.ipynb")):
+    for path in sorted(filter(Path.is_file, folder.glob("*.ipynb"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -64,6 +65,8 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _mended(path: Path) -> nbformat.NotebookNode | None:
     """Un notebook lisible à la place de celui-ci ; rien s'il l'est déjà."""
+    if path.is_dir():
+        return _empty("un dossier, non un notebook")
     if path.stat().st_size > _MAX_BYTES:
         return _empty(f"{path.stat().st_size >> 20} Mo, 50 au plus attendus")
     try:

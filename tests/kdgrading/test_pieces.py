@@ -564,3 +564,18 @@ def test_les_mesures_de_la_classe_viennent_des_notebooks_corriges(tmp_path):
         notebook = nbformat.v4.new_notebook(metadata={"kdcourse": record})
         nbformat.write(notebook, folder / "exercice_10_3.ipynb")
     assert entries(tmp_path) == [Entry(10, 50.0)]
+
+
+def test_un_dossier_nomme_comme_un_notebook_ou_une_fusion_inachevee_est_dit(tmp_path):
+    folder = tmp_path / "exercice_10_1.ipynb"
+    folder.mkdir()
+    (folder / "photo.png").touch()
+    mend_notebooks(assignment="exercice_10_1", student="x", notebooks=[str(folder)])
+    mended = nbformat.read(folder, as_version=4)
+    assert mended.metadata.kdcourse_unreadable == "un dossier, non un notebook"
+    assert (tmp_path / "exercice_10_1.ipynb.recu/photo.png").exists()
+    merged = tmp_path / "fusion" / "exercice_10_1.ipynb"
+    merged.parent.mkdir()
+    merged.write_text('<<<<<<< HEAD\n{"cells": []}\n=======\n', encoding="utf-8")
+    mend_notebooks(assignment="exercice_10_1", student="x", notebooks=[str(merged)])
+    assert nbformat.read(merged, as_version=4).metadata.kdcourse_unreadable == "conflit de fusion de git"
