@@ -187,7 +187,7 @@ class Hand:
 
 def report(presses: dict[str, list[dict]], bursts: dict[str, dict], built: dict[str, dict]) -> dict:
     """Les tableaux imprimés, et le résultat rangé."""
-    lines = {name: summary(measured) | {"burst": bursts[name]} for name, measured in presses.items()}
+    lines = {name: summary(name, measured) | {"burst": bursts[name]} for name, measured in presses.items()}
     print(f"{'de la touche à l’image peinte, ms':40}{'médiane':>9}{'p95':>7}{'interact/':>11}   rafale")
     for name, line in lines.items():
         stock, ratio = lines.get(f"interact {name.removesuffix(f', {STOPPED}')}"), ""
@@ -221,10 +221,10 @@ def report(presses: dict[str, list[dict]], bursts: dict[str, dict], built: dict[
     return {"floor": floor, "widgets": lines, "built": built, "targets": targets(met)}
 
 
-def summary(measured: list[dict]) -> dict:
+def summary(name: str, measured: list[dict]) -> dict:
     """Une ligne du tableau. Deux images de suite identiques ne seraient pas un changement : elles font échouer."""
     if any(a["digest"] == b["digest"] for a, b in zip(measured, measured[1:], strict=False)):
-        raise RuntimeError("Une touche n'a rien changé à l'image : ce n'est pas elle qui a été chronométrée.")
+        raise RuntimeError(f"{name} : une touche n'a rien changé à l'image, ce n'est pas elle qui a été chronométrée.")
     times = [one["ms"] for one in measured if one["counted"]]
     return {
         "median_ms": round(statistics.median(times), 1),
