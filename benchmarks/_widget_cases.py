@@ -179,10 +179,11 @@ def show(name: str) -> None:
 
 
 def stock(name: str) -> None:
-    """La même figure par ``interact``."""
+    """La même figure par ``interact`` ; ses nombres partent du milieu, où chaque curseur change l'image."""
     rebuilt = Rebuilt(WIDGETS[name]())
+    middle = {key: c.start if c.named else c.values[len(c.values) // 2] for key, c in rebuilt.sliders.items()}
     interact(lambda **values: display(rebuilt.figure(**values)), **{
-        key: SelectionSlider(options=list(zip(control.texts, control.values, strict=True)), value=control.start)
+        key: SelectionSlider(options=list(zip(control.texts, control.values, strict=True)), value=middle[key])
         for key, control in rebuilt.sliders.items()
     })  # fmt: skip
 
