@@ -105,7 +105,7 @@ def append_cell(page, source: str) -> None:
     """Ajoute une cellule à la fin, l'exécute, et attend sa réponse."""
     page.evaluate(
         """async source => {
-            const {content, sessionContext} = jupyterapp.shell.currentWidget;
+            const {content} = jupyterapp.shell.currentWidget;
             content.activeCellIndex = content.widgets.length - 1;
             await jupyterapp.commands.execute('notebook:insert-cell-below');
             content.activeCell.model.sharedModel.setSource(source);

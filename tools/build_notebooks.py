@@ -77,7 +77,7 @@ def clean(notebook: nbformat.NotebookNode) -> None:
         kept = []
         for output in cell.outputs:
             data = output.get("data", {})
-            if output.output_type == "display_data" and not data:
+            if output.output_type == "display_data" and (not data or WIDGET_VIEW in data and "image/png" not in data):
                 continue  # une barre de progression : elle n'a rien à dire une fois finie
             data.pop(WIDGET_VIEW, None)
             kept.append(output)

@@ -1,8 +1,9 @@
 """10.6 : le train de tenseurs. Une couche devient une chaîne de petits tenseurs, et un modèle, sa copie compressée."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import prod
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from kdcourse.losses.checks import check_finite, check_module, check_positive_in
 from kdcourse.losses.logits import KnowledgeDistillationLoss
 from kdcourse.losses.numerics import at_least_float32
 from kdcourse.models import check_built, evaluating
-from kdcourse.training.frozen_teacher import copy_of, frozen_logits
+from kdcourse.training.frozen_teacher import contents, copy_of, frozen_logits, leaves
 from kdcourse.training.loop import train_epochs
 
 __all__ = ["TTLinear", "TensorDistillation", "convert_to_tensor_train", "tt_reconstruct", "tt_svd"]
@@ -179,18 +180,12 @@ def convert_to_tensor_train(model: nn.Module, rank: int = 32, *, conv: str | Non
 def _held_elsewhere(model: nn.Module) -> set[int]:
     """Les sous-modules qu'un modèle tient aussi par une liste, un dictionnaire ou une méthode : les y laisser, c'est
     continuer de les appeler."""
+
+    def inside(value):
+        return [value.__self__] if isinstance(value, MethodType) else contents(value)
+
     held = [value for module in model.modules() for name, value in vars(module).items() if name != "_modules"]
-    seen, found = set(), set()
-    while held:
-        value = held.pop()
-        if isinstance(value, nn.Module):
-            found.add(id(value))
-        elif owner := getattr(value, "__self__", None):
-            held.append(owner)
-        elif isinstance(value, dict | list | tuple | set | deque) and id(value) not in seen:
-            seen.add(id(value))
-            held += value.values() if isinstance(value, dict) else value
-    return found
+    return {id(value) for value in leaves(held, inside) if isinstance(value, nn.Module)}
 
 
 def _compress_layer(layer, rank: int, conv: str | None, shared: bool) -> tuple[nn.Module | None, str]:

@@ -2,6 +2,7 @@
 
 import copy
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +10,37 @@ from torch import Tensor, nn
 from kdcourse.models import check_image_type, evaluating, logits_only
 
 
+def contents(value, kinds: tuple[type, ...] = (dict, list, tuple, set, deque)) -> Iterable | None:
+    """Ce que contient une structure de Python ; rien si ce n'en est pas une."""
+    if not isinstance(value, kinds):
+        return None
+    return value.values() if isinstance(value, dict) else value
+
+
+def leaves(values: Iterable, inside: Callable = contents) -> Iterator:
+    """Tout ce que tiennent des valeurs, leurs structures ouvertes par ``inside``, chacune une fois."""
+    held, seen = list(values), set()
+    while held:
+        value = held.pop()
+        found = inside(value)
+        if found is None:
+            yield value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            held += found
+
+
 def copy_of(model: nn.Module) -> nn.Module:
     """Une copie indépendante ; un tenseur calculé que le modèle a gardé, que ``deepcopy`` refuserait, y est détaché."""
-    memo: dict[int, Tensor] = {}
-    seen, kept = set(), [vars(module) for module in model.modules()]
-    while kept:  # ses attributs, et ce qu'ils contiennent
-        value = kept.pop()
-        if isinstance(value, Tensor) and not value.is_leaf:
-            memo[id(value)] = value.detach().clone()
-        elif isinstance(value, dict | list | tuple | set | deque) and id(value) not in seen:
-            seen.add(id(value))
-            kept += value.values() if isinstance(value, dict) else value
-        elif hasattr(value, "__dict__") and not isinstance(value, Tensor | type | nn.Module) and id(value) not in seen:
-            seen.add(id(value))
-            kept.append(vars(value))
+
+    def inside(value):
+        found = contents(value)
+        if found is None and hasattr(value, "__dict__") and not isinstance(value, Tensor | type | nn.Module):
+            return [vars(value)]
+        return found
+
+    held = leaves(map(vars, model.modules()), inside)
+    memo = {id(part): part.detach().clone() for part in held if isinstance(part, Tensor) and not part.is_leaf}
     return copy.deepcopy(model, memo)
 
 
@@ -34,16 +52,15 @@ def answers(model: nn.Module, images: Tensor) -> list[Tensor]:
     """
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with evaluating(model):
-        held, found = [model(images)], []
+        said = [part for part in leaves([model(images)]) if isinstance(part, Tensor) and part.is_floating_point()]
     for buffer, kept in before:
         buffer.copy_(kept)
-    while held:
-        value = held.pop()
-        if isinstance(value, Tensor) and value.is_floating_point():
-            found.append(value.where(value != -torch.inf, 0))
-        elif isinstance(value, dict | list | tuple):
-            held += value.values() if isinstance(value, dict) else value
-    return found
+    return list(map(unmasked, said))
+
+
+def unmasked(logits: Tensor) -> Tensor:
+    """Les mêmes logits, 0 à la place de -inf : une classe masquée n'est pas une divergence."""
+    return logits.where(logits != -torch.inf, 0)
 
 
 def memory_of(model: nn.Module) -> set[int]:

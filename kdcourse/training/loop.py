@@ -109,6 +109,14 @@ def adam(parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Adam
 
 
 @contextmanager
+def drawn_from(seed: int, device: torch.device) -> Iterator[None]:
+    """Les tirages d'un bloc viennent de cette graine ; le générateur global est rendu ensuite."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def threads_for(model: nn.Module) -> Iterator[None]:
     """Un seul fil pour un petit modèle, le temps d'un entraînement sur processeur.
 

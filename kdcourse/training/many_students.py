@@ -6,8 +6,7 @@ entrées), et un seul Adam les met tous à jour (Adam agit élément par éléme
 mêmes poids, mêmes lots : un test exige les mêmes paramètres à l'arrondi près.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +29,8 @@ from kdcourse.training.checks import (
     check_validation,
     one_per_student,
 )
-from kdcourse.training.frozen_teacher import copy_of, predict
-from kdcourse.training.loop import adam, threads_for, train_epochs
+from kdcourse.training.frozen_teacher import copy_of, predict, unmasked
+from kdcourse.training.loop import adam, drawn_from, threads_for, train_epochs
 from kdcourse.training.many_students_checks import check_same_state, check_stackable, said
 from kdcourse.training.progress import Progress
 from kdcourse.training.students import Students, error_rate, logits_of_all
@@ -43,21 +42,12 @@ def initial_model(make_model: Callable[[], nn.Module], seed: int, images: Tensor
     Une couche paresseuse (``nn.LazyLinear``) n'a de poids qu'à son premier passage : ``images`` le lui donne ici.
     """
     seed = check_seed("seed", seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawn_from(seed, torch.device("cpu")):
         model = call("make_model", make_model, expected="sans argument attendue, digits_student par exemple")
         check_module("make_model()", model)
         if images is not None and any(map(nn.parameter.is_lazy, model.parameters())):
             predict(model, images[:1].cpu())
     return model
-
-
-@contextmanager
-def drawn_from(seed: int, device: torch.device) -> Iterator[None]:
-    """Les tirages d'un entraînement (*dropout*) viennent de sa graine ; le générateur global est rendu ensuite."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def copied(buffers: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -245,8 +235,7 @@ def train_many(
                 validation_errors.append(error_rate(logits, validation.labels))
                 skeleton.train()
     parameters = {name: parameter.detach() for name, parameter in parameters.items()}
-    said_last = logits_of_all(skeleton.eval(), parameters, copied(buffers), images[:4])
-    said_last = said_last.where(said_last != -torch.inf, 0)  # -inf : une classe masquée
+    said_last = unmasked(logits_of_all(skeleton.eval(), parameters, copied(buffers), images[:4]))
     check_converging(losses[-1], [*parameters.values(), said_last], epochs, learning_rate, seeds)
     losses, errors = torch.stack(losses, dim=1), torch.stack(validation_errors, dim=1) if validation_errors else None
     return Students(skeleton.eval(), parameters, buffers, torch.tensor(seeds), temperatures, alphas, losses, errors)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from kdcourse.models import Reader, logits_only
 from kdcourse.training.checks import try_training_pass
-from kdcourse.training.frozen_teacher import copy_of, predict
+from kdcourse.training.frozen_teacher import contents, copy_of, leaves, predict
+from kdcourse.training.loop import drawn_from
 
 _INSTEAD = " ; train_one les entraîne, graine par graine."
 
@@ -74,8 +75,7 @@ def check_same_state(
 @torch.no_grad()
 def _in_training(model: nn.Module, images: Tensor, seed: int) -> Tensor:
     """Ses logits en ``train``, sur une copie."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with drawn_from(seed, images.device):
         return logits_only(copy_of(model).train()(images))
 
 
@@ -107,17 +107,14 @@ def _outside(model: nn.Module) -> list:
     """Les nombres et les tenseurs qu'un modèle range hors de ses paramètres et de ses tampons."""
     kept = ("_parameters", "_buffers", "_modules")
     held = [value for module in model.modules() for name, value in vars(module).items() if name not in kept]
-    seen, found = set(), []
-    while held:
-        value = held.pop()
-        if isinstance(value, Tensor | np.ndarray | np.generic | int | float | complex):
-            found.append(value)
-        elif isinstance(value, partial):
-            held += [value.func, value.args, value.keywords]
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
-            held += value.values() if isinstance(value, dict) else value
-    return found
+
+    def inside(value):  # un ensemble n'a pas d'ordre où le comparer
+        if isinstance(value, partial):
+            return [value.func, value.args, value.keywords]
+        return contents(value, (dict, list, tuple))
+
+    numbers = Tensor | np.ndarray | np.generic | int | float | complex
+    return [value for value in leaves(held, inside) if isinstance(value, numbers)]
 
 
 def _equal(a, b) -> bool:

@@ -23,6 +23,7 @@ from kdcourse.training.checkpoints import (
     write_history,
 )
 from kdcourse.training.frozen_teacher import answers
+from kdcourse.training.loop import drawn_from
 
 
 class RunState:
@@ -55,10 +56,8 @@ class RunState:
 
         Le dossier que ``start`` a réservé est rendu à la sortie.
         """
-        device = self.accelerator.device
         try:
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                torch.manual_seed(self.seed + self.accelerator.process_index)
+            with drawn_from(self.seed + self.accelerator.process_index, self.accelerator.device):
                 yield
         finally:
             release(self.lock)

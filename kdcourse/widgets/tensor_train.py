@@ -90,7 +90,7 @@ class TTSVDExplorer(SliderFigure):
             ax.set_anchor("W")
             ax.axis("off")
         spectrum.set(xlabel="valeur singulière", ylabel="part de la plus grande", ylim=(0, 1.05))
-        most = min(first * second, highest * second, second * third, max(first, third))
+        most = max(len(step.singular) for steps in states.values() for step in steps)
         bars = spectrum.bar(range(1, most + 1), np.zeros(most), edgecolor=COLORS[TT_ROLE])
         spectrum.set(xticks=range(1, most + 1), title="pleines : gardées ; creuses : jetées")
         spectrum.title.set_fontsize(9)
