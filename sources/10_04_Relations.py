@@ -156,7 +156,8 @@ from kdcourse.widgets import InvarianceExplorer
 
 torch.manual_seed(0)
 centers = torch.tensor([[1.5, 1.0], [-1.2, 1.3], [0.5, -1.4]])
-InvarianceExplorer(centers.repeat_interleave(4, 0) + 0.35 * torch.randn(12, 2))
+cloud = centers.repeat_interleave(4, 0) + 0.35 * torch.randn(12, 2)
+InvarianceExplorer(cloud)
 
 # %% [markdown]
 # Choisissez une transformation, puis poussez son ampleur : ce qu'une perte ignore reste à **0**. Les vrais embeddings du teacher

@@ -180,10 +180,12 @@ plot_rank_curves(sweeps, rank=3)
 from kdcourse.widgets import RankExplorer, TTSVDExplorer
 
 def folded(corner):
-    return corner.reshape([2] * 6).permute(0, 3, 1, 4, 2, 5).reshape(4, 4, 4)
+    bits = corner.reshape(2, 2, 2, 2, 2, 2)
+    return bits.permute(0, 3, 1, 4, 2, 5).reshape(4, 4, 4)
 
 small = torch.exp(-(place[:8, None] - place[:8]).abs() / 2)
-TTSVDExplorer({"filtre": folded(small), "couche du teacher": folded(weight[:8, :8])})
+TTSVDExplorer({
+    "filtre": folded(small), "couche du teacher": folded(weight[:8, :8])})
 
 # %% [markdown]
 # Au départ, le rang est 2 et le filtre vient d'être déplié : sa quatrième valeur singulière est **nulle**. Chaque ligne est un
