@@ -130,8 +130,9 @@ class InvarianceExplorer(SliderFigure):
                 bar.set_width(loss if loss >= _ZERO else 0)
                 text.set_x(1.3 * max(loss, lowest))
                 text.set_text(french(loss, 5) if loss >= _ZERO else "0")
-            said = TRANSFORMATIONS[transformation].says(amount) if amount else "encore celui du teacher"
-            heading.set_text(f"le nuage du student : {said}")
+            moved = TRANSFORMATIONS[transformation].says(amount)
+            still = f"{transformation}, 0 % : le nuage du student est encore celui du teacher"
+            heading.set_text(f"le nuage du student : {moved}" if amount else still)
 
         super().__init__(
             figure,
