@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     )
     from kdcourse.environment import best_device as best_device, describe_environment as describe_environment
     from kdcourse.exercises.checking import check as check
-    from kdcourse.formats import french as french, thousands as thousands
+    from kdcourse.formats import french as french, say as say, thousands as thousands
     from kdcourse.measures.intervals import (
         Interval as Interval,
         markdown_table as markdown_table,

@@ -1,8 +1,8 @@
-"""L'écriture des nombres en français, en un seul endroit."""
+"""L'écriture des nombres et des phrases en français, en un seul endroit."""
 
 import pytest
 
-from kdcourse.formats import french, short, thousands
+from kdcourse.formats import french, say, short, thousands, typeset
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,24 @@ def test_un_nombre_court_n_a_pas_de_zero_inutile(value, text):
 )
 def test_un_entier_separe_ses_milliers(count, text):
     assert thousands(count) == text
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("Voici : 1 797 images ; bien ?", "Voici\u00a0: 1\u00a0797 images\u00a0; bien\u00a0?"),
+        ("« cité » à 5 %", "«\u00a0cité\u00a0» à 5\u00a0%"),
+        ("`a : 1 000`, $x : y$ : fin", "`a : 1 000`, $x : y$\u00a0: fin"),
+        ("[lien](https://a.b/c : d)", "[lien](https://a.b/c : d)"),
+        ("```python\nx = a if b else c  # note : 1 000\n```", "```python\nx = a if b else c  # note : 1 000\n```"),
+    ],
+)
+def test_les_espaces_insecables_n_entrent_ni_dans_le_code_ni_dans_les_formules(text, expected):
+    assert typeset(text) == expected
+
+
+def test_une_phrase_et_un_tableau_s_affichent_chacun_en_paragraphe(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    say("Gain : 2 %", "| a |")
+    assert shown[0].data == "Gain\u00a0: 2\u00a0%\n\n| a |"

@@ -12,16 +12,18 @@ python tools/build_notebooks.py --check    compare seulement le code et la prose
 import argparse
 import hashlib
 import os
-import re
 import sys
 import time
 from pathlib import Path
 
 import bootstrap
+import chapter_rules
 import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+from kdcourse.formats import typeset
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES, NOTEBOOKS = ROOT / "sources", ROOT / "notebooks"
@@ -46,6 +48,9 @@ def read_source(path: Path, address: str | None = None) -> nbformat.NotebookNode
             cell.source = typeset(cell.source)
         cell.id = f"{digest}-{seen[digest]}"
         cell.metadata = nbformat.NotebookNode({k: v for k, v in cell.metadata.items() if k in ("tags", "nbgrader")})
+        if chapter_rules.FOLDED in cell.metadata.get("tags", ()):  # JupyterLab, puis Colab ; le site lit l'étiquette
+            cell.metadata.jupyter = {"source_hidden": True}
+            cell.metadata.cellView = "form"
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -54,17 +59,6 @@ def read_source(path: Path, address: str | None = None) -> nbformat.NotebookNode
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
-
-
-def typeset(text: str) -> str:
-    """Les espaces insécables du français, hors du code, des formules, des liens et des balises."""
-    parts = re.split(r"(```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\]\([^)]*\)|<[^>]*>)", text, flags=re.S)
-    for index in range(0, len(parts), 2):  # un rang sur deux est du texte, l'autre ce qu'on ne touche pas
-        parts[index] = re.sub(r" ([:;?!%»])", "\u00a0\\1", parts[index])
-        parts[index] = re.sub(r"« ", "«\u00a0", parts[index])
-        parts[index] = re.sub(r"(?<=\d) (?=\d{3}\b)", "\u00a0", parts[index])
-    # Après une formule, un mot de code ou une balise, l'espace ouvre le texte qui suit.
-    return "".join(parts)
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
@@ -84,6 +78,14 @@ def clean(notebook: nbformat.NotebookNode) -> None:
         cell.outputs = kept
 
 
+def open_with_picture(notebook: nbformat.NotebookNode) -> None:
+    """Donne à la première cellule l'image de celle qui porte ``opening`` : ce que le chapitre mesurera."""
+    for cell in notebook.cells:
+        if chapter_rules.OPENING in cell.metadata.get("tags", ()):
+            (picture,) = (o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
+            notebook.cells[0].attachments = {chapter_rules.PICTURE: {"image/png": picture}}
+
+
 def build(path: Path) -> None:
     """Exécute une source, et ne remplace le notebook que lorsque le nouveau est entier."""
     start = time.perf_counter()
@@ -94,6 +96,7 @@ def build(path: Path) -> None:
     client.record_timing = False  # des horodatages changeraient le fichier à chaque exécution
     client.execute()
     clean(notebook)
+    open_with_picture(notebook)
     nbformat.validate(notebook)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -123,7 +126,7 @@ def replace(target: Path, notebook: nbformat.NotebookNode) -> None:
 
 
 def drift(path: Path) -> str | None:
-    """Ce qui sépare un notebook de sa source, en une phrase ; rien s'ils s'accordent."""
+    """Ce qui sépare un notebook de sa source, ou des règles d'un chapitre ; rien s'il les suit."""
     target = NOTEBOOKS / f"{path.stem}.ipynb"
     if not target.exists():
         return f"{target.name} n'existe pas."
@@ -137,6 +140,8 @@ def drift(path: Path) -> str | None:
         return f"{target.name} : une cellule est en erreur."
     if "widgets" in notebook.metadata:
         return f"{target.name} : metadata.widgets est resté."
+    if path.stem.startswith(chapter_rules.FOLLOWED):
+        return "\n".join(f"{target.name} : {problem}" for problem in chapter_rules.problems(notebook)) or None
     return None
 
 

@@ -6,21 +6,30 @@ import torch
 from torch import Tensor
 
 from kdcourse.exercises import features, graded, logits, principles, relations, self_distillation, tensor_train
-from kdcourse.exercises.exercise import Exercise, reason
+from kdcourse.exercises.exercise import Exercise, Prediction, is_stub, reason
+from kdcourse.formats import french, typeset
 from kdcourse.losses.numerics import LossTerms
+from kdcourse.measures.intervals import mean_interval, points
 
 _CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_train)
 EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}
+PREDICTIONS = {name: one for chapter in _CHAPTERS for name, one in getattr(chapter, "PREDICTIONS", {}).items()}
+READINGS = ("gain", "perte", "rien d'établi")
+_PARTS = ("prediction", "experiment", "reading")
+_TODO = (False, "à compléter.")
+_NOTHING_RETURNED = "la fonction calcule, mais ne rend rien : il manque return."
 
 
-def check(name: str, *answers: Callable) -> bool:
+def check(name: str, *answers: Callable | str) -> bool:
     """Essaie une réponse sur des entrées fixes, et dit en une ligne si elle est juste, ou l'erreur reconnue.
 
-    Ne lève jamais à cause de la réponse : une ébauche qui rend ``...`` ou ``None`` affiche « à compléter ».
+    Ne lève jamais à cause de la réponse : une ébauche, dont le corps est ``...`` ou ``pass``, affiche « à compléter ».
 
     Args:
         name: nom de l'exercice, celui de l'énoncé : ``"10.1 a"`` dans un chapitre, ``"10.1"`` pour l'exercice noté.
-        answers: la fonction à vérifier, ou les deux de l'exercice 10.3 : ``check("10.3", compress, predict)``.
+        answers: la fonction à vérifier ; les deux de l'exercice 10.3, ``check("10.3", compress, predict)`` ; là où l'on
+            prévoit, la prévision, l'expérience (une fonction sans argument qui rend les gains, un par graine) et la
+            lecture : ``check("10.1 c", "gain", experiment, "rien d'établi")``.
 
     Returns:
         Vrai si la réponse est juste. La note d'un exercice noté ne dépend pas de cette vérification.
@@ -29,18 +38,62 @@ def check(name: str, *answers: Callable) -> bool:
         ValueError: exercice inconnu ; le message donne ceux qui existent.
         TypeError: pas le nombre de fonctions attendu.
     """
-    known = [*EXERCISES, *graded.VERDICTS]
+    known = [*sorted([*EXERCISES, *PREDICTIONS]), *graded.VERDICTS]
     if name not in known:
         raise ValueError(f"name : {name!r} reçu, un de ceux-ci attendu : {', '.join(map(repr, known))}.")
-    expected = graded.ANSWERS.get(name, ("answer",))
+    expected = _PARTS if name in PREDICTIONS else graded.ANSWERS.get(name, ("answer",))
     if len(answers) != len(expected):
-        raise TypeError(f"answers : {len(answers)} fonction(s) reçue(s), {len(expected)} attendue(s) pour {name!r}.")
+        raise TypeError(f"answers : {len(answers)} réponse(s) reçue(s), {len(expected)} attendue(s) pour {name!r}.")
     if name in graded.VERDICTS:
         right, message = graded.verdict(name, *answers)
+    elif name in PREDICTIONS:
+        right, message = _read(PREDICTIONS[name], *answers)
     else:
         right, message = _verdict(EXERCISES[name], *answers)
-    print(f"Exercice {name} : {message}")
+    print(typeset(f"Exercice {name} : {message}"))
     return right
+
+
+def _read(exercise: Prediction, prediction: str, experiment: Callable, reading: str) -> tuple[bool, str]:
+    """La prévision d'abord, puis la mesure, puis sa lecture : chacune attend celle d'avant."""
+    choices = ", ".join(f"« {one} »" for one in READINGS)
+    for part, value in (("prévision", prediction), ("lecture", reading)):
+        if value not in (*READINGS, ..., None):
+            return False, f"{part} : {value!r} reçu, un de ceux-ci attendu : {choices}."
+    if prediction in (..., None):
+        return _TODO
+    if not callable(experiment):
+        return False, f"experiment : une fonction est attendue, {type(experiment).__name__} reçu."
+    try:
+        gains = experiment()
+    except NotImplementedError:
+        return _TODO
+    except Exception as error:
+        return False, f"l'expérience s'arrête sur {reason(error)}"
+    if gains is ... or gains is None:
+        return _TODO if is_stub(experiment) or gains is ... else (False, _NOTHING_RETURNED)
+    if not isinstance(gains, Tensor) or gains.ndim != 1 or len(gains) < 10 or not gains.is_floating_point():
+        received = f"forme {tuple(gains.shape)}" if isinstance(gains, Tensor) else type(gains).__name__
+        return False, f"l'expérience rend les gains appariés, un tenseur (n,), dix graines au moins ; {received} reçu."
+    if not gains.isfinite().all():
+        return False, "un des gains n'est pas un nombre fini."
+    known = {None: exercise.expected} | {hint: mean for hint, mean in exercise.mistakes.items()}
+    known["Le signe est inversé : le gain est l'erreur du student seul moins celle du distillé."] = -exercise.expected
+    gain = mean_interval(gains)
+    hint = min(known, key=lambda name: abs(known[name] - gain.mean))
+    if abs(known[hint] - gain.mean) > exercise.tolerance:
+        return False, (f"gain moyen {french(gain.mean)}, {french(exercise.expected)} environ attendu : "
+                       "un autre réglage a-t-il changé ?")  # fmt: skip
+    if hint:
+        return False, f"pas encore. {hint}"
+    if reading in (..., None):
+        return False, f"gain mesuré : {points(gain)}. Lisez cet intervalle, et complétez reading : {choices}."
+    verdict = READINGS[2] if not gain.excludes_zero else READINGS[gain.mean < 0]
+    if reading != verdict:
+        return False, (f"pas encore : {points(gain)}. L'intervalle contient-il 0 ? S'il le contient, rien n'est "
+                       "établi, quelle que soit la moyenne.")  # fmt: skip
+    bet = "comme prévu" if prediction == verdict else f"vous aviez prévu « {prediction} »"
+    return True, f"juste : {points(gain)}, donc « {verdict} » ; {bet}. {exercise.lesson}"
 
 
 def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
@@ -52,11 +105,13 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         try:
             result = answer(*inputs)
         except NotImplementedError:
-            return False, "à compléter."
+            return _TODO
         except Exception as error:  # la réponse est à l'élève : rien de ce qu'elle lève n'arrête le notebook
             return False, f"la fonction s'arrête sur {reason(error)}"
-        if result is None or result is ...:
-            return False, "à compléter."
+        if result is ...:
+            return _TODO
+        if result is None:
+            return _TODO if is_stub(answer) else (False, _NOTHING_RETURNED)
         if isinstance(result, float):
             result = torch.tensor(result)
         if not isinstance(result, Tensor) or not result.is_floating_point():

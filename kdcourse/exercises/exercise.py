@@ -1,7 +1,9 @@
-"""Ce qu'est un exercice : des entrées, une bonne réponse, des réponses fausses."""
+"""Ce qu'est un exercice : une fonction à écrire, ou une mesure à prévoir puis à lire."""
 
+import dis
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CodeType
 
 from torch import Tensor
 
@@ -19,6 +21,30 @@ class Exercise:
     """Indice à donner → la réponse fausse qui le mérite."""
     differentiable: bool = True
     """Le gradient de la réponse pour la première entrée, si elle est flottante, est vérifié aussi."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Un exercice où l'on prévoit, change un réglage, puis lit l'intervalle : des gains appariés, un par graine.
+
+    Les moyennes, en points, ont été mesurées une fois : la plus proche de celle du lecteur dit ce qu'il a mesuré.
+    """
+
+    expected: float
+    """Gain moyen du réglage demandé."""
+    mistakes: dict[str, float]
+    """Indice à donner → le gain moyen d'une expérience voisine : le réglage inchangé, un autre changé à sa place."""
+    tolerance: float
+    """Écart admis, en points : d'une machine à l'autre, les arrondis changent quelques réponses."""
+    lesson: str
+    """Ce que ce résultat apprend, dit une fois l'intervalle bien lu."""
+
+
+def is_stub(answer: Callable) -> bool:
+    """Vrai si le corps d'une fonction est encore vide : ``...``, ``pass``, une constante ; rien n'y est calculé."""
+    code = getattr(answer, "__code__", None)
+    trivial = {"RESUME", "NOP", "CACHE", "LOAD_CONST", "POP_TOP", "RETURN_CONST", "RETURN_VALUE", "COPY_FREE_VARS"}
+    return isinstance(code, CodeType) and all(step.opname in trivial for step in dis.get_instructions(code))
 
 
 def reason(error: BaseException) -> str:

@@ -100,7 +100,7 @@ def test_le_contrat_et_l_estimation_sont_dits(capsys):
     assert check("10.3", nearest_labels, nearest_mean) is False
     out = capsys.readouterr().out
     assert re.search(
-        r"contrat rempli\. \d+,\d % d'images reconnues \(validation, vues par le capteur\) ; \d\xa0\d{3} octets, "
+        r"contrat rempli\. \d+,\d % d'images reconnues \(validation, vues par le capteur\) ; \d \d{3} octets, "
         r"dont \d+ pour le code, environ\. Estimation : exactitude \d,\d sur 6, taille \d,\d sur 6\.",
         out,
     )

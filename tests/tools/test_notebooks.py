@@ -98,17 +98,3 @@ def test_les_identifiants_de_cellule_survivent_a_une_insertion(tmp_path):
     before = [cell.id for cell in build_notebooks.read_source(source).cells]
     source.write_text("# %%\nneuf = 0\n\n# %%\na = 1\n\n# %%\nb = 2\n", encoding="utf-8")
     assert [cell.id for cell in build_notebooks.read_source(source).cells][1:] == before
-
-
-@pytest.mark.parametrize(
-    "text, expected",
-    [
-        ("Voici : 1 797 images ; bien ?", "Voici\u00a0: 1\u00a0797 images\u00a0; bien\u00a0?"),
-        ("« cité » à 5 %", "«\u00a0cité\u00a0» à 5\u00a0%"),
-        ("`a : 1 000`, $x : y$ : fin", "`a : 1 000`, $x : y$\u00a0: fin"),
-        ("[lien](https://a.b/c : d)", "[lien](https://a.b/c : d)"),
-        ("```python\nx = a if b else c  # note : 1 000\n```", "```python\nx = a if b else c  # note : 1 000\n```"),
-    ],
-)
-def test_les_espaces_insecables_n_entrent_ni_dans_le_code_ni_dans_les_formules(text, expected):
-    assert build_notebooks.typeset(text) == expected
