@@ -228,7 +228,7 @@ def test_une_reponse_qui_quitte_python_n_arrete_pas_le_notebook(name, capsys):
 def test_le_nombre_de_fonctions_est_verifie():
     with pytest.raises(TypeError, match=r"1 réponse\(s\) reçue\(s\), 2 attendue"):
         check("10.3", nothing)
-    with pytest.raises(TypeError, match=r"2 fonction\(s\) reçue\(s\), 1 attendue"):
+    with pytest.raises(TypeError, match=r"2 réponse\(s\) reçue\(s\), 1 attendue"):
         check("10.1 a", nothing, nothing)
 
 
