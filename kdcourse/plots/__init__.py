@@ -9,6 +9,7 @@ __getattr__, __dir__ = face(__name__)
 if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de types aussi
     from kdcourse.plots.common import (
         gain_summary as gain_summary,
+        plot_budgets as plot_budgets,
         plot_curves as plot_curves,
         plot_gains as plot_gains,
         plot_intervals as plot_intervals,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     from kdcourse.plots.principles import (
         plot_bias_sweep as plot_bias_sweep,
         plot_field_map as plot_field_map,
+        plot_gap as plot_gap,
+        plot_never_seen as plot_never_seen,
         plot_prediction as plot_prediction,
         plot_scheme as plot_scheme,
     )

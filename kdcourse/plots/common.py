@@ -145,6 +145,34 @@ def plot_curves(
     return finished(figure)
 
 
+def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Tensor, str]]]], title: str) -> Figure:
+    """Le gain apparié selon le budget : une courbe par réglage, un marqueur plein où l'intervalle exclut 0.
+
+    Args:
+        panels: titre du panneau → (nombres de pas ``(n,)``, nom → (gains appariés ``(n, graines)``, rôle)).
+        title: ce que la figure montre.
+    """
+    size = (min(9.5, 4.2 * len(panels)), 3.4)
+    figure, axes = subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for ax, (name, (steps, curves)) in zip(axes[0], panels.items(), strict=True):
+        ax.axhline(0, color="0.4", lw=1)
+        for label, (gains, role) in curves.items():
+            mean_curve(ax, steps, gains, role, label, "-")
+            for step, interval in zip(steps, map(mean_interval, gains), strict=True):
+                ax.plot(step, interval.mean, MARKERS[role], color=COLORS[role], ms=7,
+                        mfc=COLORS[role] if interval.excludes_zero else paper())  # fmt: skip
+        ax.set(xscale="log", xlabel="pas d'entraînement")
+        ax.set_xticks(steps, [thousands(step) for step in steps])
+        ax.minorticks_off()
+        ax.set_title(name, fontsize=10)
+        ax.legend(frameon=False, fontsize=9)
+    axes[0, 0].set_ylabel("gain sur le student seul (points)")
+    comma_axis(axes[0, 0].yaxis)
+    figure.supxlabel("échelle log ; bande : intervalle à 95 % ; marqueur creux : l'intervalle contient 0", fontsize=8.5)
+    figure.suptitle(title, fontsize=11)
+    return finished(figure)
+
+
 def plot_intervals(measures: Mapping[str, tuple[Tensor, str]], unit: str, title: str) -> Figure:
     """Une mesure par méthode : la moyenne sur les graines, son intervalle à 95 %, et chaque graine.
 

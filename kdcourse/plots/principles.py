@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from kdcourse.data.splits import Split
 from kdcourse.formats import french, short
-from kdcourse.measures.principles import entropy_bits, softened
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, mean_curve, paper, subplots
+from kdcourse.measures.intervals import mean_interval
+from kdcourse.measures.principles import entropy, softened
+from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, finished, mean_curve, paper, subplots
 from kdcourse.training.frozen_teacher import predict
 
 
@@ -78,7 +79,7 @@ def plot_prediction(
         probabilities = softened(logits, temperature)
         ax.bar(range(len(logits)), probabilities.numpy(), color=COLORS["teacher"])
         ax.set(ylim=(0, 1), xticks=range(len(logits)), xlabel="classe")
-        ax.set_title(f"T = {short(temperature)}\n{bits(entropy_bits(probabilities))}")
+        ax.set_title(f"T = {short(temperature)}\n{nats(entropy(probabilities))}")
         ax.tick_params(axis="x", labelsize=8)
         comma_axis(ax.yaxis)
         if ax is not axes[1]:
@@ -87,9 +88,76 @@ def plot_prediction(
     return finished(figure)
 
 
-def bits(entropy: float) -> str:
-    """Une entropie et son unité, accordée : « 1,06 bit », « 2,07 bits »."""
-    return f"{french(entropy, 2)} bit{'s' if entropy >= 2 else ''}"
+def nats(value: float) -> str:
+    """Une entropie et son unité, accordée : « 1,06 nat », « 2,07 nats »."""
+    return f"{french(value, 2)} nat{'s' if value >= 2 else ''}"
+
+
+def plot_never_seen(images: Tensor, labels: Tensor, label: int, recalls: Mapping[str, tuple]) -> Figure:
+    """Des images du student où le teacher voit en second une classe absente, et ce que les students en reconnaissent.
+
+    Args:
+        images: huit images ``(8, 1, H, W)``.
+        labels: leurs étiquettes ``(8,)``.
+        label: la classe que les students n'ont jamais vue.
+        recalls: nom du student → (budget → rappels ``(graines,)``, rôle de ``COLORS``).
+    """
+    figure, axes = subplots(2, 5, figsize=(9, 3.5), width_ratios=(1, 1, 1, 1, 5))
+    for tile, image, given in zip(axes[:, :4].flat, images, labels.tolist(), strict=True):
+        tile.imshow(as_picture(image), cmap="gray_r")
+        tile.set_title(f"{given}, puis {label}", fontsize=10)
+        tile.axis("off")
+    ax, budgets = axes[0, 4], list(next(iter(recalls.values()))[0])
+    axes[1, 4].remove()
+    ax.set_subplotspec(ax.get_gridspec()[:, 4])
+    width = 0.8 / len(recalls)
+    for rank, (name, (measured, role)) in enumerate(recalls.items()):
+        for place, budget in enumerate(budgets):
+            interval, x = mean_interval(measured[budget]), place + (rank - (len(recalls) - 1) / 2) * width
+            ax.bar(x, interval.mean, 0.9 * width, color=COLORS[role], label="" if place else name)
+            ax.plot([x, x], [interval.low, interval.high], color="0.5", lw=2)
+            ax.annotate(french(interval.mean, 0), (x, max(interval.high, interval.mean)), (0, 4), weight="bold",
+                        textcoords="offset points", ha="center")  # fmt: skip
+    ax.set(xticks=range(len(budgets)), xticklabels=budgets, ylim=(0, 118), yticks=range(0, 101, 20))
+    ax.set_ylabel(f"{label} du test reconnus (%)")
+    ax.legend(frameon=False, fontsize=9, ncols=len(recalls), loc="upper center")
+    best = max(mean_interval(values).mean for measured, _ in recalls.values() for values in measured.values())
+    figure.suptitle(f"Aucun {label} dans ses images ; distillé, il reconnaît {french(best, 0)} % des {label} du test")
+    figure.supxlabel(
+        "à gauche : l'étiquette, puis la deuxième classe du teacher ; traits : intervalle à 95 %", fontsize=8
+    )
+    return finished(figure)
+
+
+def plot_gap(student: Tensor, teacher: Tensor, temperature: float, gradient: Tensor) -> Figure:
+    """Deux prédictions d'une image, et l'écart signé qui les sépare, sur lequel se pose le gradient mesuré.
+
+    Args:
+        student, teacher: logits ``(C,)``.
+        temperature: T.
+        gradient: gradient de la KL des prédictions adoucies pour les logits du student, ``(C,)`` ; T fois ce gradient
+            est l'écart.
+    """
+    ours, theirs = softened(student, temperature), softened(teacher, temperature)
+    figure, axes = subplots(1, 3, figsize=(9, 2.9))
+    classes, gap = range(len(ours)), (ours - theirs).tolist()
+    for ax, values, role in ((axes[0], theirs, "teacher"), (axes[1], ours, "student")):
+        ax.bar(classes, values.tolist(), color=COLORS[role])
+        ax.set(ylim=(0, 1.1 * max(theirs.max().item(), ours.max().item())), title=role)
+    axes[0].set_ylabel(f"probabilité à T = {short(temperature)}")
+    colors = [COLORS["student"] if value > 0 else COLORS["teacher"] for value in gap]
+    hatches = ["" if value > 0 else "//" for value in gap]
+    for x, value, color, hatch in zip(classes, gap, colors, hatches, strict=True):
+        axes[2].bar(x, value, color=color, hatch=hatch, ec="white", lw=0)
+    axes[2].plot(classes, (temperature * gradient).tolist(), MARKERS["neutral"], mfc="none", color="0.5")
+    axes[2].axhline(0, color="0.5", lw=1)
+    figure.supxlabel("losanges : T fois le gradient que calcule autograd ; rayé : le logit sera relevé", fontsize=8.5)
+    pushed = int(np.argmin(gap))
+    axes[2].set_title(f"student moins teacher : le {pushed} monte")
+    for ax in axes:
+        ax.set(xticks=classes, xlabel="classe")
+        comma_axis(ax.yaxis)
+    return finished(figure)
 
 
 def plot_field_map() -> Figure:

@@ -9,6 +9,7 @@ from kdcourse import MLP, french, load_dataset
 from kdcourse.measures import bias_sweep, most_uncertain, tune_bias
 from kdcourse.plots import (
     plot_bias_sweep,
+    plot_budgets,
     plot_curves,
     plot_field_map,
     plot_image_rows,
@@ -77,3 +78,13 @@ def test_chaque_ligne_d_images_montre_les_siennes_et_porte_son_nom():
     assert [ax.get_ylabel() for ax in axes[::3]] == ["bruit", "vides"]
     shown = [ax.images[0].get_array() for ax in axes if ax.images]
     np.testing.assert_allclose(np.stack(shown), torch.cat(list(rows.values()))[:, 0])
+
+
+def test_le_gain_selon_le_budget_a_un_marqueur_creux_quand_rien_n_est_etabli():
+    sure, unsure = torch.tensor([2.0, 2.1, 1.9]), torch.tensor([-1.0, 0.0, 1.0])
+    figure = plot_budgets({"a": ([75, 300], {"T = 4": (torch.stack([unsure, sure]), "distilled")})}, "t")
+    (ax,) = figure.axes
+    markers = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    assert [float(line.get_ydata()[0]) for line in markers] == pytest.approx([0, 2])
+    assert [line.get_markerfacecolor() == line.get_color() for line in markers] == [False, True]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["75", "300"]
