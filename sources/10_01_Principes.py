@@ -15,8 +15,8 @@
 #
 # **Que sait un *teacher* que l'étiquette ne dit pas ?**
 #
-# Voici un petit réseau, le *student*. Dans ses images d'entraînement, il n'y a pas un seul 3. Seul, il ne reconnaît aucun 3,
-# et c'est bien normal. Distillé, il en reconnaît la plupart. Personne ne lui a montré un 3. Un grand réseau, le
+# Voici un petit réseau, le *student*. Dans ses images d'entraînement, il n'y a pas un seul 3. Seul, il n'en
+# reconnaît presque aucun, et c'est bien normal. Distillé, il en reconnaît la plupart. Personne ne lui a montré un 3. Un grand réseau, le
 # *teacher*, lui a seulement dit : « ce 9 ressemble un peu à un 3 ».
 #
 # ![À gauche, huit chiffres qui ne sont pas des 3, où le teacher voit un 3 en second. À droite, la part des 3 du test que reconnaît un student qui n'en a jamais vu : presque aucun s'il apprend seul, la plupart s'il est distillé.](attachment:ouverture.png)
