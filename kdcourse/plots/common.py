@@ -107,9 +107,15 @@ def bounds(interval: Interval) -> str:
     return f"[{french(interval.low)} ; {french(interval.high)}]"
 
 
-def mean_curve(ax, x: Sequence[float], values: Tensor, role: str, name: str = "", line: str | None = None) -> None:
-    """Moyenne et bande à 95 % de mesures ``(n, graines)`` ; sans ``line``, le trait porte la forme de son rôle."""
-    means, low, high = zip(*map(mean_interval, values), strict=True)
+def mean_curve(
+    ax, x: Sequence[float], values: Tensor, role: str, name: str = "", line: str | None = None,
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> None:  # fmt: skip
+    """Moyenne et bande à 95 %, bornée par ``within``, de mesures ``(n, graines)``.
+
+    Sans ``line``, le trait porte la forme de son rôle.
+    """
+    means, low, high = zip(*(mean_interval(row).clipped(*within) for row in values), strict=True)
     ax.plot(x, means, line or MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
     ax.fill_between(x, low, high, color=COLORS[role], alpha=0.2, lw=0)
 
@@ -157,7 +163,7 @@ def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Te
     for ax, (name, (steps, curves)) in zip(axes[0], panels.items(), strict=True):
         ax.axhline(0, color="0.4", lw=1)
         for label, (gains, role) in curves.items():
-            mean_curve(ax, steps, gains, role, label, "-")
+            mean_curve(ax, steps, gains, role, label)
             for step, interval in zip(steps, map(mean_interval, gains), strict=True):
                 ax.plot(step, interval.mean, MARKERS[role], color=COLORS[role], ms=7,
                         mfc=COLORS[role] if interval.excludes_zero else paper())  # fmt: skip

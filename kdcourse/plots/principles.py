@@ -113,16 +113,20 @@ def plot_never_seen(images: Tensor, labels: Tensor, label: int, recalls: Mapping
     width = 0.8 / len(recalls)
     for rank, (name, (measured, role)) in enumerate(recalls.items()):
         for place, budget in enumerate(budgets):
-            interval, x = mean_interval(measured[budget]), place + (rank - (len(recalls) - 1) / 2) * width
-            ax.bar(x, interval.mean, 0.9 * width, color=COLORS[role], label="" if place else name)
+            interval = mean_interval(measured[budget]).clipped(0, 100)
+            x = place + (rank - (len(recalls) - 1) / 2) * width
+            ax.bar(x, interval.mean, 0.9 * width, color=COLORS[role], label="" if place else name,
+                   hatch=("", "//", "..")[rank % 3], ec="white", lw=0)  # fmt: skip
             ax.plot([x, x], [interval.low, interval.high], color="0.5", lw=2)
             ax.annotate(french(interval.mean, 0), (x, max(interval.high, interval.mean)), (0, 4), weight="bold",
                         textcoords="offset points", ha="center")  # fmt: skip
-    ax.set(xticks=range(len(budgets)), xticklabels=budgets, ylim=(0, 118), yticks=range(0, 101, 20))
+    ax.set(xticks=range(len(budgets)), xticklabels=budgets, ylim=(0, 125), yticks=range(0, 101, 20))
     ax.set_ylabel(f"{label} du test reconnus (%)")
     ax.legend(frameon=False, fontsize=9, ncols=len(recalls), loc="upper center")
     best = max(mean_interval(values).mean for measured, _ in recalls.values() for values in measured.values())
-    figure.suptitle(f"Aucun {label} dans ses images ; distillé, il reconnaît {french(best, 0)} % des {label} du test")
+    figure.suptitle(
+        f"Aucun {label} dans ses images ; distillé, un biais réglé, il en reconnaît {french(best, 0)} % au test"
+    )
     figure.supxlabel(
         "à gauche : l'étiquette, puis la deuxième classe du teacher ; traits : intervalle à 95 %", fontsize=8
     )
@@ -211,7 +215,7 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
     biases = np.asarray(biases.tolist())
     for ax, (name, (sweep, tuned, role)) in zip(axes, sweeps.items(), strict=True):
         for values, line in ((sweep.recall, "-"), (sweep.error, "--")):
-            mean_curve(ax, biases, values.T, role, line=line)
+            mean_curve(ax, biases, values.T, role, line=line, within=(0, 100))
         ax.plot(biases[tuned.tolist()], np.full(len(tuned), -4.0), "|", color="0.2", ms=8)
         ax.set(xlabel=f"biais ajouté au logit du {label}", title=name, ylim=(-8, 102))
     handles = [
