@@ -22,9 +22,9 @@
 # ![À gauche, huit chiffres qui ne sont pas des 3, où le teacher voit un 3 en second. À droite, la part des 3 du test que reconnaît un student qui n'en a jamais vu, à deux budgets : presque aucun s'il apprend seul, la plupart s'il est distillé à T = 20, moins à T = 1.](attachment:ouverture.png)
 
 # %% tags=["bootstrap", "hide-input"]
-from kdcourse import describe_environment, say
+from kdcourse import describe_environment
 
-say(describe_environment())
+print(describe_environment())
 
 # %% [markdown]
 # ## Objectifs
@@ -70,7 +70,7 @@ say(describe_environment())
 # %%
 import torch
 from kdcourse import digits_student, digits_teacher, error_rate, french, load_dataset
-from kdcourse import markdown_table, parameter_count, thousands, train_one
+from kdcourse import markdown_table, parameter_count, say, thousands, train_one
 from statistics import median
 from timeit import repeat
 
@@ -84,11 +84,9 @@ def microseconds(model, count):  # par image, dans un lot de count images
     calls = repeat(lambda: model(images), number=10, repeat=30)
     return 1e6 * median(calls) / (10 * count)
 
-costs = {
-    name: (parameter_count(model), microseconds(model, 1), microseconds(model, 100))
-    for name, model in {"teacher": teacher, "student": digits_student().eval()}.items()}
-with torch.no_grad():
-    teacher_logits = teacher(digits.train.images)  # ils serviront à tous les students
+models = {"teacher": teacher, "student": digits_student().eval()}
+costs = {name: (parameter_count(model), microseconds(model, 1), microseconds(model, 100))
+         for name, model in models.items()}
 
 # %% tags=["hide-input"]
 with torch.no_grad():
@@ -124,6 +122,8 @@ from IPython.display import display
 from kdcourse.measures import most_uncertain
 from kdcourse.plots import plot_prediction
 
+with torch.no_grad():
+    teacher_logits = teacher(digits.train.images)  # ils serviront à tous les students
 part = digits.validation
 order = most_uncertain(teacher, part, len(part.labels)).tolist()
 ambiguous, ordinary, surest = order[0], order[len(order) // 2], order[-1]
@@ -179,12 +179,11 @@ plot_scheme()
 import torch.nn.functional as F
 from kdcourse.plots import plot_gap
 
-T = 4.0
-torch.manual_seed(0)
+T, _ = 4.0, torch.manual_seed(0)
 with torch.no_grad():
     right = teacher(part.images).argmax(dim=-1) == part.labels
-    hesitant = part.images[[next(index for index in order if right[index])]]
-    teacher_z, student_z = teacher(hesitant), digits_student()(hesitant)
+    image = part.images[[next(index for index in order if right[index])]]
+    teacher_z, student_z = teacher(image), digits_student()(image)
 student_z.requires_grad_()
 p_teacher = torch.softmax(teacher_z / T, dim=-1)
 log_student = F.log_softmax(student_z / T, dim=-1)
@@ -194,8 +193,8 @@ kl = cross_entropy - teacher_entropy
 (gradient,) = torch.autograd.grad(kl, student_z, retain_graph=True)
 (other,) = torch.autograd.grad(cross_entropy, student_z)
 torch.testing.assert_close(gradient, other)
-say(f"Entropie croisée : {french(cross_entropy, 3)} nats. Entropie du teacher : "
-    f"{french(teacher_entropy, 3)} nats. Leur différence est la KL : {french(kl, 3)}.")
+say(f"{french(cross_entropy, 3)} − {french(teacher_entropy, 3)} = {french(kl, 3)} nat : "
+    "entropie croisée, moins entropie du teacher, égale KL.")
 plot_gap(student_z[0].detach(), teacher_z[0], T, gradient[0])
 
 # %% [markdown]
@@ -239,11 +238,9 @@ say(f"Les deux pertes sont égales. Un student neuf : {french(terms.total, 2)} n
 # ## Un student, dans la boucle nue
 #
 # Supposons les images rares : le student n'en a que 100. Le teacher, lui, en avait vu 1 000. Voici toute la boucle ; il n'y a
-# rien d'autre à savoir pour distiller. Nous l'employons deux fois : sans teacher ($\alpha = 0$), puis avec.
+# rien d'autre à savoir pour distiller.
 
 # %%
-from functools import partial
-
 def train_by_hand(loss_function, data, targets, seed, epochs):
     torch.manual_seed(seed)
     student = digits_student()
@@ -259,14 +256,12 @@ def train_by_hand(loss_function, data, targets, seed, epochs):
     return student.eval()
 
 hundred, targets = digits.train.where(slice(0, 100)), teacher_logits[:100]
-for alpha in (0.0, 0.9):
-    loss_function = partial(distillation_loss, alpha=alpha)
-    by_hand = train_by_hand(loss_function, hundred, targets, seed=0, epochs=300)
-    error = error_rate(by_hand(digits.test.images), digits.test.labels)
-    say(f"300 pas, graine 0, α = {french(alpha)} : {french(error)} % d'erreur au test.")
+by_hand = train_by_hand(distillation_loss, hundred, targets, seed=0, epochs=300)
+error = error_rate(by_hand(digits.test.images), digits.test.labels)
+say(f"Distillé, 300 pas, graine 0 : {french(error)} % d'erreur au test.")
 
 # %% [markdown]
-# Avec une seule graine, cet écart ne prouve rien encore. Remarquez que les logits du teacher sont calculés une fois, puis pris dans
+# Un seul essai ne prouve rien encore. Remarquez que les logits du teacher sont calculés une fois, puis pris dans
 # le même ordre que les images. Remarquez aussi ce qui manque : le teacher n'est pas dans l'optimiseur, et aucun gradient ne le
 # traverse.
 #

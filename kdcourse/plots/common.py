@@ -161,7 +161,7 @@ def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Te
     size = (min(9.5, 4.2 * len(panels)), 3.4)
     figure, axes = subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for ax, (name, (steps, curves)) in zip(axes[0], panels.items(), strict=True):
-        ax.axhline(0, color="0.4", lw=1)
+        ax.axhline(0, color="0.5", lw=1)
         for label, (gains, role) in curves.items():
             mean_curve(ax, steps, gains, role, label)
             for step, interval in zip(steps, map(mean_interval, gains), strict=True):
