@@ -85,8 +85,8 @@ def microseconds(model, count):  # par image, dans un lot de count images
     return 1e6 * median(calls) / (10 * count)
 
 models = {"teacher": teacher, "student": digits_student().eval()}
-costs = {name: (parameter_count(model), microseconds(model, 1), microseconds(model, 100))
-         for name, model in models.items()}
+costs = {name: (parameter_count(net), microseconds(net, 1), microseconds(net, 100))
+         for name, net in models.items()}
 
 # %% tags=["hide-input"]
 with torch.no_grad():
@@ -193,8 +193,8 @@ kl = cross_entropy - teacher_entropy
 (gradient,) = torch.autograd.grad(kl, student_z, retain_graph=True)
 (other,) = torch.autograd.grad(cross_entropy, student_z)
 torch.testing.assert_close(gradient, other)
-say(f"{french(cross_entropy, 3)} − {french(teacher_entropy, 3)} = {french(kl, 3)} nat : "
-    "entropie croisée, moins entropie du teacher, égale KL.")
+say(f"{french(cross_entropy, 3)} − {french(teacher_entropy, 3)} = {french(kl, 3)} "
+    "nat : entropie croisée, moins entropie du teacher, égale KL.")
 plot_gap(student_z[0].detach(), teacher_z[0], T, gradient[0])
 
 # %% [markdown]
@@ -476,7 +476,7 @@ mystic = {f"{epochs} époques": without_threes(epochs) for epochs in (30, 120)}
 
 # %% tags=["hide-input", "opening"]
 from kdcourse.measures import seen_second
-from kdcourse.plots import plot_never_seen
+from kdcourse.plots import plot_tiles_and_bars
 
 recalls, rows, gaps = {name: {} for name in names}, [], {}
 for budget, found in mystic.items():
@@ -488,8 +488,12 @@ for budget, found in mystic.items():
     gaps[budget] = points(mean_interval(gap))
 second = seen_second(three_logits, label=3, count=8)
 shown = dict(zip(names, ("student", "distilled", "neutral")))
-display(plot_never_seen(no_three.images[second], no_three.labels[second], 3,
-                        {name: (recalls[name], role) for name, role in shown.items()}))
+reached = french(recalls["distillé, T = 20"]["120 époques"].mean(), 0)
+display(plot_tiles_and_bars(
+    no_three.images[second], [f"{label}, puis 3" for label in no_three.labels[second]],
+    {name: (recalls[name], role) for name, role in shown.items()}, "3 du test reconnus (%)",
+    f"Aucun 3 dans ses images ; distillé, un biais réglé, il en reconnaît {reached} %",
+    "à gauche : l'étiquette, puis la deuxième classe du teacher"))
 header = ["budget", "student", "rappel des 3 (%)", "erreur globale (%)"]
 say("<details><summary>Le tableau : trois students, deux budgets</summary>",
     markdown_table(header, rows), "</details>",
@@ -755,7 +759,6 @@ for method in ("seul", "KD"):
 from kdcourse.plots import plot_field_map
 
 few_steps = mean_interval(gains["100 images"][1, 0])
-recalled = french(recalls["distillé, T = 20"]["120 époques"].mean(), 0)
 say(f"""
 - Le teacher en sait plus que l'étiquette : à température élevée, ses probabilités
   classent *toutes* les classes.
@@ -765,7 +768,7 @@ say(f"""
   {points(-few_steps.mean)}.
 - Quand les images sont rares, c'est la hiérarchie des classes qui aide : la brasser
   coûte {points(worth[100])}.
-- Distillé, puis un seul biais réglé, un student reconnaît {recalled} % des 3 qu'il n'a
+- Distillé, puis un seul biais réglé, un student reconnaît {reached} % des 3 qu'il n'a
   jamais vus.
 
 Imiter les logits n'est qu'une façon de guider. Les chapitres suivants en mesurent

@@ -179,6 +179,41 @@ def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Te
     return finished(figure)
 
 
+def plot_tiles_and_bars(
+    images: Tensor, captions: Sequence[str], bars: Mapping[str, tuple], ylabel: str, title: str, note: str
+) -> Figure:
+    """Huit images à gauche, et à droite ce que l'on mesure, en %, une série par méthode, un groupe par budget.
+
+    Args:
+        images: ``(8, 1, H, W)``.
+        captions: huit légendes.
+        bars: nom de la série → (budget → mesures ``(graines,)``, rôle de ``COLORS``).
+        ylabel, title, note: l'axe, le constat, et ce qu'il faut savoir pour lire.
+    """
+    figure, axes = subplots(2, 5, figsize=(9, 3.5), width_ratios=(1, 1, 1, 1, 5))
+    for tile, image, caption in zip(axes[:, :4].flat, images, captions, strict=True):
+        tile.imshow(as_picture(image), cmap="gray_r", vmin=0, vmax=1)
+        tile.set_title(caption, fontsize=10)
+        tile.axis("off")
+    ax, budgets, width = axes[0, 4], list(next(iter(bars.values()))[0]), 0.8 / len(bars)
+    axes[1, 4].remove()
+    ax.set_subplotspec(ax.get_gridspec()[:, 4])
+    for rank, (name, (measured, role)) in enumerate(bars.items()):
+        for place, budget in enumerate(budgets):
+            interval = mean_interval(measured[budget]).clipped(0, 100)
+            x = place + (rank - (len(bars) - 1) / 2) * width
+            ax.bar(x, interval.mean, 0.9 * width, color=COLORS[role], label="" if place else name,
+                   hatch=("", "//", "..")[rank % 3], ec="white", lw=0)  # fmt: skip
+            ax.plot([x, x], [interval.low, interval.high], color="0.5", lw=2)
+            ax.annotate(french(interval.mean, 0), (x, max(interval.high, interval.mean)), (0, 4), weight="bold",
+                        textcoords="offset points", ha="center")  # fmt: skip
+    ax.set(xticks=range(len(budgets)), xticklabels=budgets, ylim=(0, 125), yticks=range(0, 101, 20), ylabel=ylabel)
+    ax.legend(frameon=False, fontsize=9, ncols=len(bars), loc="upper center")
+    figure.suptitle(title, fontsize=11)
+    figure.supxlabel(f"{note} ; traits : intervalle à 95 %", fontsize=8)
+    return finished(figure)
+
+
 def plot_intervals(measures: Mapping[str, tuple[Tensor, str]], unit: str, title: str) -> Figure:
     """Une mesure par méthode : la moyenne sur les graines, son intervalle à 95 %, et chaque graine.
 
