@@ -23,9 +23,9 @@
 # Ce chapitre mesure ce que cette imitation apporte, ce qu'elle coûte, et ce qu'elle ne peut pas donner.
 
 # %% tags=["bootstrap", "hide-input"]
-from kdcourse import describe_environment
+from kdcourse import describe_environment, say
 
-print(describe_environment())
+say(describe_environment())
 
 # %% [markdown]
 # ## Objectifs
@@ -75,7 +75,7 @@ plot_feature_scheme()
 # %%
 import torch
 from kdcourse import CNN, error_rate, french, load_dataset, markdown_table
-from kdcourse import parameter_count, predict_features, say, train_one
+from kdcourse import parameter_count, predict_features, train_one
 
 torch.set_num_threads(1)  # deux fils n'accélèrent rien ici
 digits = load_dataset("digits").resized(10)
@@ -135,7 +135,8 @@ for stage, (loss, norm) in enumerate(zip(torch.stack(losses).mean(0), stage_norm
     side = targets.maps[stage].shape[-1]
     rows.append([f"étage {stage} ({side}×{side})", french(loss.item(), 4),
                  french(labels_norm / norm, 0)])
-say(markdown_table(["", "perte d'attention", "gradient des étiquettes / attention"], rows))
+header = ["", "perte d'attention", "gradient des étiquettes / attention"]
+say(markdown_table(header, rows))
 
 # %% [markdown]
 # La dernière colonne répond au pari. Plus la carte a de pixels, plus l'attention est légère : à l'étage 0, le student ne
@@ -168,31 +169,34 @@ def train(make, guide, size=25, alphas=0.5, features=None):
 
 # %% [markdown]
 # Guidons maintenant le student à l'étage du milieu, l'étage 1, dont la carte a 25 pixels. Deux réglages pèsent
-# l'attention : le facteur $\beta$, et le poids $\alpha$ de 10.1, qui en laisse $1-\alpha$ aux étiquettes. D'abord
-# $\beta$, de 1 (ou presque) à mille fois 25, avec $\alpha = 0{,}5$.
+# l'attention : le facteur $\beta$, et le poids $\alpha$ de 10.1, qui laisse $1-\alpha$ aux étiquettes. D'abord
+# $\beta$, de 1 à 2 500, avec $\alpha = 0{,}5$.
 #
 # **À vous de parier** : la bonne plage est-elle étroite ou large ?
 
 # %%
-from kdcourse.plots import gain_summary, plot_gains
+from kdcourse import mean_interval, points, thousands
+from kdcourse.plots import plot_gains
 
 alphas = [0.0, 0.25, 0.5, 0.75, 1.0]
 weighed = train(small_student, attention(1), alphas=alphas)
 error = dict(zip(alphas, weighed.table(digits.test)))  # alpha → dix graines
 alone = error[0.0]
 by_beta = {}
-for factor in (0.04, 1, 10, 100, 1000):
+for factor in (0.04, 1, 10, 100):
     run = train(small_student, attention(1, factor=factor))
-    by_beta[f"β = {25 * factor:.0f}"] = alone - run.errors(digits.test)
-panel = {"25 images, attention à l'étage 1": by_beta}
-plot_gains(panel, f"Selon β : {gain_summary(panel)}")
+    by_beta[f"β = {thousands(int(25 * factor))}"] = alone - run.errors(digits.test)
+weak, *strong = (gains.mean().item() for gains in by_beta.values())
+plot_gains({"25 images, attention à l'étage 1": by_beta}, (
+    f"À β = 1, {points(weak)} ; de 25 à 2 500, "
+    f"de {french(min(strong))} à {points(max(strong))}"))
 
 # %% [markdown]
 # Le gain est la différence appariée des erreurs de test : le student seul moins le student guidé, graine par graine.
 # L'intervalle porte sur les graines ; il ignore l'échantillonnage des images. Un triangle gagne, un rond perd, un
 # losange contient 0.
 #
-# À $\beta = 1$, l'attention ne pèse rien. Ensuite, la plage est large : de 25 à 25 000, les gains se valent. Le
+# À $\beta = 1$, l'attention ne pèse rien. Ensuite, la plage est large : de 25 à 2 500, les gains se valent. Le
 # facteur exact importe peu, pourvu que le gradient se sente.
 #
 # ## Imiter n'est pas réussir
@@ -224,16 +228,20 @@ plot_attention_maps(images, labels, columns, (
     f"{french(close[name], 2)}) et se trompe {french(error[1.0].mean())} % du temps"))
 
 # %% tags=["hide-input"]
-from kdcourse import mean_interval, points
+from kdcourse import attention_map
 from kdcourse.measures import mean_map, uniform_map
 from kdcourse.plots import plot_alpha_maps
 
-rows = [[name, french(close[name], 2), french(error[a].mean())] for name, a in shown.items()]
-for name, guess in {"une carte uniforme": uniform_map, "la carte moyenne": mean_map}.items():
-    flat = guess(aim) / guess(aim).flatten(1).norm(dim=1)[:, None, None, None]
-    rows.append([f"repère : {name}", french(map_similarity(flat, aim).item(), 2), ""])
+rows = [[name, french(close[name], 2), french(error[alpha].mean())]
+        for name, alpha in shown.items()]
+maps = predict_features(teacher, digits.test.images).maps[1]
+guesses = {"une carte uniforme": uniform_map, "la carte moyenne": mean_map}
+for name, guess in guesses.items():
+    likeness = map_similarity(attention_map(guess(maps)), aim).item()
+    rows.append([f"repère : {name}", french(likeness, 2), ""])
+gained = mean_interval(alone - error[0.5])
 say(markdown_table(["étage 1", "ressemblance au teacher", "erreur (%)"], rows),
-    f"À $\\alpha = 0{{,}}5$, le gain est de {points(mean_interval(alone - error[0.5]))}.")
+    f"À $\\alpha = 0{{,}}5$, le gain est de {points(gained)}.")
 own = [model_attention(weighed.one(alpha=a, seed=0), images)[1][0] for a in alphas]
 plot_alpha_maps(images[0], int(labels[0]), aim[chosen[0]], alphas, torch.stack(own),
                 torch.stack(list(error.values())))
@@ -247,7 +255,8 @@ plot_alpha_maps(images[0], int(labels[0]), aim[chosen[0]], alphas, torch.stack(o
 # explose à $\alpha = 1$ : savoir **où** regarder ne dit pas **quoi** répondre. Aucune étiquette, aucun logit n'a
 # entraîné la dernière couche.
 #
-# Le curseur parcourt ces mêmes students, sur six images et trois étages. Chaque carte a sa propre échelle.
+# Le curseur parcourt ces mêmes students, sur six images et trois étages ; il s'ouvre à l'étage 1, celui que l'on guide.
+# Les deux cartes côte à côte ont la même échelle.
 
 # %%
 from kdcourse.widgets import AttentionExplorer
@@ -260,7 +269,7 @@ AttentionExplorer(
 )
 
 # %% [markdown]
-# Choisissez l'étage 1 et amenez $\alpha$ de 0 à 0,25 : la carte du student rejoint celle du teacher. Amenez $\alpha$
+# Amenez $\alpha$ de 0 à 0,25 : la carte du student rejoint celle du teacher. Amenez $\alpha$
 # à 1 : elle y reste, et l'erreur est celle du hasard. Passez à l'étage 2, que rien n'a guidé : la carte y reste celle
 # du student.
 #
@@ -280,24 +289,27 @@ stored = FeatureBudgets.load()
 torch.manual_seed(0)
 raw = predict_features(big(), few.images)
 controls = {
-    "attention, étage 1": targets, "carte uniforme": targets.map(uniform_map),
+    "carte uniforme": targets.map(uniform_map),
     "carte moyenne": targets.map(mean_map), "teacher non entraîné": raw}
-live = {}
+live = {"attention, étage 1": alone - error[0.5]}
 for name, features in controls.items():
     run = train(small_student, attention(1), features=features)
     live[name] = alone - run.errors(digits.test)
-longer = {name: stored.gain(25, name, 4.0) for name in controls}
+longer = {name: stored.gain(25, name, 4.0) for name in live}
 panels = {"192 pas": live, "768 pas (rangé)": longer}
 true, uniform = (mean_interval(gains["attention, étage 1"] - gains["carte uniforme"])
                  for gains in panels.values())
 say(f"La vraie carte, comparée à l'uniforme, gagne {points(true)} à 192 pas. "
     f"À 768 pas, l'écart est de {points(uniform)}.")
-plot_gains(panels, f"Ce que rapporte chaque carte : {gain_summary(panels)}")
+mine = live["attention, étage 1"].mean().item()
+flat = live["carte uniforme"].mean().item()
+plot_gains(panels, f"À 192 pas, le teacher fait gagner {points(mine)}, "
+                   f"une carte uniforme {french(flat)}")
 
 # %% [markdown]
-# La première ligne est le vrai teacher ; elle domine les trois autres aux deux budgets. La carte moyenne et le teacher
-# non entraîné n'apportent rien d'établi. La carte uniforme aide peut-être un peu quand l'entraînement s'allonge : une
-# part du gain peut alors se passer de teacher. Le reste vient de ce qu'il voit, image par image.
+# La première ligne est le vrai teacher ; elle dépasse les trois autres aux deux budgets. La carte moyenne et le teacher
+# non entraîné n'apportent rien d'établi. La carte uniforme gagne un peu quand l'entraînement s'allonge : une part du
+# gain peut donc se passer de teacher. Le reste vient de ce qu'il voit, image par image.
 #
 # ## Le hint et son adaptateur
 #
@@ -385,13 +397,16 @@ reference = weighed.table(digits.validation)[alphas.index(0)]
 layers = {name: reference - run.errors(digits.validation) for name, run in runs.items()}
 longer = {name: stored.gain(25, name, 4.0, "validation") for name in runs}
 panels = {"192 pas": layers, "768 pas (rangé)": longer}
-plot_gains(panels, f"Gain de validation, 25 images : {gain_summary(panels)}")
+deep_hint, deep_attention = (
+    layers[f"{family}, étage 2"].mean().item() for family in ("hint", "attention"))
+plot_gains(panels, f"À l'étage 2, le hint gagne {points(deep_hint)}, "
+                   f"l'attention {french(deep_attention)} (validation)")
 
 # %% [markdown]
 # Les deux méthodes ne veulent pas la même couche. Le hint gagne d'autant plus qu'il porte loin, et rien à l'entrée.
-# L'attention gagne au milieu, et ni à l'entrée ni au dernier étage ; réunir les trois étages ne fait pas mieux que
-# celui du milieu. L'ordre est le même avec quatre fois plus de pas, et dix autres graines ont donné les mêmes
-# choix. La suite garde le hint à l'étage 2, l'attention à l'étage 1.
+# L'attention gagne au milieu ; à l'entrée et au dernier étage, rien n'est établi. Réunir les trois étages ne fait pas
+# mieux que celui du milieu. L'image est la même avec quatre fois plus de pas. La suite garde donc le hint à l'étage 2 et
+# l'attention à l'étage 1.
 #
 # ## L'expérience
 #
@@ -419,19 +434,23 @@ for size in (25, 100):
     for name, (make, guide) in methods.items():
         test[size, name] = train(make, guide, size).errors(digits.test)
 
-# %% tags=["hide-input"]
-panels = {f"{size} images étiquetées": {
-    name: test[size, "seul"] - test[size, name] for name in methods} for size in (25, 100)}
-names = ["seul", *methods]
-rows = [[f"{n} images", *(french(test[n, k].mean()) for k in names)] for n in (25, 100)]
-
 def gain(size, method, against="seul"):
-    return points(mean_interval(test[size, against] - test[size, method]))
+    return mean_interval(test[size, against] - test[size, method])
 
+# %% tags=["hide-input"]
+names = ["seul", *methods]
+panels = {f"{size} images étiquetées": {
+    name: test[size, "seul"] - test[size, name] for name in methods
+} for size in (25, 100)}
+rows = [[f"{size} images", *(french(test[size, name].mean()) for name in names)]
+        for size in (25, 100)]
 say(markdown_table(["erreur de test (%)", *names], rows),
-    f"Ajouté à KD, à 25 images, le hint lui fait gagner {gain(25, 'hint + KD', 'KD')}. "
-    f"L'attention lui fait gagner {gain(25, 'attention + KD', 'KD')}.")
-plot_gains(panels, f"Gain sur le student seul : {gain_summary(panels)}")
+    f"Ajouté à KD, à 25 images, le hint fait gagner "
+    f"{points(gain(25, 'hint + KD', 'KD'))}. "
+    f"L'attention, {points(gain(25, 'attention + KD', 'KD'))}.")
+few_gain, more_gain = (gain(size, "hint + KD").mean for size in (25, 100))
+plot_gains(panels, f"Hint + KD gagne {points(few_gain)} à 25 images, "
+                   f"{french(more_gain)} à 100")
 
 # %% [markdown]
 # À 25 images, tout gagne, et l'intérieur s'ajoute aux réponses : les deux meilleurs students imitent l'un **et** les
@@ -448,18 +467,22 @@ from kdcourse.plots import plot_budgets
 followed = ["KD", "hint, étage 2", "attention, étage 1",
             "hint + KD", "attention + KD", "attention, étage 2"]
 best = mean_interval(stored.gain(25, "hint + KD", 4.0))
-say(f"Résultats rangés, {stored.origin}.",
-    f"Hint + KD, à quatre fois plus de pas, gagne {points(best)} à 25 images.")
-lost = [mean_interval(stored.gain(100, "attention, étage 2", b)).mean for b in (1.0, 4.0)]
+lost = {times: mean_interval(stored.gain(100, "attention, étage 2", times))
+        for times in (1.0, 4.0)}
+say(f"Ces résultats sont rangés, {stored.origin}. "
+    f"Hint + KD, à quatre fois plus de pas, gagne {points(best)} à 25 images.",
+    "À 100 images, l'attention à l'étage 2 perd aux deux budgets : "
+    f"son gain est de {points(lost[1.0])} au nôtre. "
+    f"Il est de {points(lost[4.0])} au quadruple.")
 plot_budgets(stored, followed, (
     f"Avec quatre fois plus de pas, hint + KD gagne {points(best.mean)} à 25 images ; "
-    f"l'attention à l'étage 2 en perd {french(-lost[1])} à 100"))
+    f"l'attention à l'étage 2 en perd {french(-lost[4.0].mean)} à 100"))
 
 # %% [markdown]
 # Trois choses se lisent.
 #
-# - **Imiter coûte d'abord.** À gauche de chaque panneau, presque toutes les courbes sont sous 0 : le student apprend les
-#   cartes avant les classes. À court budget, imiter l'intérieur fait perdre.
+# - **Imiter coûte d'abord.** À gauche des panneaux, la plupart des courbes sont sous 0 : avec trop peu de pas, le student
+#   qui imite est en retard sur celui qui n'écoute que les étiquettes.
 # - **Ensuite, les gains durent.** À partir du budget du chapitre, l'ordre des méthodes ne change plus.
 # - **Une méthode perd partout.** Au dernier étage, à 100 images, l'attention est sous le student seul à tous les budgets,
 #   alors que le hint, au même étage, gagne. À 25 images, elle ne gagne à aucun.
@@ -487,8 +510,8 @@ plot_budgets(stored, followed, (
 # Tout a été choisi sur la validation. Essayés : des images de 8, 10, 12 et 16 pixels de côté ; des lots de 10, 25 et 50 ;
 # des pas d'apprentissage de 0,003, 0,005, 0,01 et 0,02 ; des students de 4, 8 ou 16 canaux par étage, ou à deux étages
 # seulement ; 25, 50 et 100 images ; KD à $\alpha = 0{,}9$ ; pour le hint, les facteurs 1, 3, 10, 30 et 100 (à partir de
-# 10, dix graines ne les départagent plus) ; pour l'attention, 0,1, 0,3, 1, 3, 10 et 30 fois HW. Il n'y a ici qu'un
-# teacher, et un seul choix des 25 images.
+# 10, dix graines ne les départagent plus) ; pour l'attention, 0,1, 0,3, 1, 3, 10 et 30 fois HW. Dix autres graines ont
+# retenu les mêmes couches. Il n'y a ici qu'un teacher, et un seul choix des 25 images.
 # </details>
 #
 # ## Chasse au bug
@@ -506,7 +529,9 @@ def colleague_student():
 
 frozen = train(colleague_student, hint(2))
 hers = mean_interval(alone - frozen.errors(digits.test))
-say(f"Gain de la collègue sur le student seul : {points(hers)}.")
+ours = gain(25, "hint")
+say(f"Sur le student seul, la collègue gagne {points(hers)}. "
+    f"Nous gagnions {points(ours)}.")
 plot_curves(
     range(1, 65), {"collègue": (frozen.losses.T, "neutral")},
     "époque", "perte d'entraînement",
@@ -529,7 +554,8 @@ ratio = frozen.losses[:, -1].mean() / repaired.losses[:, -1].mean()
 say(f"Réparé, le student gagne {points(won)} sur celui de la collègue.")
 plot_curves(
     range(1, 65),
-    {"collègue": (frozen.losses.T, "neutral"), "réparé": (repaired.losses.T, "distilled")},
+    {"collègue": (frozen.losses.T, "neutral"),
+     "réparé": (repaired.losses.T, "distilled")},
     "époque", "perte d'entraînement",
     f"À la fin, la perte est {french(ratio)} fois plus haute chez la collègue")
 
@@ -708,10 +734,10 @@ pixels = predict_features(small(), data.train.images[:1].cpu()).maps[1][0, 0].nu
 choices = {"seul": None, "hint": Choice(0.5, scale=10, stage=2),
            "attention": Choice(0.5, scale=10 * pixels, stage=1)}
 for method, choice in choices.items():
-    found = distill_seeds(small, data.train, large, range(3), method=method, choice=choice,
-                          epochs=20 if gpu else 64, batch_size=128 if gpu else 10,
-                          learning_rate=0.001 if gpu else 0.02,
-                          output="runs/cifar10" if gpu else None)
+    found = distill_seeds(
+        small, data.train, large, range(3), method=method, choice=choice,
+        epochs=20 if gpu else 64, batch_size=128 if gpu else 10,
+        learning_rate=0.001 if gpu else 0.02, output="runs/cifar10" if gpu else None)
     errors = torch.tensor([model_error(model, data.test) for model in found])
     say(f"{method} : erreur de test {mean_interval(errors)} %, trois graines")
 
@@ -723,7 +749,7 @@ for method, choice in choices.items():
 # ## À retenir
 
 # %% tags=["hide-input"]
-first_gain, second_gain = gain(25, "hint + KD"), gain(25, "attention")
+first_gain, second_gain = points(gain(25, "hint + KD")), points(gain(25, "attention"))
 say(f"""
 - Quand les étiquettes sont rares, imiter l'intérieur s'ajoute à imiter les
   réponses : hint + KD gagne {first_gain} à 25 images.
@@ -734,7 +760,7 @@ say(f"""
 - L'adaptateur s'apprend avec le student : figé, il ôte au hint
   {points(won)}.
 - La couche et le budget se mesurent : au dernier étage, à 100 images,
-  l'attention perd {french(-lost[0])} points, et perd encore avec quatre fois
+  l'attention perd {points(-lost[1.0].mean)}, et perd encore avec quatre fois
   plus de pas.
 """)
 

@@ -73,7 +73,7 @@ class FeatureBudgets(NamedTuple):
         }
         steps, origin = {int(size): values for size, values in stored["steps"].items()}, stored["provenance"]
         day = "/".join(reversed(origin["date"].split("-")))
-        written = f"mesuré le {day} ({origin['processor']}, torch {origin['torch']})"
+        written = f"mesurés le {day} ({origin['processor']}, torch {origin['torch']})"
         return cls(stored["budgets"], steps, errors, written)
 
     def gains(self, size: int, method: str, part: str = "test") -> Tensor:

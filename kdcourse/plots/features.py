@@ -72,7 +72,7 @@ def plot_adapter(student: Tensor, weights: Tensor, bias: float, teacher: Tensor)
     """
     mixed = (weights[:, None, None] * student).sum(dim=0) + bias
     gap = (mixed - teacher).square().mean().item()
-    figure, axes = subplots(1, len(student) + 2, figsize=(9, 2.1))
+    figure, axes = subplots(1, len(student) + 2, figsize=(9, 1.8))
     row, column = divmod(int(teacher.argmax()), teacher.shape[1])
     low, high = min(mixed.min(), teacher.min()).item(), max(mixed.max(), teacher.max()).item()
     scales = [(0.0, student.max().item())] * len(student) + [(low, high)] * 2
@@ -200,7 +200,7 @@ def plot_budgets(stored: FeatureBudgets, methods: Sequence[str], title: str) -> 
     for ax in axes.flat[len(methods) :]:
         ax.axis("off")
     for ax in axes[-1]:
-        ax.set_xlabel("budget (pas)")
+        ax.set_xlabel("pas, fois le budget")
     for ax in axes[:, 0]:
         ax.set_ylabel("gain (points)")
     handles, names = axes[0, 0].get_legend_handles_labels()

@@ -42,7 +42,7 @@ class AttentionExplorer(SliderFigure):
     def __init__(
         self, images: Tensor, teacher: list[Tensor], student: list[Tensor], alphas: Sequence[float], errors: Tensor
     ):
-        figure = Figure(figsize=(9, 3.2), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(9, 2.8), dpi=DPI, layout="constrained")
         picture, left, right, curve = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.5))
         digit = picture.imshow(as_picture(images[0]), cmap="gray_r", extent=UNIT_SQUARE, vmin=0, vmax=1)
         # Une même étendue pour toutes les tailles de carte : changer d'étage ne change pas le cadre.
@@ -59,6 +59,7 @@ class AttentionExplorer(SliderFigure):
         (point,) = curve.plot([], [], MARKERS["distilled"], color=COLORS["distilled"], ms=10)
         curve.set(xlabel="α (bande : intervalle à 95 %)", ylabel="erreur de test (%)", xlim=(-0.05, 1.05))
         curve.set_ylim(0, 100)
+        curve.set_box_aspect(0.85)
         heading = curve.text(0.03, 0.93, "", transform=curve.transAxes, va="center", weight="bold", fontsize=9.5)
         comma_axis(curve.xaxis, curve.yaxis)
         position = {float(alpha): index for index, alpha in enumerate(alphas)}
@@ -84,6 +85,6 @@ class AttentionExplorer(SliderFigure):
             {
                 "alpha": slider("Poids α de l'attention", alphas, alphas[0], digits=2),
                 "image": slider("Image", range(1, len(images) + 1), 1, digits=0),
-                "stage": slider("Étage", range(len(teacher)), 0, digits=0),
+                "stage": slider("Étage", range(len(teacher)), len(teacher) // 2, digits=0),
             },
         )
