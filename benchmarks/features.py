@@ -12,8 +12,18 @@ import torch
 
 import kdcourse
 from benchmarks._report import provenance, publish
-from kdcourse import CNN, AdaptedStudent, attention_loss, grid, hint_loss, kd_loss, load_dataset
-from kdcourse import predict_features, train_many, train_one
+from kdcourse import (
+    CNN,
+    AdaptedStudent,
+    attention_loss,
+    grid,
+    hint_loss,
+    kd_loss,
+    load_dataset,
+    predict_features,
+    train_many,
+    train_one,
+)
 from kdcourse.command_line import FrenchParser, several
 from kdcourse.measures import mean_map, uniform_map
 from kdcourse.models import Features

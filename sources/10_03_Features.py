@@ -296,15 +296,12 @@ for name, features in controls.items():
     run = train(small_student, attention(1), features=features)
     live[name] = alone - run.errors(digits.test)
 longer = {name: stored.gain(25, name, 4.0) for name in live}
-panels = {"192 pas": live, "768 pas (rangé)": longer}
-true, uniform = (mean_interval(gains["attention, étage 1"] - gains["carte uniforme"])
-                 for gains in panels.values())
+true, later = (mean_interval(gains["attention, étage 1"] - gains["carte uniforme"])
+               for gains in (live, longer))
 say(f"La vraie carte, comparée à l'uniforme, gagne {points(true)} à 192 pas. "
-    f"À 768 pas, l'écart est de {points(uniform)}.")
-mine = live["attention, étage 1"].mean().item()
-flat = live["carte uniforme"].mean().item()
-plot_gains(panels, f"À 192 pas, le teacher fait gagner {points(mine)}, "
-                   f"une carte uniforme {french(flat)}")
+    f"À 768 pas, l'écart est de {points(later)}.")
+plot_gains({"192 pas": live, "768 pas (rangé)": longer}, (
+    f"Le vrai teacher gagne {points(true.mean)} de plus qu'une carte uniforme"))
 
 # %% [markdown]
 # La première ligne est le vrai teacher ; elle dépasse les trois autres aux deux budgets. La carte moyenne et le teacher
@@ -396,11 +393,9 @@ runs["attention, tous"] = train(small_student, attention(0, 1, 2))
 reference = weighed.table(digits.validation)[alphas.index(0)]
 layers = {name: reference - run.errors(digits.validation) for name, run in runs.items()}
 longer = {name: stored.gain(25, name, 4.0, "validation") for name in runs}
-panels = {"192 pas": layers, "768 pas (rangé)": longer}
-deep_hint, deep_attention = (
-    layers[f"{family}, étage 2"].mean().item() for family in ("hint", "attention"))
-plot_gains(panels, f"À l'étage 2, le hint gagne {points(deep_hint)}, "
-                   f"l'attention {french(deep_attention)} (validation)")
+deep, flat = (layers[f"{one}, étage 2"].mean().item() for one in ("hint", "attention"))
+plot_gains({"192 pas": layers, "768 pas (rangé)": longer}, (
+    f"Étage 2 : le hint gagne {points(deep)}, l'attention {french(flat)} (validation)"))
 
 # %% [markdown]
 # Les deux méthodes ne veulent pas la même couche. Le hint gagne d'autant plus qu'il porte loin, et rien à l'entrée.
