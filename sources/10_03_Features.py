@@ -457,7 +457,7 @@ plot_gains(panels, f"Hint + KD gagne {points(few_gain)} à 25 images, "
 # mesure du chapitre à cinq budgets, du quart au quadruple du nôtre, et range ses résultats.
 
 # %% tags=["hide-input"]
-from kdcourse.plots import plot_budgets
+from kdcourse.plots import plot_feature_budgets
 
 followed = ["KD", "hint, étage 2", "attention, étage 1",
             "hint + KD", "attention + KD", "attention, étage 2"]
@@ -469,7 +469,7 @@ say(f"Ces résultats sont rangés, {stored.origin}. "
     "À 100 images, l'attention à l'étage 2 perd aux deux budgets : "
     f"son gain est de {points(lost[1.0])} au nôtre. "
     f"Il est de {points(lost[4.0])} au quadruple.")
-plot_budgets(stored, followed, (
+plot_feature_budgets(stored, followed, (
     f"Avec quatre fois plus de pas, hint + KD gagne {points(best.mean)} à 25 images ; "
     f"l'attention à l'étage 2 en perd {french(-lost[4.0].mean)} à 100"))
 

@@ -184,7 +184,7 @@ def plot_alpha_maps(
     return finished(figure)
 
 
-def plot_budgets(stored: FeatureBudgets, methods: Sequence[str], title: str) -> Figure:
+def plot_feature_budgets(stored: FeatureBudgets, methods: Sequence[str], title: str) -> Figure:
     """Le gain de chaque méthode selon le budget, un panneau chacune, une courbe par nombre d'images étiquetées."""
     rows = -(-len(methods) // 3)
     figure, axes = subplots(rows, 3, figsize=(9, 2.3 * rows + 0.8), sharex=True, sharey=True, squeeze=False)

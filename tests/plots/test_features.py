@@ -12,7 +12,7 @@ from kdcourse.plots import (
     plot_adapter,
     plot_alpha_maps,
     plot_attention_maps,
-    plot_budgets,
+    plot_feature_budgets,
     plot_feature_scheme,
     plot_gains,
 )
@@ -107,7 +107,7 @@ def test_chaque_panneau_de_budgets_trace_les_gains_de_sa_methode():
         return {"test": torch.tensor([[level, level + 2.0], [level - 1, level + 1.0]])}
 
     errors = {size: {"seul": rows(20.0), "KD": rows(size / 10), "hint": rows(25.0)} for size in (25, 100)}
-    figure = plot_budgets(FeatureBudgets([1.0, 4.0], {}, errors, "essai"), ["KD", "hint"], "titre")
+    figure = plot_feature_budgets(FeatureBudgets([1.0, 4.0], {}, errors, "essai"), ["KD", "hint"], "titre")
     first, second, empty = figure.get_axes()
     assert [first.get_title(), second.get_title(), empty.axison] == ["KD", "hint", False]
     curves = [line for line in first.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [1.0, 4.0]]

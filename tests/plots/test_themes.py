@@ -14,8 +14,8 @@ from kdcourse.measures import FeatureBudgets
 from kdcourse.plots import (
     plot_adapter,
     plot_attention_maps,
-    plot_budgets,
     plot_cost,
+    plot_feature_budgets,
     plot_feature_scheme,
     plot_field_map,
     plot_front,
@@ -31,7 +31,7 @@ FIGURES = {
     "cartes d'attention": lambda: plot_attention_maps(
         load_dataset().test.images[:2], torch.tensor([0, 1]), {"teacher": attention_map(torch.rand(2, 3, 4, 4))}, "t"
     ),
-    "budgets": lambda: plot_budgets(FeatureBudgets.load(), ["KD", "hint, étage 2"], "t"),
+    "budgets": lambda: plot_feature_budgets(FeatureBudgets.load(), ["KD", "hint, étage 2"], "t"),
     "carte du domaine": plot_field_map,
     "prédiction": lambda: plot_prediction(MLP(), load_dataset().validation, 0),
     "gains": lambda: plot_gains({"a": {"KD": torch.tensor([1.0, 2.0, 1.5])}}, "titre"),
