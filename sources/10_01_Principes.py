@@ -13,12 +13,15 @@
 # %% [markdown]
 # # 10.1 Principes de la distillation
 #
-# Un grand réseau se trompe rarement, mais il est lourd. Un petit réseau est léger, mais il se trompe. La distillation
-# (*knowledge distillation*) fait passer ce que le grand a compris dans le petit.
+# **Que sait un *teacher* que l'étiquette ne dit pas ?**
 #
-# Les résultats de ce chapitre sont mesurés sous vos yeux, sur plusieurs graines, avec un intervalle.
+# Voici un petit réseau, le *student*. Ses images d'entraînement ne contiennent aucun 3. Entraîné sans aide, il n'en reconnaît
+# presque pas, et c'est bien normal. Distillé, puis une seule constante réglée, il en reconnaît la plupart. Un grand réseau, le
+# *teacher*, lui a dit au passage : « ce 9 ressemble un peu à un 3 ».
+#
+# ![À gauche, huit chiffres qui ne sont pas des 3, où le teacher voit un 3 en second. À droite, la part des 3 du test que reconnaît un student qui n'en a jamais vu, à deux budgets : presque aucun s'il apprend seul, la plupart s'il est distillé à T = 20, moins à T = 1.](attachment:ouverture.png)
 
-# %% tags=["bootstrap"]
+# %% tags=["bootstrap", "hide-input"]
 from kdcourse import describe_environment
 
 print(describe_environment())
@@ -28,14 +31,16 @@ print(describe_environment())
 #
 # À la fin de ce chapitre, vous saurez :
 #
-# - dire ce qu'un *teacher* sait et que l'étiquette ne dit pas ;
+# - dire ce qu'un teacher sait et que l'étiquette ne dit pas ;
 # - écrire la perte de distillation, et expliquer ses deux réglages, la température $T$ et le poids $\alpha$ ;
-# - mesurer honnêtement ce que la distillation apporte, et reconnaître les cas où elle n'apporte rien ;
-# - expliquer comment un *student* reconnaît un chiffre qu'il n'a jamais vu.
+# - mesurer ce que la distillation apporte, selon les données et le nombre de pas, et reconnaître les cas où elle fait perdre ;
+# - expliquer comment un student reconnaît un chiffre qu'il n'a jamais vu.
 #
-# **Durée** : une heure et demie de lecture ; le notebook entier s'exécute en moins d'une minute.
+# **Durée** : une heure. Le notebook entier s'exécute en une minute.
 #
 # **Prérequis** : PyTorch (un module, une boucle d'entraînement), le softmax et l'entropie croisée.
+#
+# <details><summary><b>Les mots du cours</b> (glossaire)</summary>
 #
 # | Dans ce cours | Sens |
 # |---|---|
@@ -43,7 +48,7 @@ print(describe_environment())
 # | *student* | le petit modèle, que l'on entraîne |
 # | *logits* | les sorties du réseau avant le softmax |
 # | étiquette (*hard label*) | la bonne classe, seule |
-# | prédiction adoucie (*soft label*) | les probabilités du *teacher* à une température $T$ |
+# | prédiction adoucie (*soft label*) | les probabilités du teacher à une température $T$ |
 # | graine (*seed*) | le nombre qui fixe les poids de départ et l'ordre des lots |
 # | lot (*batch*) | les exemples d'un pas d'entraînement |
 # | carte (*feature map*) | la sortie d'une couche intermédiaire |
@@ -52,127 +57,165 @@ print(describe_environment())
 # | rappel (*recall*) | parmi les images d'une classe, la part que le modèle reconnaît |
 #
 # Ces mots ne seront plus traduits ; *teacher*, *student* et *logits* s'emploient comme des mots français.
+# </details>
 #
-# ## Pourquoi distiller
-#
-# Le schéma montre toute l'idée. Une image passe dans deux réseaux. Le *teacher*, figé, donne ses probabilités. Le
-# *student* cherche à les imiter, **et** à retrouver l'étiquette.
-
-# %%
-from kdcourse.plots import plot_scheme
-
-plot_scheme()
-
-# %% [markdown]
-# Suivez les flèches. La distillation compare deux prédictions, celle du teacher et celle du student. L'entropie croisée
-# compare le student à l'étiquette. Aucune flèche ne relie l'étiquette au teacher : il a fini d'apprendre.
-#
-# Le poids $\alpha$ partage l'effort : $\alpha$ pour le teacher, $1-\alpha$ pour les étiquettes. Les articles n'ont pas
-# tous cette convention, et nous verrons ce qu'il en coûte de les confondre.
-#
-# ## Les données et le teacher
+# ## Un grand réseau, un petit
 #
 # Nous travaillons sur les 1 797 chiffres manuscrits de scikit-learn, des images de 8×8 pixels. Ils sont livrés avec la
-# bibliothèque : aucune connexion n'est nécessaire. Le partage est fixé une fois pour toutes. On règle sur la validation ; le
-# test ne sert qu'à mesurer.
+# bibliothèque : aucune connexion n'est nécessaire. On règle sur la validation ; le test ne sert qu'à mesurer.
 #
-# Le teacher est un réseau convolutif à trois étages, c'est-à-dire trois convolutions à la suite. Le student est un perceptron à deux couches
-# cachées de 32 unités.
+# Le teacher est un réseau de trois convolutions. Le student a deux couches cachées de 32 unités. Que gagne-t-on à remplacer
+# l'un par l'autre ? Comptons les paramètres, et mesurons le temps.
 
 # %%
 import torch
 from kdcourse import digits_student, digits_teacher, error_rate, french, load_dataset
-from kdcourse import parameter_count, thousands, train_one
+from kdcourse import markdown_table, parameter_count, say, thousands, train_one
+from statistics import median
+from timeit import repeat
 
 digits = load_dataset("digits")
-for name, part in zip(digits._fields, digits):
-    print(f"{name:10} {thousands(len(part.labels)):>5} images {tuple(part.images.shape[1:])}")
-
-print("teacher :", thousands(parameter_count(digits_teacher())), "paramètres")
-print("student :", thousands(parameter_count(digits_student())), "paramètres")
 torch.set_num_threads(1)  # de si petits réseaux ne gagnent rien à deux fils
 teacher = train_one(digits_teacher, digits.train, epochs=30)
+
+@torch.no_grad()
+def microseconds(model, count):  # par image, dans un lot de count images
+    images = digits.test.images[:count]
+    calls = repeat(lambda: model(images), number=10, repeat=30)
+    return 1e6 * median(calls) / (10 * count)
+
+models = {"teacher": teacher, "student": digits_student().eval()}
+costs = {name: (parameter_count(net), microseconds(net, 1), microseconds(net, 100))
+         for name, net in models.items()}
+
+# %% tags=["hide-input"]
 with torch.no_grad():
-    teacher_logits = teacher(digits.train.images)
-    for name, part in zip(digits._fields, digits):
-        error = error_rate(teacher(part.images), part.labels)
-        print(f"erreur du teacher, {name:10} : {french(error)} %")
+    seen, unseen = (error_rate(teacher(part.images), part.labels).item()
+                    for part in (digits.train, digits.test))
+smaller, _, faster = (big / small for big, small in zip(*costs.values()))
+header = ["", "paramètres", "µs par image, une à une", "µs par image, par 100"]
+rows = [[name, count, french(one, 0), french(many, 2)]
+        for name, (count, one, many) in costs.items()]
+say(markdown_table(header, rows),
+    f"Le student est {french(smaller)} fois plus petit. Par lots de 100, sur cette "
+    f"machine, il répond {french(faster, 0)} fois plus vite. Le teacher se trompe sur "
+    f"{french(unseen)} % du test, et sur {french(seen)} % des "
+    f"{thousands(len(digits.train.labels))} images de son entraînement.")
 
 # %% [markdown]
-# Le teacher ne se trompe sur aucune image d'entraînement. On pourrait croire que ses prédictions n'apprennent alors rien
-# de plus que les étiquettes. C'est le contraire, et c'est toute la surprise.
+# Voilà ce que l'on achète : un réseau plus petit et plus rapide. Reste à ne pas le payer en erreurs.
+#
+# Remarquez la dernière phrase : sur les images d'entraînement, le teacher donne toujours la bonne réponse. On pourrait croire
+# que ses prédictions n'apprennent alors rien de plus que les étiquettes. C'est le contraire.
 #
 # ## Ce que le teacher sait et que l'étiquette ne dit pas
 #
 # Un chiffre mal écrit ressemble à deux classes à la fois. L'étiquette n'en dit rien : elle vaut 1 pour l'une, 0 pour les
-# autres. Prenons l'image de validation où le teacher hésite le plus.
+# autres. Prenons l'image de validation où le teacher hésite le plus, puis une image ordinaire, à la moitié du classement.
 #
-# Pour voir au-delà de sa première réponse, divisons ses logits $z$ par une température $T$ avant le softmax :
-#
-# $$p_c(T) = \frac{e^{z_c / T}}{\sum_k e^{z_k / T}}$$
-#
-# Plus $T$ est grand, plus la prédiction s'adoucit. L'ordre des classes, lui, ne change pas.
+# Pour voir au-delà de sa première réponse, on divise ses logits $z$ par une température $T$ avant le softmax :
+# `torch.softmax(z / T, dim=-1)`. Au-dessus de chaque graphique, l'entropie mesure l'hésitation affichée, en nats (le logarithme
+# est népérien) : 0 pour une certitude, $\ln 10 \approx 2{,}30$ pour dix classes à égalité.
 
 # %%
-from IPython.display import Markdown, display
+from IPython.display import display
 from kdcourse.measures import most_uncertain
 from kdcourse.plots import plot_prediction
 
-order = most_uncertain(teacher, digits.validation, len(digits.validation.labels))
-ambiguous, typical = int(order[0]), int(order[len(order) // 2])
 with torch.no_grad():
-    probabilities = torch.softmax(teacher(digits.validation.images[[ambiguous]])[0], dim=-1)
-first, second = probabilities.argsort(descending=True)[:2].tolist()
-for index in (ambiguous, typical):
-    display(plot_prediction(teacher, digits.validation, index, [1, 2, 4, 8, 20]))
-display(Markdown(
-    f"En haut, étiquette {digits.validation.labels[ambiguous]} : à $T = 1$, le teacher répond "
-    f"{first} ({french(100 * probabilities[first], 0)} %), puis {second} "
-    f"({french(100 * probabilities[second], 0)} %)."
-))
+    teacher_logits = teacher(digits.train.images)  # ils serviront à tous les students
+part = digits.validation
+order = most_uncertain(teacher, part, len(part.labels)).tolist()
+ambiguous, ordinary, surest = order[0], order[len(order) // 2], order[-1]
+for index in (ambiguous, ordinary):
+    display(plot_prediction(teacher, part, index, temperatures=[1, 2, 4, 8, 20]))
 
 # %% [markdown]
-# En haut, l'image où le teacher hésite le plus. À $T = 1$, deux classes se partagent presque tout ; même quand la première
-# réponse est fausse, la bonne n'est pas loin. Quand $T$ monte, les autres sortent de terre, dans l'ordre où le teacher les
-# trouve plausibles. À $T = 20$, presque tout s'égalise.
+# En haut, à $T = 1$, deux classes se partagent presque tout : même quand la
+# première est fausse, la bonne n'est pas loin. Quand $T$ monte, les autres sortent de terre, dans l'ordre où le
+# teacher les trouve plausibles. À $T = 20$, presque tout s'égalise. En bas, à $T = 1$, une seule barre : on croirait
+# l'étiquette. Il faut chauffer pour que les voisines apparaissent. L'ordre des classes, lui, ne change jamais.
 #
-# En bas, une image ordinaire, à la moitié du classement. À $T = 1$, une seule barre : on croirait l'étiquette. Il faut
-# chauffer pour que les voisines apparaissent.
-#
-# Au-dessus de chaque graphique, l'entropie en bits : 0 pour une certitude, $\log_2 10 \approx 3{,}32$ pour dix classes à
-# égalité. Cette hiérarchie des classes, l'étiquette ne la contient pas. On l'appelle la connaissance cachée (*dark
-# knowledge*).
+# Cette hiérarchie des classes, l'étiquette ne la contient pas. On l'appelle la connaissance cachée (*dark knowledge*).
 #
 # **À vous de parier** : sur l'image dont le teacher est le plus sûr, à partir de quelle température la deuxième classe
-# se voit-elle ? Le curseur répond ; la douzième image est celle-là.
+# pèse-t-elle 5 % ? Cherchez-la sous le curseur : c'est la douzième image.
 
 # %%
 from kdcourse.widgets import TemperatureExplorer
 
 TemperatureExplorer(teacher, digits.validation)
 
+# %% tags=["hide-input"]
+from kdcourse.plots import plot_scheme
+
+with torch.no_grad():
+    sure = teacher(digits.validation.images[[surest]])[0]
+scale = torch.arange(1, 32.1, 0.5)
+second = torch.softmax(sure / scale[:, None], dim=-1).topk(2).values[:, 1]
+warm = scale[(second >= 0.05).nonzero()[0]].item()
+power = int(second[0].log10().floor())
+say("<details><summary>Réponse du pari</summary>",
+    f"À partir de $T = {french(warm)}$. À $T = 1$, la deuxième classe de cette image "
+    f"pèse de l'ordre de $10^{{{power}}}$.", "</details>")
+plot_scheme()
+
 # %% [markdown]
-# Amenez $T$ à 1, puis à 20, sur la première image : la courbe de droite donne l'entropie, donc l'incertitude affichée.
-# Quand elle est presque nulle, seule la première classe se voit ; à son maximum, toutes les classes se valent, et il n'y a
-# plus rien à lire. Passez aux images suivantes, jusqu'à la douzième : plus le teacher est sûr de lui, plus il faut chauffer pour voir
-# ses voisines. Quelle température choisir pour apprendre ? 10.2 le mesurera.
+# Plus le teacher est sûr de lui, plus il faut chauffer pour voir ses voisines. Quelle température choisir pour apprendre ? 10.2 le
+# mesurera.
+#
+# Le schéma montre l'usage que l'on en fait. Une image passe dans les deux réseaux. Le student cherche à imiter les
+# probabilités du teacher, **et** à retrouver l'étiquette. Aucune flèche ne relie l'étiquette au teacher : il a fini d'apprendre.
+# Le poids $\alpha$ partage l'effort : $\alpha$ pour le teacher, $1-\alpha$ pour les étiquettes. Que sont la KL, et ce $T^2$ ? Les
+# voici.
 #
 # ## La perte, à la main
 #
-# L'écart entre deux prédictions adoucies se mesure par la divergence de Kullback-Leibler,
-# $\mathrm{KL}(p\,\|\,q) = \sum_c p_c \log(p_c/q_c)$, en nats (le logarithme est népérien). Elle est nulle si $p = q$, et
-# n'est pas symétrique : le teacher vient en premier. La perte complète y ajoute les étiquettes :
+# Comment mesurer l'écart entre deux prédictions ? Vous connaissez une mesure : l'entropie croisée, où l'étiquette est remplacée
+# par les probabilités du teacher. La distillation emploie sa cousine, la divergence de Kullback-Leibler (KL). Prenons un
+# student neuf, $T = 4$, l'image où le teacher hésite le plus sans se tromper, et comparons leurs gradients.
+
+# %%
+import torch.nn.functional as F
+from kdcourse.plots import plot_gap
+
+T, _ = 4.0, torch.manual_seed(0)
+with torch.no_grad():
+    right = teacher(part.images).argmax(dim=-1) == part.labels
+    image = part.images[[next(index for index in order if right[index])]]
+    teacher_z, student_z = teacher(image), digits_student()(image)
+student_z.requires_grad_()
+p_teacher = torch.softmax(teacher_z / T, dim=-1)
+log_student = F.log_softmax(student_z / T, dim=-1)
+cross_entropy = -(p_teacher * log_student).sum()
+teacher_entropy = -(p_teacher * p_teacher.log()).sum()
+kl = cross_entropy - teacher_entropy
+(gradient,) = torch.autograd.grad(kl, student_z, retain_graph=True)
+(other,) = torch.autograd.grad(cross_entropy, student_z)
+torch.testing.assert_close(gradient, other)
+say(f"{french(cross_entropy, 3)} − {french(teacher_entropy, 3)} = {french(kl, 3)} "
+    "nat : entropie croisée, moins entropie du teacher, égale KL.")
+plot_gap(student_z[0].detach(), teacher_z[0], T, gradient[0])
+
+# %% [markdown]
+# La KL est l'entropie croisée moins l'entropie du teacher : $\mathrm{KL}(p^t\,\|\,p^s) = H(p^t, p^s) - H(p^t)$. Le second terme
+# ne dépend pas du student : **le gradient est le même**. La KL a seulement le mérite de valoir 0 quand le student imite
+# parfaitement.
+#
+# À droite, ce gradient. Multiplié par $T$, il vaut $p^s - p^t$, l'écart des deux premiers graphiques. La descente relève les
+# logits dont le gradient est négatif (rayés) et baisse les autres. Une étiquette n'en relèverait qu'un, et baisserait tous les
+# autres sans les distinguer ; le teacher dose chacun.
+#
+# La perte complète ajoute les étiquettes. Pour un lot de $B$ images, $y_b$ étant l'étiquette de l'image $b$ :
 #
 # $$\mathcal{L} = \alpha \, T^2 \, \frac{1}{B} \sum_b \mathrm{KL}\big(p^t_b(T) \,\|\, p^s_b(T)\big)
 # + (1 - \alpha)\, \frac{1}{B} \sum_b -\log p^s_b(1)[y_b]$$
 #
-# Ici $p^t_b$ et $p^s_b$ sont les prédictions du teacher et du student pour l'image $b$ d'un lot de $B$ images, et $y_b$
-# son étiquette. Le facteur $T^2$ compense la division par $T$ : sans lui, le gradient de la distillation s'éteint quand $T$ monte. Le
-# chapitre 10.2 le mesure. Écrivons cette perte en quatre lignes, et
-# comparons-la à celle de `kdcourse`, qui fait le même calcul, vérifie ses arguments et rend ses trois termes.
+# Le facteur $T^2$ compense deux choses : le gradient est divisé par $T$, et l'écart $p^s - p^t$ rétrécit lui aussi quand $T$ monte
+# (10.2 le mesure). Voici la perte en quatre lignes, à côté de celle de `kdcourse`, qui fait le même calcul, vérifie ses arguments et rend ses
+# termes.
 
 # %%
-import torch.nn.functional as F
 from kdcourse import KnowledgeDistillationLoss
 
 def distillation_loss(student, teacher, labels, temperature=4.0, alpha=0.9):
@@ -184,275 +227,310 @@ def distillation_loss(student, teacher, labels, temperature=4.0, alpha=0.9):
 torch.manual_seed(0)
 with torch.no_grad():
     student_logits = digits_student()(digits.train.images)
-    arguments = student_logits, teacher_logits, digits.train.labels
-    loss = KnowledgeDistillationLoss(temperature=4.0, alpha=0.9)(*arguments)
-    torch.testing.assert_close(loss.total, distillation_loss(*arguments))
-print("les deux pertes sont égales ; un student neuf :", french(loss.total, 2), "nats, dont")
-print(f"0,9 × {french(loss.distillation, 2)} (teacher, facteur T² compris) et 0,1 × {french(loss.hard, 2)} (étiquettes)")
+    batch = student_logits, teacher_logits, digits.train.labels
+    terms = KnowledgeDistillationLoss(temperature=4.0, alpha=0.9)(*batch)
+    torch.testing.assert_close(terms.total, distillation_loss(*batch))
+say(f"Les deux pertes sont égales. Un student neuf : {french(terms.total, 2)} nats, "
+    f"soit 0,9 × {french(terms.distillation, 2)} (teacher, facteur T² compris) et "
+    f"0,1 × {french(terms.hard, 2)} (étiquettes).")
 
 # %% [markdown]
 # ## Un student, dans la boucle nue
 #
-# Supposons les images rares : nous n'en avons que 100 pour entraîner le student. Le teacher, lui, en avait vu 1 000. Voici toute la boucle ; il n'y a rien d'autre à savoir pour distiller.
+# Supposons les images rares : le student n'en a que 100. Le teacher, lui, en avait vu 1 000. Voici toute la boucle ; il n'y a
+# rien d'autre à savoir pour distiller.
 
 # %%
-def train_by_hand(loss_function, data, teacher_logits, seed, epochs):
+def train_by_hand(loss_function, data, targets, seed, epochs):
     torch.manual_seed(seed)
     student = digits_student()
     optimizer = torch.optim.Adam(student.parameters(), lr=3e-3)
     shuffle = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         for batch in torch.randperm(len(data.labels), generator=shuffle).split(100):
-            student_logits = student(data.images[batch])
-            loss = loss_function(student_logits, teacher_logits[batch], data.labels[batch])
+            logits = student(data.images[batch])
+            loss = loss_function(logits, targets[batch], data.labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     return student.eval()
 
-hundred = digits.train.where(slice(0, 100))
-by_hand = train_by_hand(distillation_loss, hundred, teacher_logits[:100], seed=0, epochs=50)
-error = error_rate(by_hand(digits.validation.images), digits.validation.labels)
-print("erreur de validation après 50 époques :", french(error), "%")
+hundred, targets = digits.train.where(slice(0, 100)), teacher_logits[:100]
+by_hand = train_by_hand(distillation_loss, hundred, targets, seed=0, epochs=300)
+error = error_rate(by_hand(digits.test.images), digits.test.labels)
+say(f"Distillé, 300 pas, graine 0 : {french(error)} % d'erreur au test.")
 
 # %% [markdown]
-# Cinquante époques d'un seul lot font cinquante pas : c'est trop peu, et l'erreur le dit. L'expérience en fera 600.
+# Un seul essai ne prouve rien encore. Remarquez que les logits du teacher sont calculés une fois, puis pris dans
+# le même ordre que les images. Remarquez aussi ce qui manque : le teacher n'est pas dans l'optimiseur, et aucun gradient ne le
+# traverse.
 #
-# Remarquez `teacher_logits[batch]` : les logits du teacher sont calculés une fois, puis pris dans le même ordre que les
-# images. Remarquez aussi ce qui manque : le teacher n'est pas dans l'optimiseur, et aucun gradient ne le traverse.
-#
-# `train_many` fait ce calcul pour beaucoup de students à la fois : leurs paramètres sont empilés, et un seul passage les
-# sert tous. Vérifions que la graine 0 y donne le même student.
+# La fonction `train_many` fait ce calcul pour beaucoup de students à la fois : leurs paramètres sont empilés, et un seul passage
+# les sert tous. Vérifions une fois pour tout le cours que la graine 0 y donne le même student.
 
 # %%
 from kdcourse import train_many
 
-settings = dict(temperatures=4.0, alphas=0.9, epochs=50)
-four = train_many(digits_student, hundred, teacher_logits[:100], seeds=range(4), **settings)
-gap = (four.one(seed=0)(digits.test.images) - by_hand(digits.test.images)).abs().max()
-print(f"plus grand écart entre les logits des deux versions : {gap:.0e}")
+four = train_many(digits_student, hundred, targets, seeds=range(4),
+                  temperatures=4.0, alphas=0.9, epochs=300)
+ours, theirs = by_hand(digits.test.images), four.one(seed=0)(digits.test.images)
+gap = (ours - theirs).abs().max()
+say(f"Plus grand écart entre les logits des deux versions : {gap:.0e}.")
 
 # %% [markdown]
-# L'écart est celui des arrondis : les deux boucles font le même calcul. Nous pouvons donc entraîner
-# beaucoup de students à la fois, et ne plus croire une différence sur la foi d'un seul essai.
+# L'écart est celui des arrondis : les deux boucles font le même calcul. Nous pouvons donc entraîner beaucoup de students à la
+# fois, et ne plus croire une différence sur la foi d'un seul essai.
 #
 # ## Seul ou distillé : l'expérience
 #
 # Dix graines. Pour chacune, deux students : l'un n'apprend que des étiquettes ($\alpha = 0$), l'autre est distillé à
-# $T = 4$ et $\alpha = 0{,}9$, réglages fixés d'avance (10.2 les fera varier). Ils partent des **mêmes poids** et voient
-# les **mêmes lots** : leur différence est appariée.
+# $T = 4$ et $\alpha = 0{,}9$, réglages fixés d'avance. Ils partent des **mêmes poids** et voient les **mêmes lots** : leur
+# différence est appariée. Entre crochets, vous lirez toujours l'intervalle de confiance à 95 % d'une moyenne sur les graines.
 #
-# Combien d'images donner au student ? Nous essayons cinq tailles (nous dirons : régimes), toutes listées, à 600 pas d'entraînement chacune (dix
-# lots par époque pour 1 000 images, un seul pour 100), et nous choisissons **sur la validation**.
+# Combien d'images donner au student ? Nous essayons quatre tailles, à 300 pas chacune. Nous retiendrons celle où le gain est le
+# plus grand **en validation**, pour le mesurer au test. `grid` prépare les arguments de `train_many`, chaque réglage avec chaque
+# graine ; `table` rend les erreurs, une ligne par réglage, une colonne par graine.
 #
-# `grid` prépare les arguments de `train_many`, chaque réglage avec chaque graine ; `**` les lui passe. `students.table` rend les
-# erreurs, une ligne par réglage, une colonne par graine ; `students.rows` range de même toute autre mesure.
+# **À vous de parier** : à quelle taille le teacher aide-t-il le plus ?
 
 # %%
 from kdcourse import grid, mean_interval, points
 
-seeds, sizes = list(range(10)), [50, 100, 200, 500, 1000]
-errors = {"validation": [], "test": []}
+seeds, sizes = list(range(10)), [100, 200, 500, 1000]
+errors = {"validation": {}, "test": {}}
 for size in sizes:
     few, few_logits = digits.train.where(slice(0, size)), teacher_logits[:size]
     students = train_many(
-        digits_student, few, few_logits, epochs=600 * 100 // max(size, 100),
-        **grid(temperatures=4, alphas=[0, 0.9], seeds=seeds),
-    )
-    for name in errors:  # pour chaque régime : (seul ou distillé, graine)
-        errors[name].append(students.table(getattr(digits, name)))
-gains = [mean_interval(alone - distilled) for alone, distilled in errors["validation"]]
-for size, gain in zip(sizes, gains):
-    print(f"{thousands(size):>5} images : gain en validation {points(gain)}")
+        digits_student, few, few_logits, epochs=300 * 100 // size,  # lots de 100
+        **grid(temperatures=4, alphas=[0, 0.9], seeds=seeds))
+    for name, by_size in errors.items():
+        alone, distilled = students.table(getattr(digits, name))
+        by_size[size] = {"seul": alone, "distillé": distilled}
+tuning = {size: mean_interval(pair["seul"] - pair["distillé"])
+          for size, pair in errors["validation"].items()}
+chosen = max(sizes, key=lambda size: tuning[size].mean)
 
-# %% [markdown]
-# Le gain est la différence appariée des erreurs, en points de pourcentage, avec son intervalle de confiance à 95 % sur les
-# graines (par la loi *t* d'un statisticien qui signait « Student » ; rien à voir avec les nôtres). Cet intervalle ignore l'échantillonnage des images (sur 500 images de test, une seule compte pour 0,2 point),
-# et il n'y a ici qu'un seul teacher et un seul choix des images du student.
-#
-# Gardons le régime où l'intervalle de validation est le plus loin de zéro, et ouvrons le test.
+# %% tags=["hide-input"]
+from kdcourse.plots import plot_curves, plot_paired
 
-# %%
-from kdcourse.plots import plot_paired
-
-chosen = max(range(len(sizes)), key=lambda index: gains[index].low)
-alone, distilled = errors["test"][chosen]
+measured = errors["test"]
+curves = {name: (torch.stack([measured[size][name] for size in sizes]), role)
+          for name, role in (("seul", "student"), ("distillé", "distilled"))}
+constant = torch.full((len(sizes), len(seeds)), unseen)
+curves["teacher (1 000 images)"] = constant, "teacher"
+alone, distilled = measured[chosen].values()
 gain = mean_interval(alone - distilled)
-display(plot_paired(alone, distilled), Markdown(
-    f"Régime choisi sur la validation : {sizes[chosen]} images. Chaque trait gris relie deux "
-    f"students jumeaux. L'erreur moyenne passe de **{french(alone.mean())} %** à "
-    f"**{french(distilled.mean())} %**. Le gain apparié vaut {points(gain)} : l'intervalle "
-    f"{'exclut' if gain.excludes_zero else 'contient'} 0."
-))
+title = f"À 300 pas, le teacher ôte {points(gain.mean)} d'erreur à {chosen} images"
+display(plot_curves(sizes, curves, "images d'entraînement du student (échelle log)",
+                    "erreur de test (%)", title, log=True))
+display(plot_paired(alone, distilled))
+say(f"Taille retenue : {chosen} images. L'erreur moyenne au test passe de "
+    f"**{french(alone.mean(), 2)} %** à **{french(distilled.mean(), 2)} %** : gain "
+    f"apparié {gain.text(2)} points.")
 
 # %% [markdown]
-# Rien n'a changé dans le student : ni sa taille, ni ses images, ni son nombre de pas. Seule la question qu'on lui pose a
-# changé. L'étiquette dit « c'est un 8 » ; le teacher peut dire « c'est un 8, qui ressemble un peu à un 3 ».
+# C'est quand les images sont rares que le teacher aide le plus. Rien n'a changé dans le student : ni sa taille, ni ses images,
+# ni son nombre de pas. Seule la question qu'on lui pose a changé. Chaque trait gris relie deux students jumeaux.
 #
-# ## Quand la distillation n'aide pas
+# L'erreur du teacher est loin sous les deux courbes : il a plus de paramètres, et il a vu 1 000 images. À droite de la
+# première figure, le gain a disparu. Est-ce à dire que le teacher ne sert plus quand les étiquettes abondent ?
 #
-# Regardons maintenant tous les régimes.
-
-# %%
-from kdcourse.plots import plot_curves
-
-alone_all, distilled_all = torch.stack(errors["test"], dim=1)  # (régime, graine)
-last = mean_interval(alone_all[-1] - distilled_all[-1])
-plot_curves(
-    sizes,
-    {"seul": (alone_all, "student"), "distillé": (distilled_all, "distilled")},
-    xlabel="images d'entraînement du student (échelle log)", ylabel="erreur de test (%)",
-    title=f"Le gain fond avec les données : {points(gain.mean)} à {sizes[chosen]} images, "
-    f"{french(last.mean)} à {thousands(sizes[-1])}", log=True,
-)
-
-# %% [markdown]
-# Plus le student a d'images, moins le teacher lui apprend. Les deux courbes se rejoignent presque. Comparez, à 1 000
-# images, le gain du test et celui de la validation : ce qui les sépare est l'échantillonnage des images, que l'intervalle
-# ignore. Et rien ne retient ici le student seul d'apprendre par cœur : 10.5 lui donnera une étiquette adoucie sans teacher.
+# ## Quand la distillation fait perdre
 #
-# Deux autres façons de ne rien gagner, avec 1 000 images cette fois : une température de 1, où un teacher sûr de lui ne
-# dit guère plus que l'étiquette ; et un student **trop petit** pour imiter le teacher. Mesurons-les ensemble, sur deux
-# largeurs et vingt graines, à $\alpha = 0{,}9$ ; le plus petit, aussi avec quatre fois plus d'époques.
+# Un seul budget ne suffit pas pour le dire. Refaisons la mesure à 75, 300 et 1 200 pas, avec trois suspects : le nombre de
+# pas, une température de 1, où un teacher sûr de lui ne dit guère plus que l'étiquette, et un student **trop petit** (deux
+# couches de 4 unités, à $T = 20$, vingt graines).
+#
+# **À vous de parier** : à 1 000 images, que devient le gain avec quatre fois plus de pas ?
 
 # %%
 from kdcourse import MLP
 
-twenty, losers = list(range(20)), {}
-for width, epochs, hot in ((4, 60, (1, 4, 20)), (4, 240, (4, 20)), (32, 60, (1, 4, 20))):
-    students = train_many(
-        lambda: MLP(hidden=(width, width)), digits.train, teacher_logits, epochs=epochs,
-        **grid(temperatures=hot, alphas=0.9, seeds=twenty, alone=True),  # alone : le seul, en tête
-    )
-    alone_w, *distilled_w = students.table(digits.test)
-    print(f"deux couches de {width} unités, {epochs} époques, seul : {mean_interval(alone_w)} %")
-    for temperature, values in zip(hot, distilled_w):
-        losers[width, epochs, temperature] = mean_interval(alone_w - values)
-        print(f"    T = {temperature:2}   gain {points(losers[width, epochs, temperature])}")
+def errors_of(make_student, size, steps, guide, **settings):  # (réglage, graine)
+    few = digits.train.where(slice(0, size))
+    students = train_many(make_student, few, guide[:size], epochs=100 * steps // size,
+                          **grid(alphas=0.9, **settings))
+    return students.table(digits.test)
+
+def tiny_student():
+    return MLP(hidden=(4, 4))
+
+budgets = [75, 300, 1200]
+wide, tiny = {100: {}, 1000: {}}, {}
+for steps in budgets:
+    for size, by_steps in wide.items():
+        by_steps[steps] = errors_of(digits_student, size, steps, teacher_logits,
+                                    temperatures=[1, 4], seeds=seeds, alone=True)
+    tiny[steps] = errors_of(tiny_student, 1000, steps, teacher_logits,
+                            temperatures=20, seeds=range(20), alone=True)
+
+# %% tags=["hide-input"]
+from kdcourse.plots import plot_budgets
+
+shown = {"100 images": (wide[100], {"T = 1": "neutral", "T = 4": "distilled"}),
+         "1 000 images": (wide[1000], {"T = 1": "neutral", "T = 4": "distilled"}),
+         "1 000 images, 4 unités": (tiny, {"T = 20": "other"})}
+panels, gains = {}, {}
+for name, (by_steps, roles) in shown.items():
+    tables = by_steps.values()
+    gains[name] = torch.stack([table[0] - table[1:] for table in tables], dim=1)
+    panels[name] = budgets, {temperature: (gain, role) for gain, (temperature, role)
+                             in zip(gains[name], roles.items())}
+first, *_, last = map(mean_interval, gains["1 000 images"][1])
+cold, narrow = (mean_interval(gains[name][0, -1]) for name in list(shown)[1:])
+title = ("Le verdict dépend du budget : à 1 000 images, "
+         f"{points(first.mean)} à 75 pas, {french(last.mean)} à 1 200")
+display(plot_budgets(panels, title))
+say(f"À 1 000 images et 1 200 pas, $T = 4$ gagne {points(last)}. À $T = 1$, le gain "
+    f"est de {points(cold)}. Pour le student de 4 unités, à $T = 20$, il est de "
+    f"{points(narrow)}.")
 
 # %% [markdown]
-# Lisez les signes et les intervalles.
+# Réponse du pari : il apparaît.
 #
-# - À $T = 1$, le gain est nul ou presque, quelle que soit la largeur : l'information était au-delà de la première classe.
-# - En 60 époques, le student de 4 unités **perd** à être distillé, à $T = 4$ comme à $T = 20$. Lui manque-t-il de la place, ou
-#   du temps ? Avec quatre fois plus d'époques, la perte n'est plus établie à $T = 4$ : le temps comptait peut-être. À
-#   $T = 20$, elle demeure. On parle alors d'écart de capacité (*capacity gap*, Mirzadeh et al., 2020) : il n'aurait pas de quoi imiter
-#   toutes les nuances. Ses intervalles sont larges : d'une graine à l'autre, il change beaucoup.
-# - Le student de 32 unités gagne peu : avec 1 000 images, les étiquettes lui suffisaient presque.
+# - **Trop peu de pas.** À 75 pas, le student distillé à $T = 4$ perd à tout coup. Ensuite il rattrape l'autre et le dépasse. À
+#   1 000 images, le croisement vient plus tard : à 300 pas, on conclurait que la distillation ne sert à rien ; à 1 200, elle sert.
+# - **Une température de 1.** À 1 000 images, le gain est nul ou presque, à tous les budgets. À 100 images, il finit par venir,
+#   lentement.
+# - **Un student trop petit.** Celui de 4 unités perd à 300 pas comme à 1 200. On parle d'écart de capacité (*capacity gap*) : il
+#   n'aurait pas de quoi imiter toutes les nuances. Ou lui faut-il plus de temps encore ? 10.2 essaiera un budget bien plus long.
 #
-# La distillation n'est ni gratuite ni toujours utile. Elle sert quand le student peut suivre et que les étiquettes seules
-# ne suffisent pas.
+# La distillation n'est ni gratuite ni toujours utile. Un verdict ne vaut que pour son budget ; ce cours en montrera toujours deux.
+#
+# ## Est-ce bien ce que sait le teacher ?
+#
+# Le gain vient-il de la hiérarchie des classes, ou seulement d'une cible moins tranchée que l'étiquette ? Prenons un faux teacher :
+# mêmes logits, même première classe, mais les neuf autres sont **brassées** au hasard, image par image. Il est aussi sûr de lui que le
+# vrai, et ce qu'il dit des autres classes ne veut plus rien dire.
+#
+# **À vous de parier** : combien du gain restera-t-il ?
+
+# %%
+def shuffle_others(logits, generator):  # la première classe reste à sa place
+    first = logits.argmax(dim=-1, keepdim=True)
+    drawn = torch.rand(logits.shape, generator=generator).scatter(1, first, 2.0)
+    order = drawn.argsort(dim=-1, descending=True)
+    values = logits.sort(dim=-1, descending=True).values
+    return torch.empty_like(logits).scatter(1, order, values)
+
+shuffled = shuffle_others(teacher_logits, torch.Generator().manual_seed(0))
+fake = {size: {} for size in wide}
+for size, by_steps in fake.items():
+    for steps in budgets[1:]:
+        (by_steps[steps],) = errors_of(digits_student, size, steps, shuffled,
+                                       temperatures=4, seeds=seeds)
+
+# %% tags=["hide-input"]
+panels, worth = {}, {}
+for size, by_steps in fake.items():
+    tables = torch.stack([wide[size][steps] for steps in by_steps])
+    alone, _, true = tables.unbind(dim=1)  # seul, T = 1, T = 4
+    shuffled_errors = torch.stack(list(by_steps.values()))
+    worth[size] = mean_interval((shuffled_errors - true)[-1])
+    panels[f"{thousands(size)} images"] = list(by_steps), {
+        "le teacher": (alone - true, "distilled"),
+        "le teacher brassé": (alone - shuffled_errors, "neutral")}
+title = f"À 100 images et 1 200 pas, la hiérarchie vaut {points(worth[100].mean)}"
+display(plot_budgets(panels, title))
+say(f"À 1 200 pas, le vrai teacher devance le teacher brassé de "
+    f"{points(worth[100])} avec 100 images. Avec 1 000 images, l'écart n'est que de "
+    f"{points(worth[1000])}.")
+
+# %% [markdown]
+# Réponse du pari : cela dépend des images. Quand elles sont rares, le student prend au mot ce que dit le teacher des autres
+# classes : vrai, cela l'aide ; brassé, cela finit par lui faire perdre. Quand elles abondent, le faux teacher fait presque
+# aussi bien que le vrai. Ce n'est plus guère la hiérarchie qui compte, c'est de ne pas être tranché ; 10.5 le retrouvera sans aucun teacher.
 #
 # ## Le 3 mystique
 #
-# Voici l'expérience la plus étonnante de l'article de Hinton, Vinyals et Dean (2015). Retirons **tous les 3** des données
-# du student. Il n'en verra jamais un seul. Le teacher, lui, en a vu.
+# Revenons à la première image, où le savoir du teacher ne fait aucun doute. L'expérience est celle de Hinton, Vinyals et Dean
+# (2015). Nous retirons **tous les 3** des données du student ; le teacher, lui, en a vu. Trois students : seul, distillé à $T = 20$
+# comme dans l'article, et distillé à $T = 1$ (ces deux-là à $\alpha = 1$, sans étiquettes). Deux budgets : 30 et 120 époques.
 #
-# **À vous de parier** : quelle part des 3 du test le student distillé reconnaîtra-t-il ?
-#
-# Trois students, 20 graines : distillé à $T = 20$, distillé à $T = 1$ (tous deux avec $\alpha = 1$ : les prédictions du
-# teacher, sans étiquettes), et seul.
-#
-# N'ayant jamais eu à répondre « 3 », le student hésite à le faire : son logit du 3 est trop bas. L'article relève le biais
-# de cette classe, c'est-à-dire ajoute une constante à ce logit. Nous faisons de même, avec une différence : l'article règle ce biais sur le **test** ; nous le
-# réglons sur la **validation**, en cherchant la plus petite erreur globale, et de la **même façon pour les trois**. Un
-# grand biais achète du rappel au prix de l'erreur ; c'est pourquoi l'erreur globale l'accompagne toujours.
+# N'ayant jamais eu à répondre « 3 », le student hésite à le faire : son logit du 3 est trop bas. L'article ajoute donc une
+# constante à ce logit : il relève son **biais**. Nous faisons de même, pour les trois students, en cherchant la plus petite
+# erreur globale sur la **validation** (l'article le règle sur le test). La validation contient des 3, avec leur étiquette : il n'en
+# sort qu'un nombre. Nous mesurons ensuite, au test, le **rappel** des 3, c'est-à-dire la part des 3 reconnus.
 
 # %%
 from kdcourse.measures import bias_sweep, tune_bias
 
 no_three = digits.train.without_class(3)
 three_logits = teacher_logits[digits.train.labels != 3]
-students = train_many(
-    digits_student, no_three, three_logits,
-    **grid(temperatures=[20, 1], alphas=1.0, seeds=twenty, alone=True),
-)
+names = ["seul", "distillé, T = 20", "distillé, T = 1"]  # dans l'ordre de grid
 biases = torch.arange(0, 30.01, 0.25)
 
-def sweep_each(students, part):  # une mesure par réglage
-    logits = students.rows(students.logits(part.images))
-    return [bias_sweep(z, part.labels, label=3, biases=biases) for z in logits]
+def without_threes(epochs):  # student → rappel et erreur au test, et le biais réglé
+    students = train_many(
+        digits_student, no_three, three_logits, epochs=epochs,
+        **grid(temperatures=[20, 1], alphas=1.0, seeds=seeds, alone=True))
+    valid, test = (students.rows(students.logits(part.images))
+                   for part in (digits.validation, digits.test))
+    found = {}
+    for name, before, after in zip(names, valid, test):
+        tuned = tune_bias(bias_sweep(before, digits.validation.labels, 3, biases))
+        found[name] = bias_sweep(after, digits.test.labels, 3, biases), tuned
+    return found
 
-print("3 dans les données du student :", (no_three.labels == 3).sum().item())
-print("3 dans le test :", (digits.test.labels == 3).sum().item())
-runner_up = no_three.labels[three_logits.argsort(dim=-1)[:, -2] == 3]
-counts = sorted(enumerate(runner_up.bincount(minlength=10).tolist()), key=lambda x: -x[1])
-print("le teacher y voit un 3 en second :", ", ".join(f"{n} images de {c}" for c, n in counts[:4]))
+mystic = {f"{epochs} époques": without_threes(epochs) for epochs in (30, 120)}
 
-# %%
-from kdcourse import markdown_table
+# %% tags=["hide-input", "opening"]
+from kdcourse.measures import seen_second
+from kdcourse.plots import plot_tiles_and_bars
 
-names = ["seul", "distillé, T = 20", "distillé, T = 1"]  # les réglages, dans l'ordre de grid
-valid, test = (dict(zip(names, sweep_each(students, part)))
-               for part in (digits.validation, digits.test))
-tuned = {name: tune_bias(sweep) for name, sweep in valid.items()}
-best = {name: test[name].at(tuned[name]) for name in names}  # rappel, erreur
-shown = [*names[1:], names[0]]
-rows = [[name, *(mean_interval(values[:, 0]) for values in test[name]),
-         french(biases[tuned[name]].mean()), *map(mean_interval, best[name])]
-        for name in shown]
-header = ["student", "rappel des 3, brut (%)", "erreur, brute (%)", "biais réglé",
-          "rappel des 3, réglé (%)", "erreur, réglée (%)"]
-recall, error = best[shown[0]]
-gap_one, gap_none = (mean_interval(recall - best[name][0]) for name in shown[1:])
-display(Markdown(markdown_table(header, rows)), Markdown(
-    f"Le student à $T = 20$ reconnaît **{french(recall.mean())} %** des 3 qu'il n'a jamais "
-    f"vus, pour {french(error.mean())} % d'erreur globale. Écart apparié de rappel : {gap_one} "
-    f"points avec $T = 1$, {points(gap_none)} avec le student seul (20 graines)."
-))
+recalls, rows, gaps = {name: {} for name in names}, [], {}
+for budget, found in mystic.items():
+    for name, (sweep, tuned) in found.items():
+        recalls[name][budget], error = sweep.at(tuned)
+        recall = mean_interval(recalls[name][budget]).clipped(0, 100)
+        rows.append([budget, name, recall, mean_interval(error)])
+    gap = recalls["distillé, T = 20"][budget] - recalls["distillé, T = 1"][budget]
+    gaps[budget] = points(mean_interval(gap))
+second = seen_second(three_logits, label=3, count=8)
+shown = dict(zip(names, ("student", "distilled", "neutral")))
+reached = french(recalls["distillé, T = 20"]["120 époques"].mean(), 0)
+display(plot_tiles_and_bars(
+    no_three.images[second], [f"{label}, puis 3" for label in no_three.labels[second]],
+    {name: (recalls[name], role) for name, role in shown.items()}, "3 du test reconnus (%)",
+    f"Aucun 3 dans ses images ; distillé, un biais réglé, il en reconnaît {reached} %",
+    "à gauche : l'étiquette, puis la deuxième classe du teacher"))
+header = ["budget", "student", "rappel des 3 (%)", "erreur globale (%)"]
+say("<details><summary>Le tableau : trois students, deux budgets</summary>",
+    markdown_table(header, rows), "</details>",
+    *(f"À {budget}, le rappel à $T = 20$ dépasse celui à $T = 1$ de {gap}."
+      for budget, gap in gaps.items()))
 
-# %%
+# %% [markdown]
+# D'où vient ce savoir ? Des images de gauche. Ce ne sont pas des 3, mais le teacher y voit un 3 en second, et il le dit avec
+# ses probabilités. À $T = 1$, celle du 3 est écrasée par la première ; le student l'apprend lentement, et l'écart fond quand
+# on lui donne quatre fois plus d'époques. À $T = 20$, la prédiction est presque plate, mais pas tout à fait : ses petites
+# différences suivent les logits, et le facteur $T^2$ leur rend leur poids.
+#
+# Un grand biais achète du rappel au prix de l'erreur. Voici le prix, biais par biais, à 30 époques ; le curseur le parcourt.
+
+# %% tags=["hide-input"]
 from kdcourse.plots import plot_bias_sweep
-
-roles = zip(shown, ["distilled", "neutral", "student"])
-panels = {name: (test[name], tuned[name], role) for name, role in roles}
-plot_bias_sweep(biases, panels, label=3)
-
-# %% [markdown]
-# Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine.
-# À gauche, l'erreur **descend** pendant que le rappel monte : les 3 gagnés sont de vrais 3. Au milieu, le rappel monte
-# aussi, mais l'erreur ne baisse presque pas avant de remonter. À droite, le rappel reste nul très longtemps, et ne vient
-# qu'avec l'erreur : avant cela, l'erreur ne dépend presque pas du biais, et pour presque toutes les graines le biais réglé
-# n'est que le milieu de ce plateau.
-#
-# D'où vient ce savoir ? Des images qui ne sont pas des 3, mais où le teacher voit un 3 en second : la première cellule les a
-# comptées. À $T = 20$, les écarts entre classes sont petits, mais le facteur $T^2$ leur rend leur poids ; à $T = 1$, la
-# probabilité du 3 est écrasée par celle de la première classe, et s'apprend lentement. Le student seul n'a rien à exploiter : il a appris à mettre
-# son logit du 3 bas partout.
-#
-# Est-ce la température, ou le budget ? Donnons quatre fois plus d'époques aux deux students distillés, dix graines, même
-# réglage.
-
-# %%
-longer = train_many(
-    digits_student, no_three, three_logits, epochs=240,
-    **grid(temperatures=[20, 1], alphas=1.0, seeds=seeds),
-)
-parts = (sweep_each(longer, part) for part in (digits.validation, digits.test))
-measured = [after.at(tune_bias(before)) for before, after in zip(*parts)]
-(recall_hot, _), (recall_cold, _) = measured
-gap_long = mean_interval(recall_hot - recall_cold)
-for name, pair in zip(shown, measured):
-    recall, error = map(mean_interval, pair)
-    print(f"{name}, 240 époques : rappel {recall} %, erreur {error} %")
-print(f"écart apparié de rappel : {points(gap_long)}")
-
-# %% [markdown]
-# L'écart fond : une grande part venait du nombre de pas. À $T = 1$, le student finit par apprendre ces nuances, mais il lui
-# en faut bien plus ; une température élevée les lui donne tout de suite.
-#
-# Le curseur reprend le premier budget, chiffres à l'appui.
-
-# %%
 from kdcourse.widgets import BiasExplorer
 
+panels = {name: (*mystic["30 époques"][name], role)
+          for name, role in zip(names, ("student", "distilled", "neutral"))}
+display(plot_bias_sweep(biases, panels, label=3))
 BiasExplorer(biases, panels, label=3)
 
 # %% [markdown]
-# Le biais part de 5 : à $T = 20$, le rappel est haut et l'erreur près du plus bas. Amenez-le à 15 : à $T = 1$, presque tous
-# les 3 sont reconnus, et plus de la moitié des réponses sont fausses. Un rappel cité sans son erreur ne prouve rien.
+# Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine.
 #
-# Les chiffres de l'article, sur MNIST (10 000 images de test, dont 1 010 chiffres 3) :
+# - Au milieu ($T = 20$), l'erreur **descend** pendant que le rappel monte : les 3 gagnés sont de vrais 3.
+# - À gauche (seul), le rappel ne monte que si l'erreur monte aussi. Avant, l'erreur ne dépend pas du biais, et le biais réglé
+#   n'est que le milieu de ce plateau.
+# - À droite ($T = 1$), l'erreur ne baisse presque pas.
+#
+# Amenez le curseur de 5 à 15 : les trois rappels montent, et les trois erreurs aussi. Un rappel cité sans son erreur ne prouve
+# rien. Au biais réglé, l'erreur du student distillé à $T = 20$ est dans le tableau plié plus haut.
+#
+# <details><summary>Les chiffres de l'article</summary>
+#
+# Sur MNIST : 10 000 images de test, dont 1 010 chiffres 3.
 #
 # | Hinton, Vinyals et Dean 2015, section 3 | erreurs | dont sur les 3 |
 # |---|---|---|
@@ -460,33 +538,24 @@ BiasExplorer(biases, panels, label=3)
 # | student distillé qui n'a jamais vu de 3 | 206 | 133 |
 # | le même, biais du 3 relevé de 3,5 (réglé sur le test) | 109 | 14, soit 98,6 % de 3 reconnus |
 #
-# Ce sont leurs mesures, pas les nôtres : d'autres images, d'autres réseaux. Dans l'article, 87 % des 3 sont reconnus avant
-# tout réglage (1 010 − 133 sur 1 010) ; ici presque aucun : c'est le biais réglé qui les révèle. Une fois réglé, le student
-# en reconnaît la plupart dans les deux cas.
+# Ce sont leurs mesures, pas les nôtres : d'autres images, d'autres réseaux. Chez eux, la plupart des 3 sont reconnus avant tout
+# réglage ; ici, c'est le biais réglé qui les révèle.
+# </details>
 #
-# ## La carte du domaine
+# ## Où l'on distille aujourd'hui
 #
-# Imiter les logits n'est qu'une façon de guider. Les chapitres suivants en mesurent d'autres.
-
-# %%
-from kdcourse.plots import plot_field_map
-
-plot_field_map()
-
-# %% [markdown]
-# | Chapitre | Ce que l'on compare | Ce qu'il faut |
-# |---|---|---|
-# | 10.2 Logits | les prédictions | les sorties du teacher, rien d'autre |
-# | 10.3 Features | les cartes intermédiaires | l'intérieur du teacher, et un adaptateur |
-# | 10.4 Relations | les ressemblances entre exemples | l'embedding du teacher, et un lot assez grand |
-# | 10.5 Auto-distillation | les prédictions d'hier et d'aujourd'hui | aucun teacher |
-# | 10.6 Compression | un teacher et sa version en tenseurs | les poids du teacher |
+# Le langage : DistilBERT garde 97 % des résultats de BERT avec 40 % de paramètres en moins (Sanh et al., 2019). La parole :
+# Distil-Whisper va près de six fois plus vite que Whisper, et son taux d'erreur reste à moins d'un point du sien
+# (Gandhi et al., 2023). La
+# détection d'objets : Chen et al. (2017) y ont adapté les pertes de ce chapitre et du 10.3. Les petits modèles de langage : ceux de
+# Gemma 2 apprennent les probabilités d'un grand, mot après mot (Gemma Team, 2024). Partout, le même geste : une prédiction
+# adoucie à la place d'une étiquette.
 #
 # ## Chasse au bug
 #
-# Un collègue a recopié une perte. Il veut refaire le 3 mystique, avec le biais du 3 relevé de 5, en 20 époques et dix
-# graines : il met `alpha=1.0`, « tout pour le teacher ». Son student ne reconnaît aucun 3. Lisez sa perte, et cherchez avant de
-# dérouler la réponse.
+# Un collègue a recopié une perte. Il refait le 3 mystique en 20 époques, avec le biais du 3 relevé de 5. Il met
+# `alpha=1.0`, « tout pour le teacher ». Rien ne plante, la perte descend, et son student ne reconnaît aucun 3. Lisez sa perte,
+# et cherchez avant de dérouler la réponse, qui contient aussi la mesure de la perte réparée.
 
 # %%
 def colleague_loss(student, teacher, labels, temperature=20.0, alpha=1.0):
@@ -495,31 +564,44 @@ def colleague_loss(student, teacher, labels, temperature=20.0, alpha=1.0):
     kl = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1).mean()
     return alpha * F.cross_entropy(student, labels) + (1 - alpha) * temperature**2 * kl
 
+def hunt(loss_function):
+    found = [train_by_hand(loss_function, no_three, three_logits, seed, 20)
+             for seed in seeds]
+    with torch.no_grad():
+        logits = torch.stack([student(digits.test.images) for student in found])
+    sweep = bias_sweep(logits, digits.test.labels, 3, biases=torch.tensor([5.0]))
+    return [mean_interval(values[:, 0]) for values in sweep]
+
+recall, error = hunt(colleague_loss)
+say(f"Chez le collègue, rappel des 3 : {recall} %. Erreur globale : {error} %.")
+
+# %% tags=["hide-input", "repair"]
 def repaired_loss(student, teacher, labels):
     return distillation_loss(student, teacher, labels, temperature=20.0, alpha=1.0)
 
-for name, loss_function in [("collègue", colleague_loss), ("réparée", repaired_loss)]:
-    found = [train_by_hand(loss_function, no_three, three_logits, seed, 20) for seed in seeds]
-    test_logits = torch.stack([student(digits.test.images).detach() for student in found])
-    sweep = bias_sweep(test_logits, digits.test.labels, 3, biases=torch.tensor([5.0]))
-    recall, error = (mean_interval(values[:, 0]) for values in sweep)
-    print(f"perte {name} : rappel des 3 {recall} %, erreur globale {error} %")
+recall, error = hunt(repaired_loss)
+say("<details><summary><b>La réponse</b></summary>", """
+Les deux poids sont échangés. Avec `alpha=1.0`, cette perte n'est faite **que**
+d'étiquettes : le teacher n'y entre pas. Le symptôme est celui du student sans teacher :
+rien d'autre que le 3 ne trahit l'erreur.
+
+Les deux conventions existent : certains articles écrivent $\\alpha$ devant les
+étiquettes. Dans ce cours, $\\alpha$ pondère **toujours** la distillation.""",
+    f"La perte réparée, rappel des 3 : {recall} %. Erreur globale : {error} %. "
+    "(Le biais, fixe, achète ici plus de 3, et plus d'erreurs, que le biais réglé.)",
+    "</details>")
 
 # %% [markdown]
-# <details><summary><b>La réponse</b></summary>
-#
-# Les deux poids sont échangés. Avec `alpha=1.0`, cette perte n'est faite **que** d'étiquettes : le teacher n'y entre pas.
-# Le symptôme est celui du student seul. Rien ne plante, et la perte descend : seul le 3 trahit
-# l'erreur. La perte réparée, avec le même biais et aussi peu d'époques, retrouve presque tous les 3.
-#
-# Les deux conventions existent : certains articles écrivent $\alpha$ devant les étiquettes. Dans ce cours, $\alpha$
-# pondère **toujours** la distillation.
-# </details>
-#
 # ## À vous de jouer
 #
+# Chaque vérification est immédiate, et reconnaît les erreurs classiques.
+#
 # **Exercice 10.1 a.** Écrivez `soften(logits, temperature)`, qui rend la prédiction adoucie, `(B, C)` vers `(B, C)`.
-# La vérification est immédiate, et reconnaît les erreurs classiques.
+#
+# **Exercice 10.1 b.** Le curseur le montrait : chaque image demande sa température. Écrivez `temperature_for(logits, share)` : pour
+# chaque image, la température à laquelle les classes autres que la première pèsent ensemble `share` (0,2 par exemple) ;
+# `(B, C)` vers `(B,)`. Ce poids croît avec $T$ : cherchez par dichotomie, une par image. La réponse peut être plus petite que 1, ou
+# dépasser 20.
 
 # %% tags=["nbval-check-output"]
 from kdcourse import check
@@ -527,89 +609,124 @@ from kdcourse import check
 def soften(logits, temperature):
     ...  # à compléter
 
-_ = check("10.1 a", soften)
+def temperature_for(logits, share):
+    ...  # à compléter
+
+_ = check("10.1 a", soften), check("10.1 b", temperature_for)
 
 # %% [markdown]
-# <details><summary>Une solution</summary>
+# <details><summary>Une solution de 10.1 a</summary>
 #
 # ```python
 # def soften(logits, temperature):
 #     return torch.softmax(logits / temperature, dim=-1)
 # ```
 # </details>
+# <details><summary>Une solution de 10.1 b</summary>
 #
-# **Exercice 10.1 b.** Sans regarder plus haut, écrivez la perte complète : distillation pondérée par `alpha`,
-# étiquettes par `1 - alpha`, chacune moyennée sur le lot.
+# ```python
+# def temperature_for(logits, share):
+#     low = torch.full((len(logits), 1), -10.0)  # logarithmes de T
+#     high = -low
+#     for _ in range(60):
+#         middle = (low + high) / 2
+#         rest = 1 - torch.softmax(logits / middle.exp(), dim=-1).amax(dim=-1, keepdim=True)
+#         low = torch.where(rest < share, middle, low)
+#         high = torch.where(rest < share, high, middle)
+#     return middle.exp()[:, 0]
+# ```
+#
+# C'est une dichotomie, une par image : on garde la moitié où la réponse se trouve.
+# </details>
+#
+# **Exercice 10.1 c. Prévoir, changer, lire.** À 1 000 images et 300 pas, la première figure ne montrait presque aucun gain. Un
+# étourdi a maintenant annoté les images du student : une étiquette sur cinq est tirée au hasard (`noisy`). Le
+# teacher n'a pas changé, et $T = 4$, $\alpha = 0{,}9$. Que devient le gain ?
+#
+# 1. Écrivez votre prévision : `"gain"`, `"perte"` ou `"rien d'établi"`.
+# 2. Complétez `experiment`, qui rend les dix gains appariés au test. Exécutez : l'intervalle s'affiche.
+# 3. Écrivez ce qu'il dit dans `reading`, avec les mêmes mots.
 
 # %% tags=["nbval-check-output"]
-def my_loss(student, teacher, labels, temperature, alpha):
+from kdcourse import Split
+
+g = torch.Generator().manual_seed(0)
+wrong = torch.rand(1000, generator=g) < 0.2
+drawn = torch.randint(10, (1000,), generator=g)
+noisy = Split(digits.train.images, torch.where(wrong, drawn, digits.train.labels))
+prediction = ...  # avant d'exécuter
+
+def experiment():
     ...  # à compléter
 
-_ = check("10.1 b", my_loss)
+reading = ...  # après
+_ = check("10.1 c", prediction, experiment, reading)
 
 # %% [markdown]
 # <details><summary>Une solution</summary>
 #
 # ```python
-# def my_loss(student, teacher, labels, temperature, alpha):
-#     log_student = torch.log_softmax(student / temperature, dim=-1)
-#     soft_teacher = torch.softmax(teacher / temperature, dim=-1)
-#     kl = F.kl_div(log_student, soft_teacher, reduction="batchmean")
-#     return alpha * temperature**2 * kl + (1 - alpha) * F.cross_entropy(student, labels)
-# ```
+# prediction = "gain"
 #
-# Cette solution a une limite : une probabilité du teacher qui s'annule en virgule flottante perd son information. La
-# version du cours garde des logarithmes de bout en bout. 10.2 montre la différence.
+# def experiment():
+#     students = train_many(digits_student, noisy, teacher_logits, epochs=30,
+#                           **grid(temperatures=4, alphas=[0, 0.9], seeds=seeds))
+#     alone, distilled = students.table(digits.test)
+#     return alone - distilled
+#
+# reading = "gain"
+# ```
 # </details>
 #
 # ## Quiz
 #
 # Choisissez, puis déroulez l'option.
 #
-# **1. À quoi compare-t-on le student dans l'entropie croisée ?**
+# **1. À quoi compare-t-on le student quand $\alpha = 0$ ?**
 #
-# <details><summary>Aux prédictions du teacher</summary>Non : c'est le rôle de la divergence KL. L'entropie croisée est
-# le terme qui reste quand il n'y a pas de teacher.</details>
-# <details><summary>Aux étiquettes</summary>Oui, à T = 1, et avec le poids 1 − α.</details>
-# <details><summary>À la première classe du teacher</summary>Non : sur ces données d'entraînement cela ne changerait rien,
-# car le teacher n'y fait aucune faute ; sur d'autres, on apprendrait ses erreurs.</details>
+# <details><summary>Aux étiquettes seules</summary>Oui : il ne reste que l'entropie croisée avec l'étiquette, à T = 1. C'est le student « seul ».</details>
+# <details><summary>Aux probabilités du teacher</summary>Non : ce terme est pondéré par α, donc nul ici.</details>
+# <details><summary>À la première classe du teacher</summary>Non : sur ces images d'entraînement elle coïncide avec l'étiquette, mais la perte ne la lit jamais.</details>
 #
 # **2. On monte la température. Que devient la prédiction du teacher ?**
 #
 # <details><summary>Sa première classe change</summary>Non : diviser tous les logits par T ne change pas leur ordre.</details>
-# <details><summary>Elle se rapproche de l'uniforme</summary>Oui : l'entropie monte vers log₂ 10, et les classes
-# secondaires deviennent visibles.</details>
-# <details><summary>Elle devient plus juste</summary>Non : l'erreur du teacher est la même à toute température.</details>
+# <details><summary>Elle devient plus juste</summary>Non : l'ordre ne change pas, donc l'erreur non plus.</details>
+# <details><summary>Elle se rapproche de l'uniforme</summary>Oui : l'entropie monte vers ln 10, et les classes secondaires deviennent visibles.</details>
 #
-# **3. Relevez assez le biais : le student distillé à T = 1 reconnaît presque tous les 3. Est-ce la preuve qu'il a
-# appris le 3 ?**
+# **3. On remplace la KL par l'entropie croisée avec les probabilités du teacher. Qu'est-ce qui change ?**
 #
-# <details><summary>Oui, il reconnaît les 3</summary>Non : regardez son erreur globale au même biais. Il répond « 3 » à
-# beaucoup d'images qui n'en sont pas.</details>
-# <details><summary>Non, il faut l'erreur globale à côté</summary>Oui : un rappel s'achète, l'erreur en est le prix.</details>
+# <details><summary>Le student n'imite plus le teacher</summary>Non : les gradients sont égaux, l'apprentissage aussi.</details>
+# <details><summary>La valeur de la perte, pas son gradient</summary>Oui : elles diffèrent de l'entropie du teacher, qui ne dépend pas du student.</details>
+# <details><summary>Il faut les étiquettes</summary>Non : les probabilités du teacher tiennent leur place.</details>
+# <details><summary>Le facteur T² devient inutile</summary>Non : le gradient est le même, il rétrécit de la même façon quand T monte.</details>
 #
-# **4. Pourquoi donner les mêmes graines aux deux students comparés ?**
+# **4. Relevez assez le biais : le student distillé à T = 1 reconnaît presque tous les 3. Est-ce la preuve qu'il les a appris ?**
 #
-# <details><summary>Pour que le résultat soit reproductible</summary>C'est vrai de toute graine fixée, mais ce n'est pas
-# la raison d'en partager.</details>
-# <details><summary>Pour que leur différence soit appariée</summary>Oui : mêmes poids, mêmes lots. Le hasard commun
-# s'annule dans la différence, et l'intervalle se resserre.</details>
-# <details><summary>Pour aller plus vite</summary>Non : le temps de calcul est le même.</details>
+# <details><summary>Oui, puisqu'il les reconnaît</summary>Non : à ce biais, il répond « 3 » à beaucoup d'images qui n'en sont pas.</details>
+# <details><summary>Non, parce qu'il n'en a vu aucun</summary>Non : le student à T = 20 n'en a vu aucun non plus, et son erreur descend quand son rappel monte.</details>
+# <details><summary>Pas sans l'erreur globale à côté</summary>Oui : un rappel s'achète, l'erreur en est le prix.</details>
 #
-# **5. Un student de deux couches de 4 unités, 1 000 images, 60 époques, T = 20, α = 0,9. Que prévoyez-vous ?**
+# **5. Une mesure à un seul budget : « à 1 000 images, la distillation ne sert à rien ». Que répondez-vous ?**
 #
-# <details><summary>Un grand gain : c'est le plus petit qui a le plus à apprendre</summary>Non : mesuré plus haut, il perd.</details>
-# <details><summary>Aucun gain, ou une perte</summary>Oui : il perd, et quatre fois plus d'époques n'y suffisent
-# pas. On soupçonne un écart de capacité (*capacity gap*) ; 10.2 essaiera un budget bien plus long.</details>
+# <details><summary>Au budget que vous avez essayé : donnez plus de pas</summary>Oui : à 300 pas, le gain n'est pas établi ; à 1 200, il l'est.</details>
+# <details><summary>C'est vrai : les étiquettes suffisent</summary>Non : avec plus de pas, le student distillé passe devant.</details>
+# <details><summary>Il fallait plus de graines</summary>Pas d'abord : dix graines donnent ici des intervalles étroits ; c'est le réglage qui manquait.</details>
+#
+# **6. Un faux teacher garde sa première classe et brasse les neuf autres. À 100 images et 1 200 pas, que devient le student ?**
+#
+# <details><summary>Il gagne autant : seule la première classe compte</summary>Non : c'est ce qu'on voit à 1 000 images, pas à 100.</details>
+# <details><summary>Il perd : il apprend une hiérarchie fausse</summary>Oui : la figure le montre, et le vrai teacher, lui, fait gagner.</details>
+# <details><summary>Rien ne change : la température lisse tout</summary>Non : à T = 4, les autres classes pèsent assez pour aider, ou pour nuire.</details>
 #
 # ## Sur GPU
 #
-# La fonction `train_many` suit les données : sur un GPU, elle mène des centaines de graines au lieu de dix, et 10.2 s'en sert.
+# La fonction `train_many` suit les données : sur un GPU, elle entraîne des centaines de students au lieu de dizaines, et 10.2 s'en sert.
 #
 # Et un seul student, trop gros pour que l'on en empile des centaines ? La fonction `distill` l'entraîne par lots, en précision mixte
 # si l'on veut, sur un GPU ou sur plusieurs. Elle note chaque époque, et reprend où elle s'est arrêtée : une session Colab
 # peut mourir. `distill_seeds` l'appelle une fois par graine. Avec un GPU, la cellule prend MNIST et les réseaux de Hinton ;
-# sans GPU, nos chiffres.
+# sans GPU, nos chiffres. « KD » y nomme la perte de ce chapitre, et `Choice` ses réglages.
 
 # %%
 from kdcourse import best_device, Choice, distill, distill_seeds
@@ -624,37 +741,53 @@ else:
     data, small, big = digits._replace(train=hundred), digits_student, teacher
 for method in ("seul", "KD"):
     found = distill_seeds(small, data.train, big, range(3), method=method,
-                          choice=Choice(alpha=0.9), epochs=20 if on_gpu else 200, batch_size=100,
+                          choice=Choice(alpha=0.9), batch_size=100,
+                          epochs=20 if on_gpu else 100,
                           learning_rate=0.001 if on_gpu else 0.003,
                           output="runs/10_01" if on_gpu else None)
     errors_big = torch.tensor([model_error(model, data.test) for model in found])
-    print(f"{method:4} : erreur de test {mean_interval(errors_big)} %, trois graines")
+    say(f"{method} : erreur de test {mean_interval(errors_big)} %, trois graines.")
 
 # %% [markdown]
 # Trois graines donnent une indication, pas un résultat : l'intervalle le dit. Hors du notebook, la même fonction est une
-# commande. Aux réglages que 10.2 reprendra : `python -m kdcourse.train --data mnist --method KD --temperature 20 --alpha 0.7`.
-# Plusieurs GPU se la partagent quand `accelerate launch -m kdcourse.train` la lance, avec les mêmes options.
+# commande, qu'`accelerate launch` partage entre plusieurs GPU :
+# `python -m kdcourse.train --data mnist --method KD --temperature 20 --alpha 0.7`.
 #
 # ## À retenir
 
-# %%
-hot_recall, cold_recall, alone_recall = (french(best[name][0].mean()) for name in shown)
-display(Markdown(f"""
-- Le teacher en sait plus que l'étiquette : à température élevée, ses probabilités classent
-  *toutes* les classes.
-- Avec {sizes[chosen]} images, le même student passe de {french(alone.mean())} % à
-  {french(distilled.mean())} % d'erreur : gain apparié {points(gain)} (10 graines).
-- Ce gain fond quand les étiquettes abondent : {points(last)} à {thousands(sizes[-1])} images. À
-  $T = 1$, il vaut {points(losers[32, 60, 1])} ; pour un student de 4 unités, à $T = 20$,
-  {points(losers[4, 60, 20])} en 60 époques, {losers[4, 240, 20]} en 240 (20 graines).
-- Distillé à $T = 20$, un student reconnaît {hot_recall} % des 3 qu'il n'a jamais
-  vus ; à $T = 1$, {cold_recall} % ; seul, {alone_recall} %. Avec quatre fois plus
-  d'époques, l'écart entre $T = 20$ et $T = 1$ n'est plus que de {points(gap_long)}.
-- $\\alpha$ pondère la distillation, $1 - \\alpha$ les étiquettes : vérifiez la convention avant de
-  recopier une perte.
-"""))
+# %% tags=["hide-input"]
+from kdcourse.plots import plot_field_map
+
+few_steps = mean_interval(gains["100 images"][1, 0])
+say(f"""
+- Le teacher en sait plus que l'étiquette : à température élevée, ses probabilités
+  classent *toutes* les classes.
+- Avec {chosen} images et 300 pas, le teacher ôte {points(gain)} d'erreur au même
+  student.
+- Imiter demande des pas : à 75, le même réglage fait perdre
+  {points(-few_steps.mean)}.
+- Quand les images sont rares, c'est la hiérarchie des classes qui aide : la brasser
+  coûte {points(worth[100])}.
+- Distillé, puis un seul biais réglé, un student reconnaît {reached} % des 3 qu'il n'a
+  jamais vus.
+
+Imiter les logits n'est qu'une façon de guider. Les chapitres suivants en mesurent
+d'autres.
+""")
+plot_field_map()
 
 # %% [markdown]
+# <details><summary>Ce que chaque chapitre compare, et ce qu'il lui faut</summary>
+#
+# | Chapitre | Ce que l'on compare | Ce qu'il faut |
+# |---|---|---|
+# | 10.2 Logits | les prédictions | les sorties du teacher, rien d'autre |
+# | 10.3 Features | les cartes intermédiaires | l'intérieur du teacher, et un adaptateur |
+# | 10.4 Relations | les ressemblances entre exemples | l'embedding du teacher, et un lot assez grand |
+# | 10.5 Auto-distillation | les prédictions d'hier et d'aujourd'hui | le student lui-même, plus tôt |
+# | 10.6 Compression | un teacher et sa version en tenseurs | les poids du teacher |
+# </details>
+#
 # ## Références
 #
 # - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,
@@ -666,6 +799,9 @@ display(Markdown(f"""
 #   [arXiv:1902.03393](https://arxiv.org/abs/1902.03393). L'écart de capacité.
 # - S. Stanton et al., *Does Knowledge Distillation Really Work?*, 2021,
 #   [arXiv:2106.05945](https://arxiv.org/abs/2106.05945). Un student imite moins bien qu'on ne le croit.
+# - V. Sanh et al., *DistilBERT*, 2019, [arXiv:1910.01108](https://arxiv.org/abs/1910.01108) ; S. Gandhi et al., *Distil-Whisper*, 2023,
+#   [arXiv:2311.00430](https://arxiv.org/abs/2311.00430) ; G. Chen et al., *Learning Efficient Object Detection Models with
+#   Knowledge Distillation*, NeurIPS 2017 ; Gemma Team, *Gemma 2*, 2024, [arXiv:2408.00118](https://arxiv.org/abs/2408.00118).
 # - *Optical Recognition of Handwritten Digits*, UCI, 1998, [doi:10.24432/C50P49](https://doi.org/10.24432/C50P49).
 #
 # **La suite** : 10.2 ouvre la perte : pourquoi $T^2$, et quelle température choisir.

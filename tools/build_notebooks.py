@@ -82,8 +82,10 @@ def open_with_picture(notebook: nbformat.NotebookNode) -> None:
     """Donne à la première cellule l'image de celle qui porte ``opening`` : ce que le chapitre mesurera."""
     for cell in notebook.cells:
         if chapter_rules.OPENING in cell.metadata.get("tags", ()):
-            (picture,) = (o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
-            notebook.cells[0].attachments = {chapter_rules.PICTURE: {"image/png": picture}}
+            pictures = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
+            if len(pictures) != 1:
+                sys.exit(f"La cellule {chapter_rules.OPENING} affiche {len(pictures)} images, une seule attendue.")
+            notebook.cells[0].attachments = {chapter_rules.PICTURE: {"image/png": pictures[0]}}
 
 
 def build(path: Path) -> None:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.exercises.exercise import Exercise
+from kdcourse.exercises.exercise import Exercise, Prediction
 from kdcourse.losses.logits import kd_loss
 
 
@@ -101,3 +101,15 @@ EXERCISES = {
         },
     ),
 }  # fmt: skip
+
+PREDICTIONS = {
+    "10.1 c": Prediction(
+        expected=3.0,
+        mistakes={
+            "C'est le gain des bonnes étiquettes : donnez noisy à train_many.": -0.2,
+            "Ce sont 1 200 pas : on en demande 300, donc 30 époques de dix lots.": 10.4,
+        },
+        tolerance=1.5,
+        lesson="Le teacher a appris sur de bonnes étiquettes : il corrige celles du student.",
+    )
+}

@@ -9,14 +9,17 @@ __getattr__, __dir__ = face(__name__)
 if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de types aussi
     from kdcourse.measures.calibration import reliability as reliability
     from kdcourse.measures.features import (
+        FeatureBudgets as FeatureBudgets,
         gradient_norms as gradient_norms,
         map_similarity as map_similarity,
+        mean_map as mean_map,
         model_attention as model_attention,
+        uniform_map as uniform_map,
     )
     from kdcourse.measures.hinton import hinton_table as hinton_table
     from kdcourse.measures.intervals import bias_sweep as bias_sweep, log_slope as log_slope, tune_bias as tune_bias
     from kdcourse.measures.logits import logit_gradient as logit_gradient, matching_gradient as matching_gradient
-    from kdcourse.measures.principles import most_uncertain as most_uncertain
+    from kdcourse.measures.principles import most_uncertain as most_uncertain, seen_second as seen_second
     from kdcourse.measures.relations import (
         class_contrast as class_contrast,
         relation_state as relation_state,

@@ -1,6 +1,5 @@
 """10.1 : une prédiction adoucie, son entropie, les images où un modèle hésite."""
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,13 @@ def most_uncertain(model: nn.Module, part: Split, count: int = 1) -> Tensor:
     return (best[:, 0] - best[:, 1]).argsort()[:count]
 
 
-def entropy_bits(probabilities: Tensor) -> float:
-    """Entropie en bits d'une distribution ``(C,)`` : 0 pour une certitude, log₂ C pour l'uniforme."""
-    return float(torch.special.entr(probabilities).sum() / np.log(2))
+def entropy(probabilities: Tensor) -> float:
+    """Entropie en nats d'une distribution ``(C,)`` : 0 pour une certitude, ln C pour l'uniforme."""
+    return float(torch.special.entr(probabilities).sum())
+
+
+def seen_second(logits: Tensor, label: int, count: int) -> Tensor:
+    """Indices ``(count,)`` des images où cette classe vient en second, d'abord celles où elle talonne la première."""
+    first, second = logits.topk(2, dim=-1).values.T
+    found = (logits.argsort(dim=-1)[:, -2] == label).nonzero()[:, 0]
+    return found[(first - second)[found].argsort()[:count]]

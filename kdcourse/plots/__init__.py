@@ -9,22 +9,24 @@ __getattr__, __dir__ = face(__name__)
 if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de types aussi
     from kdcourse.plots.common import (
         gain_summary as gain_summary,
+        plot_budgets as plot_budgets,
         plot_curves as plot_curves,
         plot_gains as plot_gains,
         plot_intervals as plot_intervals,
         plot_paired as plot_paired,
+        plot_tiles_and_bars as plot_tiles_and_bars,
     )
     from kdcourse.plots.features import (
+        plot_adapter as plot_adapter,
         plot_alpha_maps as plot_alpha_maps,
         plot_attention_maps as plot_attention_maps,
+        plot_feature_budgets as plot_feature_budgets,
         plot_feature_scheme as plot_feature_scheme,
-        plot_gradient_norms as plot_gradient_norms,
     )
     from kdcourse.plots.logits import (
         plot_gain_curves as plot_gain_curves,
         plot_gradients as plot_gradients,
         plot_image_rows as plot_image_rows,
-        plot_noise_student as plot_noise_student,
         plot_temperature_gradients as plot_temperature_gradients,
         plot_temperature_maps as plot_temperature_maps,
     )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     from kdcourse.plots.principles import (
         plot_bias_sweep as plot_bias_sweep,
         plot_field_map as plot_field_map,
+        plot_gap as plot_gap,
         plot_prediction as plot_prediction,
         plot_scheme as plot_scheme,
     )

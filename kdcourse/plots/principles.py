@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from kdcourse.data.splits import Split
 from kdcourse.formats import french, short
-from kdcourse.measures.principles import entropy_bits, softened
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, mean_curve, paper, subplots
+from kdcourse.measures.principles import entropy, softened
+from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, finished, mean_curve, paper, subplots
 from kdcourse.training.frozen_teacher import predict
 
 
@@ -78,7 +78,7 @@ def plot_prediction(
         probabilities = softened(logits, temperature)
         ax.bar(range(len(logits)), probabilities.numpy(), color=COLORS["teacher"])
         ax.set(ylim=(0, 1), xticks=range(len(logits)), xlabel="classe")
-        ax.set_title(f"T = {short(temperature)}\n{bits(entropy_bits(probabilities))}")
+        ax.set_title(f"T = {short(temperature)}\n{nats(entropy(probabilities))}")
         ax.tick_params(axis="x", labelsize=8)
         comma_axis(ax.yaxis)
         if ax is not axes[1]:
@@ -87,9 +87,40 @@ def plot_prediction(
     return finished(figure)
 
 
-def bits(entropy: float) -> str:
-    """Une entropie et son unité, accordée : « 1,06 bit », « 2,07 bits »."""
-    return f"{french(entropy, 2)} bit{'s' if entropy >= 2 else ''}"
+def nats(value: float) -> str:
+    """Une entropie et son unité, accordée : « 1,06 nat », « 2,07 nats »."""
+    return f"{french(value, 2)} nat{'s' if value >= 2 else ''}"
+
+
+def plot_gap(student: Tensor, teacher: Tensor, temperature: float, gradient: Tensor) -> Figure:
+    """Deux prédictions d'une image, et l'écart signé qui les sépare, sur lequel se pose le gradient mesuré.
+
+    Args:
+        student, teacher: logits ``(C,)``.
+        temperature: T.
+        gradient: gradient de la KL des prédictions adoucies pour les logits du student, ``(C,)`` ; T fois ce gradient
+            est l'écart.
+    """
+    ours, theirs = softened(student, temperature), softened(teacher, temperature)
+    figure, axes = subplots(1, 3, figsize=(9, 2.9))
+    classes, gap = range(len(ours)), (ours - theirs).tolist()
+    for ax, values, role in ((axes[0], theirs, "teacher"), (axes[1], ours, "student")):
+        ax.bar(classes, values.tolist(), color=COLORS[role])
+        ax.set(ylim=(0, 1.1 * max(theirs.max().item(), ours.max().item())), title=role)
+    axes[0].set_ylabel(f"probabilité à T = {short(temperature)}")
+    colors = [COLORS["student"] if value > 0 else COLORS["teacher"] for value in gap]
+    hatches = ["" if value > 0 else "//" for value in gap]
+    for x, value, color, hatch in zip(classes, gap, colors, hatches, strict=True):
+        axes[2].bar(x, value, color=color, hatch=hatch, ec="white", lw=0)
+    axes[2].plot(classes, (temperature * gradient).tolist(), MARKERS["neutral"], mfc="none", color="0.5")
+    axes[2].axhline(0, color="0.5", lw=1)
+    figure.supxlabel("losanges : T fois le gradient que calcule autograd ; rayé : le logit sera relevé", fontsize=8.5)
+    pushed = int(np.argmin(gap))
+    axes[2].set_title(f"student moins teacher : le {pushed} monte")
+    for ax in axes:
+        ax.set(xticks=classes, xlabel="classe")
+        comma_axis(ax.yaxis)
+    return finished(figure)
 
 
 def plot_field_map() -> Figure:
@@ -143,7 +174,7 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
     biases = np.asarray(biases.tolist())
     for ax, (name, (sweep, tuned, role)) in zip(axes, sweeps.items(), strict=True):
         for values, line in ((sweep.recall, "-"), (sweep.error, "--")):
-            mean_curve(ax, biases, values.T, role, line=line)
+            mean_curve(ax, biases, values.T, role, line=line, within=(0, 100))
         ax.plot(biases[tuned.tolist()], np.full(len(tuned), -4.0), "|", color="0.2", ms=8)
         ax.set(xlabel=f"biais ajouté au logit du {label}", title=name, ylim=(-8, 102))
     handles = [

@@ -12,7 +12,8 @@ class Progress(tqdm):
 
     def __init__(self, *args, **options):
         self.view = None
-        super().__init__(*args, leave=False, delay=1, **options)
+        # Deux fois par seconde : qui ne lit les messages qu'à la fin (nbval) les perd au-delà de mille par cellule.
+        super().__init__(*args, leave=False, delay=1, mininterval=0.5, **options)
 
     def display(self, *args, check_delay: bool = True, **options):
         if not hasattr(self, "container"):  # un terminal

@@ -13,15 +13,15 @@ from kdcourse.data.splits import Split
 from kdcourse.formats import french
 from kdcourse.losses.checks import check_number
 from kdcourse.measures.intervals import BiasSweep, mean_interval
-from kdcourse.measures.principles import entropy_bits, most_uncertain, softened
+from kdcourse.measures.principles import entropy, most_uncertain, softened
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
-from kdcourse.plots.principles import bits
+from kdcourse.plots.principles import nats
 from kdcourse.training.frozen_teacher import predict
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider, unclipped
 
 
 class TemperatureState(NamedTuple):
-    """Ce que montre ``TemperatureExplorer`` : probabilités ``(C,)`` et entropie en bits."""
+    """Ce que montre ``TemperatureExplorer`` : probabilités ``(C,)`` et entropie en nats."""
 
     probabilities: Tensor
     entropy: float
@@ -31,7 +31,7 @@ def temperature_state(logits: Tensor, temperature: float) -> TemperatureState:
     """Prédiction adoucie d'une image : logits ``(C,)`` et T > 0 vers probabilités et entropie."""
     check_number("temperature", temperature, math.ulp(0.0), 1e6, "un nombre strictement positif")
     probabilities = softened(logits, temperature)
-    return TemperatureState(probabilities, entropy_bits(probabilities))
+    return TemperatureState(probabilities, entropy(probabilities))
 
 
 class TemperatureExplorer(SliderFigure):
@@ -63,10 +63,10 @@ class TemperatureExplorer(SliderFigure):
         heading = bars.set_title("0", fontsize=10, weight="bold")
         (line,) = curve.plot([], [], color=COLORS["teacher"])
         (point,) = curve.plot([], [], MARKERS["teacher"], color=COLORS["teacher"], ms=9)
-        curve.axhline(np.log2(classes), color="0.6", ls=":", lw=1)
-        curve.text(0.5, np.log2(classes), "uniforme", va="bottom", fontsize=8, color="0.4")
-        curve.set(xscale="log", xlim=(0.45, 36), ylim=(0, np.log2(classes) * 1.12))
-        curve.set(xlabel="température T (échelle log)", ylabel="entropie (bits)")
+        curve.axhline(np.log(classes), color="0.6", ls=":", lw=1)
+        curve.text(0.5, np.log(classes), "uniforme", va="bottom", fontsize=8, color="0.4")
+        curve.set(xscale="log", xlim=(0.45, 36), ylim=(0, np.log(classes) * 1.12))
+        curve.set(xlabel="température T (échelle log)", ylabel="entropie (nats)")
         curve.set_xticks([0.5, 1, 2, 4, 8, 16, 32], ["0,5", "1", "2", "4", "8", "16", "32"])
         curve.minorticks_off()
         comma_axis(bars.yaxis, curve.yaxis)
@@ -79,7 +79,11 @@ class TemperatureExplorer(SliderFigure):
             caption.set_text(f"étiquette : {labels[index]}")
             for rectangle, height in zip(rectangles, state.probabilities.tolist(), strict=True):
                 rectangle.set_height(height)
-            heading.set_text(f"T = {french(temperature)} ; entropie : {bits(state.entropy)}")
+            second = state.probabilities.sort(descending=True).values[1]
+            heading.set_text(
+                f"T = {french(temperature)} ; entropie : {nats(state.entropy)} ; "
+                f"deuxième classe : {french(100 * second)} %"
+            )
             line.set_data(temperatures, entropies[index])
             point.set_data([temperature], [state.entropy])
 
@@ -116,7 +120,7 @@ class BiasExplorer(SliderFigure):
             axes, ("recall", "error"), (f"rappel des {label} (%)", "erreur globale (%)"), strict=True
         ):
             intervals = {
-                name: [mean_interval(column) for column in getattr(sweep, field).T]
+                name: [mean_interval(column).clipped(0, 100) for column in getattr(sweep, field).T]
                 for name, (sweep, *_) in sweeps.items()
             }
             rectangles = ax.bar(names, np.zeros(len(names)), color=[COLORS[role] for *_, role in sweeps.values()])

@@ -5,6 +5,7 @@ import gc
 import gzip
 import io
 import json
+import math
 import re
 import weakref
 from types import SimpleNamespace
@@ -64,18 +65,18 @@ def pictures(svg: str) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGBA")) for one in encoded]
 
 
-def test_l_etat_est_le_softmax_a_temperature_et_son_entropie_en_bits():
+def test_l_etat_est_le_softmax_a_temperature_et_son_entropie_en_nats():
     logits = torch.tensor([2.0, 0.0, 0.0, 0.0])
     state = temperature_state(logits, 2.0)
     weights = [2.718281828, 1.0, 1.0, 1.0]
     expected = torch.tensor(weights) / sum(weights)
     torch.testing.assert_close(state.probabilities, expected)
-    assert state.entropy == pytest.approx(-(expected * expected.log2()).sum().item(), abs=1e-5)
+    assert state.entropy == pytest.approx(-(expected * expected.log()).sum().item(), abs=1e-5)
 
 
 def test_l_entropie_tend_vers_l_uniforme_et_vers_zero():
     logits = torch.tensor([5.0, 1.0, 0.0, -2.0])
-    assert temperature_state(logits, 1e5).entropy == pytest.approx(2.0, abs=1e-4)
+    assert temperature_state(logits, 1e5).entropy == pytest.approx(math.log(4), abs=1e-4)
     assert temperature_state(logits, 1e-3).entropy == pytest.approx(0.0, abs=1e-6)
 
 
