@@ -694,7 +694,7 @@ say(f"""
 from kdcourse import dkd_loss
 
 duels = {}
-for steps in (120, 480):
+for steps in (60, 240):
     duels[f"{steps} pas"] = {}
     for T in (1.0, 8.0):
         def dkd(s, t, labels, T=T):
@@ -714,8 +714,8 @@ for T in (1, 8):
     left.append(french(100 * (1 - sure.mean())))
 say(f"Sur ses images d'entraînement, le poids moyen que la KL laisse à NCKD est de "
     f"{left[0]} % à $T = 1$, de {left[1]} % à $T = 8$.")
-cold, hot = (french(duels["480 pas"][f"T = {T}"].mean()) for T in (1, 8))
-plot_gains(duels, f"En 480 pas, DKD gagne {cold} points sur KD à T = 1, {hot} à T = 8")
+cold, hot = (french(duels["240 pas"][f"T = {T}"].mean()) for T in (1, 8))
+plot_gains(duels, f"En 240 pas, DKD gagne {cold} points sur KD à T = 1, {hot} à T = 8")
 
 # %% [markdown]
 # À $T = 1$, la KL ne laisse presque rien à la hiérarchie ; DKD la lui rend, et gagne nettement. À $T = 8$, la température l'a déjà
