@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.exercises.exercise import Exercise
+from kdcourse.exercises.exercise import Exercise, Prediction
 from kdcourse.losses.logits import divergence, kd_loss
 
 
@@ -121,3 +121,15 @@ EXERCISES = {
         },
     ),
 }  # fmt: skip
+
+PREDICTIONS = {
+    "10.2 d": Prediction(
+        expected=-12.5,
+        mistakes={
+            "Ce gain presque nul est celui d'un autre réglage : 32 unités au lieu de 6, alpha = 0,2, ou T = 1.": 0.2,
+            "C'est le gain avec 100 images : donnez-en 1 000.": -6.1,
+        },
+        tolerance=3.0,
+        lesson="Le manque de données n'était pas la cause : ce student manque de pas.",
+    ),
+}

@@ -78,3 +78,10 @@ class TemperatureMap:
         differences = (last - last[self.best()]).flatten(0, 1)
         # La meilleure elle-même a une différence nulle partout : elle compte.
         return sum(not mean_interval(row).excludes_zero for row in differences)
+
+
+def main_confusions(confusion: Tensor, count: int) -> list[tuple[int, int, float]]:
+    """Les fautes les plus fréquentes d'une confusion ``(C, C)`` : (étiquette, réponse, images par graine)."""
+    mistakes = confusion.clone().fill_diagonal_(0)
+    frequent = mistakes.flatten().argsort(descending=True)[:count].tolist()
+    return [(*divmod(index, len(mistakes)), float(mistakes.flatten()[index])) for index in frequent]

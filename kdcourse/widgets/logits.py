@@ -16,7 +16,7 @@ from kdcourse.measures.logits import logit_gradient, matching_gradient
 from kdcourse.measures.principles import softened
 from kdcourse.measures.temperature_map import TemperatureMap
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis
-from kdcourse.plots.logits import draw_map
+from kdcourse.plots.logits import draw_map, sign, write_in_cell
 from kdcourse.widgets.slider_figure import DPI, SliderFigure, slider, unclipped
 
 
@@ -124,7 +124,10 @@ def map_state(measured: TemperatureMap, temperature: float, alpha: float) -> Map
 
 
 class MapExplorer(SliderFigure):
-    """Deux curseurs sur une carte T × alpha : la case choisie, sa courbe d'apprentissage et ses confusions."""
+    """Deux curseurs sur une carte T × alpha : la case choisie, sa courbe d'apprentissage et ses confusions.
+
+    Chaque case porte le signe de son gain de test : « + » ou « − », « · » quand l'intervalle contient 0.
+    """
 
     def __init__(self, measured: TemperatureMap):
         states = {(t, a): map_state(measured, t, a) for t in measured.temperatures for a in measured.alphas}
@@ -132,18 +135,10 @@ class MapExplorer(SliderFigure):
         figure = Figure(figsize=(9.6, 3.5), dpi=DPI, layout="constrained")
         chart, curve, confusion = figure.subplots(1, 3, width_ratios=(1.1, 1.2, 1.1))
         image = draw_map(chart, measured)
-        for row, temperature in enumerate(measured.temperatures):  # le signe, pour qui n'a pas les couleurs
-            for column, alpha in enumerate(measured.alphas):
-                gain = states[temperature, alpha].gain
-                sign = "" if not gain.excludes_zero else "+" if gain.mean > 0 else "−"
-                chart.text(column, row, sign, ha="center", va="center", weight="bold", color="black").set_path_effects(
-                    [withStroke(linewidth=2, foreground="white")]
-                )
-        scales = [
-            figure.colorbar(
-                image, ax=chart, location="bottom", label="gain de test (points) ; + ou − : établi", shrink=0.9
-            )
-        ]
+        for row, column in np.ndindex(measured.gains().shape):  # lisible sans la couleur
+            write_in_cell(chart, image, row, column, sign(measured.gain(row, column)), size=11)
+        chart.set_title("+ gain, − perte, · non établi", fontsize=9)
+        scales = [figure.colorbar(image, ax=chart, location="bottom", label="gain de test (points)", shrink=0.9)]
         frame = chart.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=3))
         frame.set_path_effects([withStroke(linewidth=6, foreground="white")])  # se voit aussi sur le plus sombre
 
