@@ -1,12 +1,13 @@
 """Le retour immédiat des exercices : ``check`` compare une réponse, et nomme l'erreur classique qu'elle reconnaît."""
 
 from collections.abc import Callable
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 from kdcourse.exercises import features, graded, logits, principles, relations, self_distillation, tensor_train
-from kdcourse.exercises.exercise import Exercise, Prediction, is_stub, reason
+from kdcourse.exercises.exercise import ANY, TODO, Exercise, Prediction, reason, unfinished
 from kdcourse.formats import french, typeset
 from kdcourse.losses.numerics import LossTerms
 from kdcourse.measures.intervals import mean_interval, points
@@ -15,9 +16,8 @@ _CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_
 EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}
 PREDICTIONS = {name: one for chapter in _CHAPTERS for name, one in getattr(chapter, "PREDICTIONS", {}).items()}
 READINGS = ("gain", "perte", "rien d'établi")
+_COARSE = 20  # fois la tolérance : assez pour reconnaître une erreur sous un calcul grossier, trop peu pour se tromper
 _PARTS = ("prediction", "experiment", "reading")
-_TODO = (False, "à compléter.")
-_NOTHING_RETURNED = "la fonction calcule, mais ne rend rien : il manque return."
 
 
 def check(name: str, *answers: Callable | str) -> bool:
@@ -61,17 +61,17 @@ def _read(exercise: Prediction, prediction: str, experiment: Callable, reading: 
         if value not in (*READINGS, ..., None):
             return False, f"{part} : {value!r} reçu, un de ceux-ci attendu : {choices}."
     if prediction in (..., None):
-        return _TODO
+        return TODO
     if not callable(experiment):
         return False, f"experiment : une fonction est attendue, {type(experiment).__name__} reçu."
     try:
         gains = experiment()
     except NotImplementedError:
-        return _TODO
+        return TODO
     except Exception as error:
         return False, f"l'expérience s'arrête sur {reason(error)}"
-    if gains is ... or gains is None:
-        return _TODO if is_stub(experiment) or gains is ... else (False, _NOTHING_RETURNED)
+    if problem := unfinished(experiment, gains):
+        return problem
     if not isinstance(gains, Tensor) or gains.ndim != 1 or len(gains) < 10 or not gains.is_floating_point():
         received = f"forme {tuple(gains.shape)}" if isinstance(gains, Tensor) else type(gains).__name__
         return False, f"l'expérience rend les gains appariés, un tenseur (n,), dix graines au moins ; {received} reçu."
@@ -105,13 +105,11 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         try:
             result = answer(*inputs)
         except NotImplementedError:
-            return _TODO
+            return TODO
         except Exception as error:  # la réponse est à l'élève : rien de ce qu'elle lève n'arrête le notebook
             return False, f"la fonction s'arrête sur {reason(error)}"
-        if result is ...:
-            return _TODO
-        if result is None:
-            return _TODO if is_stub(answer) else (False, _NOTHING_RETURNED)
+        if problem := unfinished(answer, result):
+            return problem
         if isinstance(result, float):
             result = torch.tensor(result)
         if not isinstance(result, Tensor) or not result.is_floating_point():
@@ -126,18 +124,37 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             gradients.append(None if leaf is None else _gradient(result, leaf))
         except Exception as error:
             return False, f"la valeur ou le gradient du résultat ne se lisent pas : {reason(error)}"
-    if _same(results, exercise.reference, exercise):
+    expected = [exercise.reference(*case) for case in exercise.cases]
+    if all(map(_same, results, expected, repeat(exercise.tolerance))):
         if all(_right_gradient(*pair, exercise) for pair in zip(gradients, exercise.cases, strict=True)):
             return True, "juste."
         if any(gradient is not None and not gradient.isfinite().all() for gradient in gradients):
-            return False, "la valeur est juste, mais son gradient contient NaN : une racine ou un logarithme en 0 ?"
+            return False, (
+                "la valeur est juste, mais son gradient contient NaN : racine ou logarithme de 0, 0 fois l'infini ?"
+            )
         return False, "la valeur est juste, mais pas son gradient pour le student : detach, item ou no_grad de trop ?"
-    for hint, mistake in exercise.mistakes.items():
-        if _same(results, mistake, exercise):
-            return False, f"pas encore. {hint}"
-    if not all(torch.isfinite(result).all() for result in results):
-        return False, "le résultat contient NaN ou infini."
-    return False, "pas encore, et ce n'est pas une erreur connue. Relisez la formule terme à terme."
+    return False, f"pas encore{_why_not(results, expected, exercise)}"
+
+
+def _why_not(results: list[Tensor], expected: list[Tensor], exercise: Exercise) -> str:
+    """L'erreur reconnue, à l'arrondi près, puis à celui d'un calcul grossier ; sinon, ce qui se voit du résultat."""
+    mistakes = exercise.mistakes.items()
+    known = [(f". {hint}", [mistake(*case) for case in exercise.cases]) for hint, mistake in mistakes]
+    almost = ", mais presque : un epsilon, un arrondi, une recherche arrêtée trop tôt ?"
+    for tolerance, candidates in ((1, known), (_COARSE, [(almost, expected), *known])):
+        for message, values in candidates:
+            if all(map(_same, results, values, repeat(tolerance * exercise.tolerance))):
+                return message
+    if not all(result.isfinite().all() for result in results):
+        return ". Le résultat contient NaN ou infini."
+    found, wanted = (torch.cat([value.flatten() for value in values]).unique() for values in (results, expected))
+    if len(found) <= 2 < len(wanted):
+        only = " ou ".join(f"{value:.3g}".replace(".", ",") for value in found.tolist())
+        return f" : vous rendez {only}, quelles que soient les entrées. Une borne, une comparaison à l'envers ?"
+    if right := sum(map(_same, results, expected, repeat(exercise.tolerance))):
+        where = f"essais justes, {right} sur {len(expected)}"
+        return f", et ce n'est pas une erreur connue ; {where}. Un réglage écrit en dur, un cas extrême ?"
+    return ", et ce n'est pas une erreur connue. Relisez la formule terme à terme."
 
 
 def _inputs(case: tuple, differentiable: bool) -> tuple[list, Tensor | None]:
@@ -168,11 +185,11 @@ def _right_gradient(gradient: Tensor | None, case: tuple, exercise: Exercise) ->
     return torch.allclose(gradient.double().cpu(), expected.double(), rtol=1e-3, atol=1e-6)
 
 
-def _same(results: list[Tensor], formula: Callable[..., Tensor], exercise: Exercise) -> bool:
-    for result, case in zip(results, exercise.cases, strict=True):
-        expected = formula(*case)
-        if result.shape != expected.shape:
-            return False
-        if not torch.allclose(result, expected.detach().double(), rtol=1e-4, atol=1e-6, equal_nan=True):
-            return False
-    return True
+def _same(result: Tensor, expected: Tensor, tolerance: float) -> bool:
+    if result.shape != expected.shape:
+        return False
+    free = expected == ANY
+    expected = torch.where(free, result, expected.detach().double())
+    return bool(result[free].isfinite().all()) and torch.allclose(
+        result, expected, rtol=tolerance, atol=1e-6, equal_nan=True
+    )

@@ -1,38 +1,66 @@
 """Les exercices de 10.1."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.exercises.exercise import Exercise, Prediction
-from kdcourse.losses.logits import kd_loss
+from kdcourse.exercises.exercise import ANY, Exercise, Prediction
 
 
-def _example_logits() -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(101)
-    student = 3 * torch.randn(6, 4, generator=generator)
-    teacher = 5 * torch.randn(6, 4, generator=generator)
-    labels = torch.tensor([0, 1, 2, 3, 1, 0])
-    return student, teacher, labels
+def _random(seed: int, *scales: float, classes: int) -> Tensor:
+    """Des logits, un exemple par échelle."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.tensor(scales)[:, None] * torch.randn(len(scales), classes, generator=generator)
 
 
-_STUDENT, _TEACHER, _LABELS = _example_logits()
+_LOGITS = _random(101, 5, 5, 5, 5, 5, 5, classes=4)
+# À chaque jeu, des réponses sous 1, entre 1 et 20, au-dessus de 20. La part est d'abord sous 1/C, puis au-dessus.
+_SHARES = (
+    (_random(110, 0.5, 0.9, 4, 7, 50, 90, classes=4), 0.1),
+    (_random(111, 0.5, 3, 10, 40, 50, classes=5), 0.4),
+    (_random(112, 0.2, 0.6, 2, 10, 60, classes=3), 0.55),
+)
 
 
-def _mix(s, t, y, T, alpha, kd=None, hard=None):
-    kd = kd_loss(s, t, T) if kd is None else kd
-    hard = F.cross_entropy(s, y) if hard is None else hard
-    return alpha * kd + (1 - alpha) * hard
+def _others(p: Tensor) -> Tensor:
+    return 1 - p.amax(dim=-1)
 
 
-def _kl_without_log(s, t, T):
-    p = F.softmax(t / T, -1)
-    return T**2 * (p * (p.log() - F.softmax(s / T, -1))).sum() / len(s)
+def _temperature(z: Tensor, share: float, weight: Callable[[Tensor], Tensor] = _others) -> Tensor:
+    """La température où ``weight`` des prédictions adoucies vaut ``share``, si elle croît avec T : une dichotomie."""
+    low, high = (torch.full(z.shape[:1], bound, dtype=torch.float64) for bound in (-14.0, 14.0))
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = weight(F.softmax(z / middle.exp()[:, None], dim=-1)) < share
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return high.exp()
+
+
+def _only_if(possible: bool, temperatures: Tensor) -> Tensor:
+    """Sans solution, une recherche rend une de ses bornes, laquelle dépend de qui l'écrit."""
+    return temperatures if possible else torch.full_like(temperatures, ANY)
+
+
+def _first_column(z: Tensor, share: float) -> Tensor:
+    return _temperature(z, share).masked_fill(z.argmax(dim=-1) != 0, ANY)
+
+
+def _on_integers(z: Tensor, share: float) -> Tensor:
+    grid = torch.arange(1.0, 21.0)
+    weights = torch.stack([_others(F.softmax(z / T, dim=-1)) for T in grid])
+    return grid[(weights - share).abs().argmin(dim=0)]
+
+
+def _two_classes(z: Tensor, share: float) -> Tensor:
+    first, second = z.topk(2, dim=-1).values.unbind(dim=-1)
+    return (first - second) / torch.tensor((1 - share) / share).log()
 
 
 EXERCISES = {
     "10.1 a": Exercise(
-        cases=((_TEACHER, 3.0), (_TEACHER, 7.0)),
+        cases=((_LOGITS, 3.0), (_LOGITS, 7.0)),
         reference=lambda z, T: F.softmax(z / T, dim=-1),
         mistakes={
             "La température n'apparaît pas : à T = 1 comme à T = 20, vous rendez la même chose.":
@@ -50,54 +78,52 @@ EXERCISES = {
         },
     ),
     "10.1 b": Exercise(
-        # B = 6, C = 4, T = 3 : ni T, ni T², ni B, ni C ne se confondent.
-        cases=((_STUDENT, _TEACHER, _LABELS, 3.0, 0.7), (_STUDENT, _TEACHER, _LABELS, 5.0, 0.4)),
-        reference=_mix,
+        differentiable=False,
+        tolerance=1e-3,
+        cases=_SHARES,
+        reference=_temperature,
         mistakes={
-            "Les deux poids sont échangés : dans ce cours, alpha pondère la distillation.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, 1 - a),
-            "Il manque le facteur T² de la distillation.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) / T**2),
-            "Le facteur est T, il devrait être T² : la division par T compte dans la KL et dans son gradient.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) / T),
-            "Il manque T², et les deux poids sont échangés : alpha pondère la distillation.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, 1 - a, kd=kd_loss(s, t, T) / T**2),
-            "Le facteur T² multiplie aussi les étiquettes : il n'appartient qu'à la distillation.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, hard=T**2 * F.cross_entropy(s, y)),
-            "Il manque le poids 1 - alpha devant les étiquettes.":
-                lambda s, t, y, T, a: a * kd_loss(s, t, T) + F.cross_entropy(s, y),
-            "Les deux poids manquent : alpha devant la distillation, 1 - alpha devant les étiquettes.":
-                lambda s, t, y, T, a: kd_loss(s, t, T) + F.cross_entropy(s, y),
-            "Aucune des deux prédictions n'est adoucie : divisez les logits par T, chacun de son côté.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=T**2 * kd_loss(s, t, 1.0)),
-            "La température n'apparaît nulle part : elle adoucit les deux prédictions, et T² multiplie leur KL.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, 1.0)),
-            "La prédiction du teacher n'est pas adoucie : divisez aussi ses logits par T.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t * T, T)),
-            "La prédiction du student n'est pas adoucie : divisez aussi ses logits par T.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s * T, t, T)),
-            "kl_div attend le logarithme des probabilités du student : log_softmax, non softmax.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=_kl_without_log(s, t, T)),
-            "C'est l'entropie croisée avec le teacher : il manque son entropie pour faire une KL.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=T**2 * F.cross_entropy(s / T, F.softmax(t / T, -1))),
-            "L'entropie croisée reçoit déjà des probabilités : elle applique elle-même le softmax.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, hard=F.cross_entropy(F.softmax(s, -1), y)),
-            "La température touche aussi l'entropie croisée : elle se calcule à T = 1.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, hard=F.cross_entropy(s / T, y)),
-            "L'entropie croisée compare le teacher aux étiquettes ; c'est le student qui apprend.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, hard=F.cross_entropy(t, y)),
-            "L'entropie croisée compare le student aux choix du teacher ; elle doit le comparer aux étiquettes.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, hard=F.cross_entropy(s, t.argmax(-1))),
-            'La KL est divisée par le nombre de classes aussi : reduction="mean" au lieu de "batchmean".':
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) / s.shape[-1]),
-            'Deux oublis : le facteur T², et reduction="batchmean" (kl_div divise aussi par le nombre de classes).':
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) / T**2 / s.shape[-1]),
-            "La KL est une somme sur le lot : il en faut la moyenne par exemple.":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(s, t, T) * len(s)),
-            "La KL est à l'envers : c'est le teacher qui la pondère, KL(teacher ‖ student).":
-                lambda s, t, y, T, a: _mix(s, t, y, T, a, kd=kd_loss(t, s, T)),
-            "Le résultat est NaN. kl_div attend d'abord le logarithme du student, puis la probabilité du teacher (son "
-            "logarithme, avec log_target=True).": lambda s, t, y, T, a: torch.tensor(float("nan")),
+            "Toutes ces températures sont entre 1 et 20 : la réponse est parfois plus froide, parfois plus chaude.":
+                lambda z, share: _temperature(z, share).clamp(1, 20),
+            "Aucune de ces températures ne dépasse 20 : celle de l'image le peut. Jusqu'où cherchez-vous ?":
+                lambda z, share: _temperature(z, share).clamp(max=20),
+            "Aucune de ces températures n'est sous 1 : que faire d'une prédiction déjà trop douce à T = 1 ?":
+                lambda z, share: _temperature(z, share).clamp(min=1),
+            "Vous n'essayez que des températures entières, de 1 à 20 : la réponse tombe entre elles, ou hors d'elles.":
+                _on_integers,
+            "Une seule température pour tout le lot, où les parts valent share en moyenne : chaque image a la sienne.":
+                lambda z, share: _temperature(z, share, lambda p: _others(p).mean().expand(len(p))),
+            "Toutes les images ont la plus petite des températures : que décide la comparaison, si une seule passe ?":
+                lambda z, share: _temperature(z, share).amin().expand(len(z)),
+            "Toutes les images ont la plus grande des températures : que décide la comparaison, si une seule passe ?":
+                lambda z, share: _temperature(z, share).amax().expand(len(z)),
+            "Toutes les images ont la température de la première : chacune a la sienne.":
+                lambda z, share: _temperature(z, share)[:1].expand(len(z)),
+            "Ici, c'est la première classe qui pèse share : combien pèsent alors les autres ?":
+                lambda z, share: _only_if(share > 1 / z.shape[-1], _temperature(z, 1 - share)),
+            "La deuxième classe pèse share à elle seule : où sont passées les suivantes ?":
+                lambda z, share: _only_if(
+                    share < 1 / z.shape[-1], _temperature(z, share, lambda p: p.topk(2).values[:, 1])
+                ),
+            "Les autres classes pèsent share en moyenne : elles doivent le peser ensemble.":
+                lambda z, share: _only_if(
+                    share < 1 / z.shape[-1], _temperature(z, share, lambda p: _others(p) / (p.shape[-1] - 1))
+                ),
+            "Les autres classes pèsent share fois la première : share est une part du total.":
+                lambda z, share: _temperature(z, share / (1 + share)),
+            "C'est juste quand la classe la plus probable est la colonne 0 : où est-elle, ailleurs ?": _first_column,
+            "Cette formule oppose la première classe à la deuxième, seules : les autres pèsent aussi.": _two_classes,
+            "C'est 1/T. Par quoi divise-t-on les logits ?": lambda z, share: 1 / _temperature(z, share),
+            "C'est le logarithme de la température : comment en revenir ?":
+                lambda z, share: _temperature(z, share).log(),
+            "C'est le logarithme décimal de la température : comment en revenir ?":
+                lambda z, share: _temperature(z, share).log10(),
+            "C'est la part des autres classes à T = 1 : on demande la température où elle vaut share.":
+                lambda z, share: _others(F.softmax(z, dim=-1)),
+            "Vous rendez la part, qui vaut bien share : on demande la température où elle le vaut.":
+                lambda z, share: torch.full(z.shape[:1], share),
+            "Le softmax est appliqué deux fois : c'est aux logits, non aux probabilités, que T s'applique.":
+                lambda z, share: _temperature(F.softmax(z, dim=-1), share),
         },
     ),
 }  # fmt: skip
