@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdcourse.exercises import features, graded, logits, principles, relations, self_distillation, tensor_train
 from kdcourse.exercises.exercise import ANY, TODO, Exercise, Prediction, reason, unfinished
-from kdcourse.formats import french, typeset
+from kdcourse.formats import french, short, typeset
 from kdcourse.losses.numerics import LossTerms
 from kdcourse.measures.intervals import mean_interval, points
 
@@ -62,13 +62,15 @@ def _read(exercise: Prediction, prediction: str, experiment: Callable, reading: 
             return False, f"{part} : {value!r} reçu, un de ceux-ci attendu : {choices}."
     if prediction in (..., None):
         return TODO
+    if experiment is ... or experiment is None:
+        return TODO
     if not callable(experiment):
         return False, f"experiment : une fonction est attendue, {type(experiment).__name__} reçu."
     try:
         gains = experiment()
     except NotImplementedError:
         return TODO
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return False, f"l'expérience s'arrête sur {reason(error)}"
     if problem := unfinished(experiment, gains):
         return problem
@@ -97,6 +99,8 @@ def _read(exercise: Prediction, prediction: str, experiment: Callable, reading: 
 
 
 def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
+    if answer is ... or answer is None:
+        return TODO
     if not callable(answer):
         return False, f"une fonction est attendue, {type(answer).__name__} reçu."
     results, gradients = [], []
@@ -106,7 +110,10 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             result = answer(*inputs)
         except NotImplementedError:
             return TODO
-        except Exception as error:  # la réponse est à l'élève : rien de ce qu'elle lève n'arrête le notebook
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # la réponse est à l'élève : rien de ce qu'elle lève n'arrête le notebook
             return False, f"la fonction s'arrête sur {reason(error)}"
         if problem := unfinished(answer, result):
             return problem
@@ -149,7 +156,7 @@ def _why_not(results: list[Tensor], expected: list[Tensor], exercise: Exercise) 
         return ". Le résultat contient NaN ou infini."
     found, wanted = (torch.cat([value.flatten() for value in values]).unique() for values in (results, expected))
     if len(found) <= 2 < len(wanted):
-        only = " ou ".join(f"{value:.3g}".replace(".", ",") for value in found.tolist())
+        only = " ou ".join(short(float(f"{value:.3g}")) for value in found.tolist())
         return f" : vous rendez {only}, quelles que soient les entrées. Une borne, une comparaison à l'envers ?"
     if right := sum(map(_same, results, expected, repeat(exercise.tolerance))):
         where = f"essais justes, {right} sur {len(expected)}"

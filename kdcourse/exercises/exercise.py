@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from types import CodeType
 
-from torch import Tensor
+from torch import Tensor, nn
 
 TODO = (False, "à compléter.")
 ANY = -(2.0**100)
 """Dans ce que rend une erreur connue : là, n'importe quel nombre fini, celui que sa recherche ou son epsilon décide."""
 # Ce qui ne calcule rien, de Python 3.11 à 3.15 ; print, et ce qu'il faut pour l'appeler : l'ébauche d'un exercice noté.
 _CONSTANT = {"LOAD_CONST", "LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT", "POP_TOP", "RETURN_CONST", "RETURN_VALUE"}
-_EMPTY = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "PUSH_NULL", "PRECALL", "CALL"} | _CONSTANT
+_CALL = {"PUSH_NULL", "PRECALL", "KW_NAMES", "CALL", "CALL_KW"}
+_EMPTY = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS"} | _CONSTANT | _CALL
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def is_stub(answer: Callable) -> bool:
     """Vrai si le corps d'une fonction est encore vide : ``...``, ``pass``, une constante, seule ou imprimée."""
     while isinstance(answer, partial):
         answer = answer.func
-    code = getattr(inspect.unwrap(answer), "__code__", None) or getattr(type(answer).__call__, "__code__", None)
+    answer = answer.forward if isinstance(answer, nn.Module) else inspect.unwrap(answer)
+    code = getattr(answer, "__code__", None) or getattr(type(answer).__call__, "__code__", None)
     if not isinstance(code, CodeType):
         return False
     steps = ((step.opname, step.argval) for step in dis.get_instructions(code))
@@ -64,9 +66,14 @@ def is_stub(answer: Callable) -> bool:
 
 def unfinished(answer: Callable, result: object) -> tuple[bool, str] | None:
     """Ce que l'on dit d'une réponse qui ne rend rien : l'ébauche n'est pas un return oublié. Rien, si elle rend."""
+    if inspect.isgenerator(result) or inspect.iscoroutine(result):
+        result.close()  # jamais attendue, une coroutine avertirait
+        return False, "une fonction ordinaire est attendue : return, non yield ; def, non async def."
     if result is ... or (result is None and is_stub(answer)):
         return TODO
-    return (False, "la fonction calcule, mais ne rend rien : il manque return.") if result is None else None
+    return (
+        (False, "la fonction calcule, mais ne rend rien : il manque return, ou sa valeur.") if result is None else None
+    )
 
 
 def reason(error: BaseException) -> str:
