@@ -16,7 +16,7 @@ _CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_
 EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}
 PREDICTIONS = {name: one for chapter in _CHAPTERS for name, one in getattr(chapter, "PREDICTIONS", {}).items()}
 READINGS = ("gain", "perte", "rien d'établi")
-_COARSE = 20  # fois la tolérance : assez pour reconnaître une erreur sous un calcul grossier, trop peu pour se tromper
+_COARSE = 50  # fois la tolérance : assez pour reconnaître une erreur sous un calcul grossier, trop peu pour se tromper
 _PARTS = ("prediction", "experiment", "reading")
 
 
@@ -161,7 +161,7 @@ def _why_not(results: list[Tensor], expected: list[Tensor], exercise: Exercise) 
     if right := sum(map(_same, results, expected, repeat(exercise.tolerance))):
         where = f"essais justes, {right} sur {len(expected)}"
         return f", et ce n'est pas une erreur connue ; {where}. Un réglage écrit en dur, un cas extrême ?"
-    return ", et ce n'est pas une erreur connue. Relisez la formule terme à terme."
+    return ", et ce n'est pas une erreur connue. Relisez l'énoncé terme à terme."
 
 
 def _inputs(case: tuple, differentiable: bool) -> tuple[list, Tensor | None]:

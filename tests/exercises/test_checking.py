@@ -48,7 +48,7 @@ def test_une_ebauche_affiche_a_completer(name, stub, capsys):
 @pytest.mark.parametrize(
     "answer, hint",
     [
-        (lambda z, T: z.softmax(-1), "température n'apparaît pas"),
+        (lambda z, T: z.softmax(-1), "température ne change rien"),
         (lambda z, T: (z * T).softmax(-1), "multipliez"),
         (lambda z, T: z.softmax(-1) / T, "après le softmax"),
         (lambda z, T: (z / T).softmax(0), "dim"),
