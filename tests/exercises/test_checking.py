@@ -60,7 +60,8 @@ def test_une_ebauche_affiche_a_completer(name, stub, capsys):
         (lambda z, T: torch.full_like(z, 0.5), "vous rendez 0,5, quelles que soient les entrées"),
         (lambda z, T: (z / T).flatten().softmax(0).view_as(z), "sur tout le lot"),
         (lambda z, T: torch.full_like(z, float("nan")), "NaN"),
-        (lambda z, T: z, "pas une erreur connue"),
+        (lambda z, T: z, "inchangés"),
+        (lambda z, T: z**2, "pas une erreur connue"),
     ],
 )
 def test_chaque_erreur_de_l_exercice_a_recoit_son_indice(answer, hint, capsys):
@@ -77,7 +78,7 @@ def test_chaque_erreur_de_l_exercice_a_recoit_son_indice(answer, hint, capsys):
         (lambda *x: torch.tensor(loss(*x).item(), requires_grad=True), "pas son gradient"),
         (lambda *x: loss(*x).to(torch.complex64), "flottant est attendu"),
         (lambda s, t, T: KnowledgeDistillationLoss(T, 1)(s, t, s.argmax(-1)), "rendez son .total"),
-        (lambda s, t, T: loss(s, t, 2), "essais justes, 2 sur 4"),
+        (lambda s, t, T: loss(s, t, 3.0), "essais justes, 1 sur 4"),
         (lambda *x: 1.001 * loss(*x), "mais presque"),
     ],
 )

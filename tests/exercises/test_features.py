@@ -9,7 +9,6 @@ from kdcourse import (
     check,
     hint_loss,
 )
-from kdcourse.exercises.checking import EXERCISES
 
 
 def hint(student, teacher, labels):
@@ -56,15 +55,6 @@ def other_step(student, teacher, weight, learning_rate):
 def test_une_bonne_reponse_est_juste_de_deux_facons(name, answer, capsys):
     assert check(f"10.3 {name}", answer) is True
     assert "juste" in capsys.readouterr().out
-
-
-CHAPTER = [name for name in EXERCISES if name.startswith("10.3")]
-
-
-@pytest.mark.parametrize("name, hint", [(name, hint) for name in CHAPTER for hint in EXERCISES[name].mistakes])
-def test_chaque_erreur_connue_recoit_son_indice_et_lui_seul(name, hint, capsys):
-    assert check(name, EXERCISES[name].mistakes[hint]) is False
-    assert hint in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
