@@ -6,6 +6,8 @@ from importlib.util import find_spec
 
 import torch
 
+from kdcourse.formats import typeset
+
 
 def best_device() -> torch.device:
     """Le GPU s'il y en a un, sinon le processeur."""
@@ -32,7 +34,7 @@ def describe_environment() -> str:
         ]
     if on_colab():
         lines.append("Rien n'est gardé de cette page : Fichier > Enregistrer une copie dans Drive, dès maintenant.")
-    return "\n".join(lines)
+    return typeset("\n".join(lines))
 
 
 def on_colab() -> bool:

@@ -15,16 +15,16 @@
 #
 # **Que sait un *teacher* que l'étiquette ne dit pas ?**
 #
-# Voici un petit réseau, le *student*. Dans ses images d'entraînement, il n'y a pas un seul 3. Seul, il n'en
-# reconnaît presque aucun, et c'est bien normal. Distillé, il en reconnaît la plupart. Personne ne lui a montré un 3. Un grand réseau, le
-# *teacher*, lui a seulement dit : « ce 9 ressemble un peu à un 3 ».
+# Voici un petit réseau, le *student*. Ses images d'entraînement ne contiennent aucun 3. Entraîné sans aide, il n'en reconnaît
+# presque pas, et c'est bien normal. Distillé, puis une seule constante réglée, il en reconnaît la plupart. Un grand réseau, le
+# *teacher*, lui a dit au passage : « ce 9 ressemble un peu à un 3 ».
 #
-# ![À gauche, huit chiffres qui ne sont pas des 3, où le teacher voit un 3 en second. À droite, la part des 3 du test que reconnaît un student qui n'en a jamais vu : presque aucun s'il apprend seul, la plupart s'il est distillé.](attachment:ouverture.png)
+# ![À gauche, huit chiffres qui ne sont pas des 3, où le teacher voit un 3 en second. À droite, la part des 3 du test que reconnaît un student qui n'en a jamais vu, à deux budgets : presque aucun s'il apprend seul, la plupart s'il est distillé à T = 20, moins à T = 1.](attachment:ouverture.png)
 
 # %% tags=["bootstrap", "hide-input"]
-from kdcourse import describe_environment, say
+from kdcourse import describe_environment
 
-say(describe_environment())
+print(describe_environment())
 
 # %% [markdown]
 # ## Objectifs
@@ -70,7 +70,7 @@ say(describe_environment())
 # %%
 import torch
 from kdcourse import digits_student, digits_teacher, error_rate, french, load_dataset
-from kdcourse import markdown_table, parameter_count, thousands, train_one
+from kdcourse import markdown_table, parameter_count, say, thousands, train_one
 from statistics import median
 from timeit import repeat
 
@@ -84,18 +84,17 @@ def microseconds(model, count):  # par image, dans un lot de count images
     calls = repeat(lambda: model(images), number=10, repeat=30)
     return 1e6 * median(calls) / (10 * count)
 
-costs = {
-    name: (parameter_count(model), microseconds(model, 1), microseconds(model, 100))
-    for name, model in {"teacher": teacher, "student": digits_student().eval()}.items()}
+models = {"teacher": teacher, "student": digits_student().eval()}
+costs = {name: (parameter_count(net), microseconds(net, 1), microseconds(net, 100))
+         for name, net in models.items()}
 
 # %% tags=["hide-input"]
 with torch.no_grad():
-    teacher_logits = teacher(digits.train.images)
     seen, unseen = (error_rate(teacher(part.images), part.labels).item()
                     for part in (digits.train, digits.test))
 smaller, _, faster = (big / small for big, small in zip(*costs.values()))
 header = ["", "paramètres", "µs par image, une à une", "µs par image, par 100"]
-rows = [[name, count, french(one), french(many)]
+rows = [[name, count, french(one, 0), french(many, 2)]
         for name, (count, one, many) in costs.items()]
 say(markdown_table(header, rows),
     f"Le student est {french(smaller)} fois plus petit. Par lots de 100, sur cette "
@@ -115,13 +114,16 @@ say(markdown_table(header, rows),
 # autres. Prenons l'image de validation où le teacher hésite le plus, puis une image ordinaire, à la moitié du classement.
 #
 # Pour voir au-delà de sa première réponse, on divise ses logits $z$ par une température $T$ avant le softmax :
-# `torch.softmax(z / T, dim=-1)`.
+# `torch.softmax(z / T, dim=-1)`. Au-dessus de chaque graphique, l'entropie mesure l'hésitation affichée, en nats (le logarithme
+# est népérien) : 0 pour une certitude, $\ln 10 \approx 2{,}30$ pour dix classes à égalité.
 
 # %%
 from IPython.display import display
 from kdcourse.measures import most_uncertain
 from kdcourse.plots import plot_prediction
 
+with torch.no_grad():
+    teacher_logits = teacher(digits.train.images)  # ils serviront à tous les students
 part = digits.validation
 order = most_uncertain(teacher, part, len(part.labels)).tolist()
 ambiguous, ordinary, surest = order[0], order[len(order) // 2], order[-1]
@@ -133,9 +135,6 @@ for index in (ambiguous, ordinary):
 # première est fausse, la bonne n'est pas loin. Quand $T$ monte, les autres sortent de terre, dans l'ordre où le
 # teacher les trouve plausibles. À $T = 20$, presque tout s'égalise. En bas, à $T = 1$, une seule barre : on croirait
 # l'étiquette. Il faut chauffer pour que les voisines apparaissent. L'ordre des classes, lui, ne change jamais.
-#
-# Au-dessus de chaque graphique, l'entropie mesure l'hésitation affichée : 0 pour une certitude, $\ln 10 \approx 2{,}30$ nats
-# pour dix classes à égalité.
 #
 # Cette hiérarchie des classes, l'étiquette ne la contient pas. On l'appelle la connaissance cachée (*dark knowledge*).
 #
@@ -156,8 +155,9 @@ scale = torch.arange(1, 32.1, 0.5)
 second = torch.softmax(sure / scale[:, None], dim=-1).topk(2).values[:, 1]
 warm = scale[(second >= 0.05).nonzero()[0]].item()
 power = int(second[0].log10().floor())
-say(f"**Réponse du pari** : à partir de $T = {french(warm)}$. À $T = 1$, la deuxième "
-    f"classe de cette image pèse de l'ordre de $10^{{{power}}}$.")
+say("<details><summary>Réponse du pari</summary>",
+    f"À partir de $T = {french(warm)}$. À $T = 1$, la deuxième classe de cette image "
+    f"pèse de l'ordre de $10^{{{power}}}$.", "</details>")
 plot_scheme()
 
 # %% [markdown]
@@ -166,23 +166,25 @@ plot_scheme()
 #
 # Le schéma montre l'usage que l'on en fait. Une image passe dans les deux réseaux. Le student cherche à imiter les
 # probabilités du teacher, **et** à retrouver l'étiquette. Aucune flèche ne relie l'étiquette au teacher : il a fini d'apprendre.
-# Le poids $\alpha$ partage l'effort : $\alpha$ pour le teacher, $1-\alpha$ pour les étiquettes.
+# Le poids $\alpha$ partage l'effort : $\alpha$ pour le teacher, $1-\alpha$ pour les étiquettes. Que sont la KL, et ce $T^2$ ? Les
+# voici.
 #
 # ## La perte, à la main
 #
 # Comment mesurer l'écart entre deux prédictions ? Vous connaissez une mesure : l'entropie croisée, où l'étiquette est remplacée
 # par les probabilités du teacher. La distillation emploie sa cousine, la divergence de Kullback-Leibler (KL). Prenons un
-# student neuf, l'image ambiguë et $T = 4$, et comparons leurs gradients.
+# student neuf, $T = 4$, l'image où le teacher hésite le plus sans se tromper, et comparons leurs gradients.
 
 # %%
 import torch.nn.functional as F
 from kdcourse.plots import plot_gap
 
-T, image = 4.0, digits.validation.images[[ambiguous]]
-torch.manual_seed(0)
-student_z = digits_student()(image).detach().requires_grad_()
+T, _ = 4.0, torch.manual_seed(0)
 with torch.no_grad():
-    teacher_z = teacher(image)
+    right = teacher(part.images).argmax(dim=-1) == part.labels
+    image = part.images[[next(index for index in order if right[index])]]
+    teacher_z, student_z = teacher(image), digits_student()(image)
+student_z.requires_grad_()
 p_teacher = torch.softmax(teacher_z / T, dim=-1)
 log_student = F.log_softmax(student_z / T, dim=-1)
 cross_entropy = -(p_teacher * log_student).sum()
@@ -191,9 +193,8 @@ kl = cross_entropy - teacher_entropy
 (gradient,) = torch.autograd.grad(kl, student_z, retain_graph=True)
 (other,) = torch.autograd.grad(cross_entropy, student_z)
 torch.testing.assert_close(gradient, other)
-say(f"Entropie croisée : {french(cross_entropy, 2)} nats. Entropie du teacher : "
-    f"{french(teacher_entropy, 2)} nats. La KL est leur différence : "
-    f"{french(kl, 2)} nat.")
+say(f"{french(cross_entropy, 3)} − {french(teacher_entropy, 3)} = {french(kl, 3)} "
+    "nat : entropie croisée, moins entropie du teacher, égale KL.")
 plot_gap(student_z[0].detach(), teacher_z[0], T, gradient[0])
 
 # %% [markdown]
@@ -201,16 +202,17 @@ plot_gap(student_z[0].detach(), teacher_z[0], T, gradient[0])
 # ne dépend pas du student : **le gradient est le même**. La KL a seulement le mérite de valoir 0 quand le student imite
 # parfaitement.
 #
-# À droite, ce gradient : $T$ fois lui vaut $p^s - p^t$, l'écart des deux graphiques. La descente relève les logits sous zéro (rayés) et
-# baisse les autres. Une étiquette ne relèverait qu'une seule barre ; le teacher en règle dix.
+# À droite, ce gradient. Multiplié par $T$, il vaut $p^s - p^t$, l'écart des deux premiers graphiques. La descente relève les
+# logits dont le gradient est négatif (rayés) et baisse les autres. Une étiquette n'en relèverait qu'un, et baisserait tous les
+# autres sans les distinguer ; le teacher dose chacun.
 #
 # La perte complète ajoute les étiquettes. Pour un lot de $B$ images, $y_b$ étant l'étiquette de l'image $b$ :
 #
 # $$\mathcal{L} = \alpha \, T^2 \, \frac{1}{B} \sum_b \mathrm{KL}\big(p^t_b(T) \,\|\, p^s_b(T)\big)
 # + (1 - \alpha)\, \frac{1}{B} \sum_b -\log p^s_b(1)[y_b]$$
 #
-# Le facteur $T^2$ compense la division par $T$ : sans lui, le gradient de la distillation s'éteint quand $T$ monte (10.2 le
-# mesure). La voici en quatre lignes, à côté de celle de `kdcourse`, qui fait le même calcul, vérifie ses arguments et rend ses
+# Le facteur $T^2$ compense deux choses : le gradient est divisé par $T$, et l'écart $p^s - p^t$ rétrécit lui aussi quand $T$ monte
+# (10.2 le mesure). Voici la perte en quatre lignes, à côté de celle de `kdcourse`, qui fait le même calcul, vérifie ses arguments et rend ses
 # termes.
 
 # %%
@@ -254,11 +256,14 @@ def train_by_hand(loss_function, data, targets, seed, epochs):
     return student.eval()
 
 hundred, targets = digits.train.where(slice(0, 100)), teacher_logits[:100]
-by_hand = train_by_hand(distillation_loss, hundred, targets, seed=0, epochs=50)
+by_hand = train_by_hand(distillation_loss, hundred, targets, seed=0, epochs=300)
+error = error_rate(by_hand(digits.test.images), digits.test.labels)
+say(f"Distillé, 300 pas, graine 0 : {french(error)} % d'erreur au test.")
 
 # %% [markdown]
-# Les logits du teacher sont calculés une fois, puis pris dans le même ordre que les images. Remarquez aussi ce qui manque : le
-# teacher n'est pas dans l'optimiseur, et aucun gradient ne le traverse.
+# Un seul essai ne prouve rien encore. Remarquez que les logits du teacher sont calculés une fois, puis pris dans
+# le même ordre que les images. Remarquez aussi ce qui manque : le teacher n'est pas dans l'optimiseur, et aucun gradient ne le
+# traverse.
 #
 # La fonction `train_many` fait ce calcul pour beaucoup de students à la fois : leurs paramètres sont empilés, et un seul passage
 # les sert tous. Vérifions une fois pour tout le cours que la graine 0 y donne le même student.
@@ -267,7 +272,7 @@ by_hand = train_by_hand(distillation_loss, hundred, targets, seed=0, epochs=50)
 from kdcourse import train_many
 
 four = train_many(digits_student, hundred, targets, seeds=range(4),
-                  temperatures=4.0, alphas=0.9, epochs=50)
+                  temperatures=4.0, alphas=0.9, epochs=300)
 ours, theirs = by_hand(digits.test.images), four.one(seed=0)(digits.test.images)
 gap = (ours - theirs).abs().max()
 say(f"Plus grand écart entre les logits des deux versions : {gap:.0e}.")
@@ -280,13 +285,13 @@ say(f"Plus grand écart entre les logits des deux versions : {gap:.0e}.")
 #
 # Dix graines. Pour chacune, deux students : l'un n'apprend que des étiquettes ($\alpha = 0$), l'autre est distillé à
 # $T = 4$ et $\alpha = 0{,}9$, réglages fixés d'avance. Ils partent des **mêmes poids** et voient les **mêmes lots** : leur
-# différence est appariée.
+# différence est appariée. Entre crochets, vous lirez toujours l'intervalle de confiance à 95 % d'une moyenne sur les graines.
 #
-# Combien d'images donner au student ? Nous essayons quatre tailles, toutes listées, à 300 pas chacune, et nous
-# choisissons **sur la validation**. `grid` prépare les arguments de `train_many`, chaque réglage avec chaque graine ;
-# `table` rend les erreurs, une ligne par réglage, une colonne par graine.
+# Combien d'images donner au student ? Nous essayons quatre tailles, à 300 pas chacune. Nous retiendrons celle où le gain est le
+# plus grand **en validation**, pour le mesurer au test. `grid` prépare les arguments de `train_many`, chaque réglage avec chaque
+# graine ; `table` rend les erreurs, une ligne par réglage, une colonne par graine.
 #
-# **À vous de parier** : avec 100 images, combien de points d'erreur le teacher ôte-t-il au student ?
+# **À vous de parier** : à quelle taille le teacher aide-t-il le plus ?
 
 # %%
 from kdcourse import grid, mean_interval, points
@@ -319,14 +324,13 @@ title = f"À 300 pas, le teacher ôte {points(gain.mean)} d'erreur à {chosen} i
 display(plot_curves(sizes, curves, "images d'entraînement du student (échelle log)",
                     "erreur de test (%)", title, log=True))
 display(plot_paired(alone, distilled))
-say(f"Régime choisi sur la validation : {chosen} images. L'erreur moyenne passe de "
-    f"**{french(alone.mean())} %** à **{french(distilled.mean())} %** : gain apparié "
-    f"{points(gain)}.")
+say(f"Taille retenue : {chosen} images. L'erreur moyenne au test passe de "
+    f"**{french(alone.mean(), 2)} %** à **{french(distilled.mean(), 2)} %** : gain "
+    f"apparié {gain.text(2)} points.")
 
 # %% [markdown]
-# Rien n'a changé dans le student : ni sa taille, ni ses images, ni son nombre de pas. Seule la question qu'on lui pose a
-# changé. L'étiquette dit « c'est un 8 » ; le teacher peut dire « c'est un 8, qui ressemble un peu à un 3 ». Chaque trait gris
-# relie deux students jumeaux.
+# C'est quand les images sont rares que le teacher aide le plus. Rien n'a changé dans le student : ni sa taille, ni ses images,
+# ni son nombre de pas. Seule la question qu'on lui pose a changé. Chaque trait gris relie deux students jumeaux.
 #
 # L'erreur du teacher est loin sous les deux courbes : il a plus de paramètres, et il a vu 1 000 images. À droite de la
 # première figure, le gain a disparu. Est-ce à dire que le teacher ne sert plus quand les étiquettes abondent ?
@@ -335,69 +339,118 @@ say(f"Régime choisi sur la validation : {chosen} images. L'erreur moyenne passe
 #
 # Un seul budget ne suffit pas pour le dire. Refaisons la mesure à 75, 300 et 1 200 pas, avec trois suspects : le nombre de
 # pas, une température de 1, où un teacher sûr de lui ne dit guère plus que l'étiquette, et un student **trop petit** (deux
-# couches de 4 unités).
+# couches de 4 unités, à $T = 20$, vingt graines).
 #
-# **À vous de parier** : à 1 000 images, le gain grandit-il ou fond-il quand on donne plus de pas ?
+# **À vous de parier** : à 1 000 images, que devient le gain avec quatre fois plus de pas ?
 
 # %%
 from kdcourse import MLP
 
-def gains(make_student, size, steps, temperatures, seeds):
-    students = train_many(
-        make_student, digits.train.where(slice(0, size)), teacher_logits[:size],
-        epochs=100 * steps // size,
-        **grid(temperatures=temperatures, alphas=0.9, seeds=seeds, alone=True))
-    alone, *distilled = students.table(digits.test)
-    return dict(zip(temperatures, (alone - errors for errors in distilled)))
+def errors_of(make_student, size, steps, guide, **settings):  # (réglage, graine)
+    few = digits.train.where(slice(0, size))
+    students = train_many(make_student, few, guide[:size], epochs=100 * steps // size,
+                          **grid(alphas=0.9, **settings))
+    return students.table(digits.test)
 
 def tiny_student():
     return MLP(hidden=(4, 4))
 
 budgets = [75, 300, 1200]
-wide = {size: [gains(digits_student, size, steps, [1, 4], seeds) for steps in budgets]
-        for size in (100, 1000)}
-tiny = [gains(tiny_student, 1000, steps, [4, 20], range(20)) for steps in budgets]
+wide, tiny = {100: {}, 1000: {}}, {}
+for steps in budgets:
+    for size, by_steps in wide.items():
+        by_steps[steps] = errors_of(digits_student, size, steps, teacher_logits,
+                                    temperatures=[1, 4], seeds=seeds, alone=True)
+    tiny[steps] = errors_of(tiny_student, 1000, steps, teacher_logits,
+                            temperatures=20, seeds=range(20), alone=True)
 
 # %% tags=["hide-input"]
 from kdcourse.plots import plot_budgets
 
-roles = {1: "neutral", 4: "distilled", 20: "other"}
-named = {f"32 unités, {thousands(size)} images": found for size, found in wide.items()}
-named["4 unités, 1 000 images (20 graines)"] = tiny
-panels = {}
-for name, found in named.items():  # found : un dictionnaire T → gains par budget
-    curves = {T: torch.stack([by_temperature[T] for by_temperature in found])
-              for T in found[0]}
-    panels[name] = budgets, {f"T = {T}": (c, roles[T]) for T, c in curves.items()}
-first, *_, last = (mean_interval(found[4]) for found in wide[1000])
-display(plot_budgets(panels, f"À 1 000 images, T = 4 : {points(first.mean)} à 75 pas, "
-                             f"{french(last.mean)} à 1 200"))
-cold, narrow = mean_interval(wide[1000][-1][1]), mean_interval(tiny[-1][20])
+shown = {"100 images": (wide[100], {"T = 1": "neutral", "T = 4": "distilled"}),
+         "1 000 images": (wide[1000], {"T = 1": "neutral", "T = 4": "distilled"}),
+         "1 000 images, 4 unités": (tiny, {"T = 20": "other"})}
+panels, gains = {}, {}
+for name, (by_steps, roles) in shown.items():
+    tables = by_steps.values()
+    gains[name] = torch.stack([table[0] - table[1:] for table in tables], dim=1)
+    panels[name] = budgets, {temperature: (gain, role) for gain, (temperature, role)
+                             in zip(gains[name], roles.items())}
+first, *_, last = map(mean_interval, gains["1 000 images"][1])
+cold, narrow = (mean_interval(gains[name][0, -1]) for name in list(shown)[1:])
+title = ("Le verdict dépend du budget : à 1 000 images, "
+         f"{points(first.mean)} à 75 pas, {french(last.mean)} à 1 200")
+display(plot_budgets(panels, title))
 say(f"À 1 000 images et 1 200 pas, $T = 4$ gagne {points(last)}. À $T = 1$, le gain "
     f"est de {points(cold)}. Pour le student de 4 unités, à $T = 20$, il est de "
     f"{points(narrow)}.")
 
 # %% [markdown]
-# - **Trop peu de pas.** À 75 pas, le student distillé perd à tout coup, à $T = 4$ : imiter dix nombres est plus long que
-#   retenir un mot. Ensuite il rattrape l'autre et le dépasse. À 1 000 images, le croisement vient plus tard : à 300 pas, on
-#   conclurait que la distillation ne sert à rien ; à 1 200, elle sert.
+# Réponse du pari : il apparaît.
+#
+# - **Trop peu de pas.** À 75 pas, le student distillé à $T = 4$ perd à tout coup. Ensuite il rattrape l'autre et le dépasse. À
+#   1 000 images, le croisement vient plus tard : à 300 pas, on conclurait que la distillation ne sert à rien ; à 1 200, elle sert.
 # - **Une température de 1.** À 1 000 images, le gain est nul ou presque, à tous les budgets. À 100 images, il finit par venir,
 #   lentement.
-# - **Un student trop petit.** Celui de 4 unités perd à 300 pas comme à 1 200, et d'autant plus que $T$ est élevée. On parle
-#   d'écart de capacité (*capacity gap*) : il n'aurait pas de quoi imiter toutes les nuances. Ou lui faut-il plus de temps
-#   encore ? 10.2 essaiera un budget bien plus long.
+# - **Un student trop petit.** Celui de 4 unités perd à 300 pas comme à 1 200. On parle d'écart de capacité (*capacity gap*) : il
+#   n'aurait pas de quoi imiter toutes les nuances. Ou lui faut-il plus de temps encore ? 10.2 essaiera un budget bien plus long.
 #
 # La distillation n'est ni gratuite ni toujours utile. Un verdict ne vaut que pour son budget ; ce cours en montrera toujours deux.
 #
+# ## Est-ce bien ce que sait le teacher ?
+#
+# Le gain vient-il de la hiérarchie des classes, ou seulement d'une cible moins tranchée que l'étiquette ? Prenons un faux teacher :
+# mêmes logits, même première classe, mais les neuf autres sont **brassées** au hasard, image par image. Il est aussi sûr de lui que le
+# vrai, et ce qu'il dit des autres classes ne veut plus rien dire.
+#
+# **À vous de parier** : combien du gain restera-t-il ?
+
+# %%
+def shuffle_others(logits, generator):  # la première classe reste à sa place
+    first = logits.argmax(dim=-1, keepdim=True)
+    drawn = torch.rand(logits.shape, generator=generator).scatter(1, first, 2.0)
+    order = drawn.argsort(dim=-1, descending=True)
+    values = logits.sort(dim=-1, descending=True).values
+    return torch.empty_like(logits).scatter(1, order, values)
+
+shuffled = shuffle_others(teacher_logits, torch.Generator().manual_seed(0))
+fake = {size: {} for size in wide}
+for size, by_steps in fake.items():
+    for steps in budgets[1:]:
+        (by_steps[steps],) = errors_of(digits_student, size, steps, shuffled,
+                                       temperatures=4, seeds=seeds)
+
+# %% tags=["hide-input"]
+panels, worth = {}, {}
+for size, by_steps in fake.items():
+    tables = torch.stack([wide[size][steps] for steps in by_steps])
+    alone, _, true = tables.unbind(dim=1)  # seul, T = 1, T = 4
+    shuffled_errors = torch.stack(list(by_steps.values()))
+    worth[size] = mean_interval((shuffled_errors - true)[-1])
+    panels[f"{thousands(size)} images"] = list(by_steps), {
+        "le teacher": (alone - true, "distilled"),
+        "le teacher brassé": (alone - shuffled_errors, "neutral")}
+title = f"À 100 images et 1 200 pas, la hiérarchie vaut {points(worth[100].mean)}"
+display(plot_budgets(panels, title))
+say(f"À 1 200 pas, le vrai teacher devance le teacher brassé de "
+    f"{points(worth[100])} avec 100 images. Avec 1 000 images, l'écart n'est que de "
+    f"{points(worth[1000])}.")
+
+# %% [markdown]
+# Réponse du pari : cela dépend des images. Quand elles sont rares, le student prend au mot ce que dit le teacher des autres
+# classes : vrai, cela l'aide ; brassé, cela finit par lui faire perdre. Quand elles abondent, le faux teacher fait presque
+# aussi bien que le vrai. Ce n'est plus guère la hiérarchie qui compte, c'est de ne pas être tranché ; 10.5 le retrouvera sans aucun teacher.
+#
 # ## Le 3 mystique
 #
-# Revenons à la première image. L'expérience est celle de Hinton, Vinyals et Dean (2015). Nous retirons **tous les 3** des données
-# du student ; le teacher, lui, en a vu. Trois students : distillé à $T = 20$, distillé à $T = 1$ (tous deux à $\alpha = 1$, sans
-# étiquettes), et seul. Deux budgets : 60 et 240 époques.
+# Revenons à la première image, où le savoir du teacher ne fait aucun doute. L'expérience est celle de Hinton, Vinyals et Dean
+# (2015). Nous retirons **tous les 3** des données du student ; le teacher, lui, en a vu. Trois students : seul, distillé à $T = 20$
+# comme dans l'article, et distillé à $T = 1$ (ces deux-là à $\alpha = 1$, sans étiquettes). Deux budgets : 30 et 120 époques.
 #
 # N'ayant jamais eu à répondre « 3 », le student hésite à le faire : son logit du 3 est trop bas. L'article ajoute donc une
-# constante à ce logit : il relève son **biais**. Nous faisons de même, pour les trois students, en cherchant la plus
-# petite erreur globale sur la **validation** (l'article le règle sur le test).
+# constante à ce logit : il relève son **biais**. Nous faisons de même, pour les trois students, en cherchant la plus petite
+# erreur globale sur la **validation** (l'article le règle sur le test). La validation contient des 3, avec leur étiquette : il n'en
+# sort qu'un nombre. Nous mesurons ensuite, au test, le **rappel** des 3, c'est-à-dire la part des 3 reconnus.
 
 # %%
 from kdcourse.measures import bias_sweep, tune_bias
@@ -411,31 +464,36 @@ def without_threes(epochs):  # student → rappel et erreur au test, et le biais
     students = train_many(
         digits_student, no_three, three_logits, epochs=epochs,
         **grid(temperatures=[20, 1], alphas=1.0, seeds=seeds, alone=True))
+    valid, test = (students.rows(students.logits(part.images))
+                   for part in (digits.validation, digits.test))
+    found = {}
+    for name, before, after in zip(names, valid, test):
+        tuned = tune_bias(bias_sweep(before, digits.validation.labels, 3, biases))
+        found[name] = bias_sweep(after, digits.test.labels, 3, biases), tuned
+    return found
 
-    def sweep(part):
-        logits = students.rows(students.logits(part.images))
-        return [bias_sweep(z, part.labels, label=3, biases=biases) for z in logits]
-
-    tuned = map(tune_bias, sweep(digits.validation))
-    return dict(zip(names, zip(sweep(digits.test), tuned)))
-
-mystic = {"60 époques": without_threes(60), "240 époques": without_threes(240)}
+mystic = {f"{epochs} époques": without_threes(epochs) for epochs in (30, 120)}
 
 # %% tags=["hide-input", "opening"]
 from kdcourse.measures import seen_second
-from kdcourse.plots import plot_never_seen
+from kdcourse.plots import plot_tiles_and_bars
 
 recalls, rows, gaps = {name: {} for name in names}, [], {}
 for budget, found in mystic.items():
     for name, (sweep, tuned) in found.items():
         recalls[name][budget], error = sweep.at(tuned)
-        rows.append([budget, name, *map(mean_interval, (recalls[name][budget], error))])
+        recall = mean_interval(recalls[name][budget]).clipped(0, 100)
+        rows.append([budget, name, recall, mean_interval(error)])
     gap = recalls["distillé, T = 20"][budget] - recalls["distillé, T = 1"][budget]
     gaps[budget] = points(mean_interval(gap))
 second = seen_second(three_logits, label=3, count=8)
-shown = {"seul": "student", "distillé, T = 20": "distilled"}
-display(plot_never_seen(no_three.images[second], no_three.labels[second], 3,
-                        {name: (recalls[name], role) for name, role in shown.items()}))
+shown = dict(zip(names, ("student", "distilled", "neutral")))
+reached = french(recalls["distillé, T = 20"]["120 époques"].mean(), 0)
+display(plot_tiles_and_bars(
+    no_three.images[second], [f"{label}, puis 3" for label in no_three.labels[second]],
+    {name: (recalls[name], role) for name, role in shown.items()}, "3 du test reconnus (%)",
+    f"Aucun 3 dans ses images ; distillé, un biais réglé, il en reconnaît {reached} %",
+    "à gauche : l'étiquette, puis la deuxième classe du teacher"))
 header = ["budget", "student", "rappel des 3 (%)", "erreur globale (%)"]
 say("<details><summary>Le tableau : trois students, deux budgets</summary>",
     markdown_table(header, rows), "</details>",
@@ -444,28 +502,31 @@ say("<details><summary>Le tableau : trois students, deux budgets</summary>",
 
 # %% [markdown]
 # D'où vient ce savoir ? Des images de gauche. Ce ne sont pas des 3, mais le teacher y voit un 3 en second, et il le dit avec
-# ses probabilités. À $T = 20$, cet avis pèse ; à $T = 1$, la probabilité du 3 est écrasée par celle de la première classe, et
-# s'apprend lentement : avec quatre fois plus d'époques, l'écart fond. Le student seul n'a rien à exploiter : il a appris à
-# mettre son logit du 3 bas partout.
+# ses probabilités. À $T = 1$, celle du 3 est écrasée par la première ; le student l'apprend lentement, et l'écart fond quand
+# on lui donne quatre fois plus d'époques. À $T = 20$, la prédiction est presque plate, mais pas tout à fait : ses petites
+# différences suivent les logits, et le facteur $T^2$ leur rend leur poids.
 #
-# Un grand biais achète du rappel au prix de l'erreur. Voici le prix, biais par biais, à 60 époques ; le curseur le parcourt.
+# Un grand biais achète du rappel au prix de l'erreur. Voici le prix, biais par biais, à 30 époques ; le curseur le parcourt.
 
 # %% tags=["hide-input"]
 from kdcourse.plots import plot_bias_sweep
 from kdcourse.widgets import BiasExplorer
 
-panels = {name: (*mystic["60 époques"][name], role)
+panels = {name: (*mystic["30 époques"][name], role)
           for name, role in zip(names, ("student", "distilled", "neutral"))}
 display(plot_bias_sweep(biases, panels, label=3))
 BiasExplorer(biases, panels, label=3)
 
 # %% [markdown]
-# Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine. Au
-# milieu, l'erreur **descend** pendant que le rappel monte : les 3 gagnés sont de vrais 3. À gauche, le rappel ne vient qu'avec
-# l'erreur. À droite, l'erreur ne baisse presque pas.
+# Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine.
 #
-# Amenez le curseur à 5, puis à 15 : à $T = 1$, presque tous les 3 sont alors reconnus, et plus de la moitié des réponses sont
-# fausses. Un rappel cité sans son erreur ne prouve rien.
+# - Au milieu ($T = 20$), l'erreur **descend** pendant que le rappel monte : les 3 gagnés sont de vrais 3.
+# - À gauche (seul), le rappel ne monte que si l'erreur monte aussi. Avant, l'erreur ne dépend pas du biais, et le biais réglé
+#   n'est que le milieu de ce plateau.
+# - À droite ($T = 1$), l'erreur ne baisse presque pas.
+#
+# Amenez le curseur de 5 à 15 : les trois rappels montent, et les trois erreurs aussi. Un rappel cité sans son erreur ne prouve
+# rien. Au biais réglé, l'erreur du student distillé à $T = 20$ est dans le tableau plié plus haut.
 #
 # <details><summary>Les chiffres de l'article</summary>
 #
@@ -490,30 +551,11 @@ BiasExplorer(biases, panels, label=3)
 # Gemma 2 apprennent les probabilités d'un grand, mot après mot (Gemma Team, 2024). Partout, le même geste : une prédiction
 # adoucie à la place d'une étiquette.
 #
-# Imiter les logits n'est qu'une façon de guider. Les chapitres suivants en mesurent d'autres.
-
-# %%
-from kdcourse.plots import plot_field_map
-
-plot_field_map()
-
-# %% [markdown]
-# <details><summary>Ce que chaque chapitre compare, et ce qu'il lui faut</summary>
-#
-# | Chapitre | Ce que l'on compare | Ce qu'il faut |
-# |---|---|---|
-# | 10.2 Logits | les prédictions | les sorties du teacher, rien d'autre |
-# | 10.3 Features | les cartes intermédiaires | l'intérieur du teacher, et un adaptateur |
-# | 10.4 Relations | les ressemblances entre exemples | l'embedding du teacher, et un lot assez grand |
-# | 10.5 Auto-distillation | les prédictions d'hier et d'aujourd'hui | aucun teacher |
-# | 10.6 Compression | un teacher et sa version en tenseurs | les poids du teacher |
-# </details>
-#
 # ## Chasse au bug
 #
 # Un collègue a recopié une perte. Il refait le 3 mystique en 20 époques, avec le biais du 3 relevé de 5. Il met
 # `alpha=1.0`, « tout pour le teacher ». Rien ne plante, la perte descend, et son student ne reconnaît aucun 3. Lisez sa perte,
-# et cherchez avant de dérouler la réponse.
+# et cherchez avant de dérouler la réponse, qui contient aussi la mesure de la perte réparée.
 
 # %%
 def colleague_loss(student, teacher, labels, temperature=20.0, alpha=1.0):
@@ -533,22 +575,21 @@ def hunt(loss_function):
 recall, error = hunt(colleague_loss)
 say(f"Chez le collègue, rappel des 3 : {recall} %. Erreur globale : {error} %.")
 
-# %% [markdown]
-# <details><summary><b>La réponse</b></summary>
-#
-# Les deux poids sont échangés. Avec `alpha=1.0`, cette perte n'est faite **que** d'étiquettes : le teacher n'y entre pas. Le
-# symptôme est celui du student seul : seul le 3 trahit l'erreur.
-#
-# Les deux conventions existent : certains articles écrivent $\alpha$ devant les étiquettes. Dans ce cours, $\alpha$
-# pondère **toujours** la distillation. La cellule suivante remet les poids à leur place.
-# </details>
-
 # %% tags=["hide-input", "repair"]
 def repaired_loss(student, teacher, labels):
     return distillation_loss(student, teacher, labels, temperature=20.0, alpha=1.0)
 
 recall, error = hunt(repaired_loss)
-say(f"La perte réparée, rappel des 3 : {recall} %. Erreur globale : {error} %.")
+say("<details><summary><b>La réponse</b></summary>", """
+Les deux poids sont échangés. Avec `alpha=1.0`, cette perte n'est faite **que**
+d'étiquettes : le teacher n'y entre pas. Le symptôme est celui du student sans teacher :
+rien d'autre que le 3 ne trahit l'erreur.
+
+Les deux conventions existent : certains articles écrivent $\\alpha$ devant les
+étiquettes. Dans ce cours, $\\alpha$ pondère **toujours** la distillation.""",
+    f"La perte réparée, rappel des 3 : {recall} %. Erreur globale : {error} %. "
+    "(Le biais, fixe, achète ici plus de 3, et plus d'erreurs, que le biais réglé.)",
+    "</details>")
 
 # %% [markdown]
 # ## À vous de jouer
@@ -559,7 +600,8 @@ say(f"La perte réparée, rappel des 3 : {recall} %. Erreur globale : {error} %.
 #
 # **Exercice 10.1 b.** Le curseur le montrait : chaque image demande sa température. Écrivez `temperature_for(logits, share)` : pour
 # chaque image, la température à laquelle les classes autres que la première pèsent ensemble `share` (0,2 par exemple) ;
-# `(B, C)` vers `(B,)`. Il n'y a pas de formule : cherchez. Ce poids croît avec $T$ ; la réponse peut être plus petite que 1, ou dépasser 20.
+# `(B, C)` vers `(B,)`. Ce poids croît avec $T$ : cherchez par dichotomie, une par image. La réponse peut être plus petite que 1, ou
+# dépasser 20.
 
 # %% tags=["nbval-check-output"]
 from kdcourse import check
@@ -661,7 +703,7 @@ _ = check("10.1 c", prediction, experiment, reading)
 #
 # **4. Relevez assez le biais : le student distillé à T = 1 reconnaît presque tous les 3. Est-ce la preuve qu'il les a appris ?**
 #
-# <details><summary>Oui, puisqu'il les reconnaît</summary>Non : au même biais, il répond « 3 » à beaucoup d'images qui n'en sont pas.</details>
+# <details><summary>Oui, puisqu'il les reconnaît</summary>Non : à ce biais, il répond « 3 » à beaucoup d'images qui n'en sont pas.</details>
 # <details><summary>Non, parce qu'il n'en a vu aucun</summary>Non : le student à T = 20 n'en a vu aucun non plus, et son erreur descend quand son rappel monte.</details>
 # <details><summary>Pas sans l'erreur globale à côté</summary>Oui : un rappel s'achète, l'erreur en est le prix.</details>
 #
@@ -671,6 +713,12 @@ _ = check("10.1 c", prediction, experiment, reading)
 # <details><summary>C'est vrai : les étiquettes suffisent</summary>Non : avec plus de pas, le student distillé passe devant.</details>
 # <details><summary>Il fallait plus de graines</summary>Pas d'abord : dix graines donnent ici des intervalles étroits ; c'est le réglage qui manquait.</details>
 #
+# **6. Un faux teacher garde sa première classe et brasse les neuf autres. À 100 images et 1 200 pas, que devient le student ?**
+#
+# <details><summary>Il gagne autant : seule la première classe compte</summary>Non : c'est ce qu'on voit à 1 000 images, pas à 100.</details>
+# <details><summary>Il perd : il apprend une hiérarchie fausse</summary>Oui : la figure le montre, et le vrai teacher, lui, fait gagner.</details>
+# <details><summary>Rien ne change : la température lisse tout</summary>Non : à T = 4, les autres classes pèsent assez pour aider, ou pour nuire.</details>
+#
 # ## Sur GPU
 #
 # La fonction `train_many` suit les données : sur un GPU, elle entraîne des centaines de students au lieu de dizaines, et 10.2 s'en sert.
@@ -678,7 +726,7 @@ _ = check("10.1 c", prediction, experiment, reading)
 # Et un seul student, trop gros pour que l'on en empile des centaines ? La fonction `distill` l'entraîne par lots, en précision mixte
 # si l'on veut, sur un GPU ou sur plusieurs. Elle note chaque époque, et reprend où elle s'est arrêtée : une session Colab
 # peut mourir. `distill_seeds` l'appelle une fois par graine. Avec un GPU, la cellule prend MNIST et les réseaux de Hinton ;
-# sans GPU, nos chiffres.
+# sans GPU, nos chiffres. « KD » y nomme la perte de ce chapitre, et `Choice` ses réglages.
 
 # %%
 from kdcourse import best_device, Choice, distill, distill_seeds
@@ -694,7 +742,7 @@ else:
 for method in ("seul", "KD"):
     found = distill_seeds(small, data.train, big, range(3), method=method,
                           choice=Choice(alpha=0.9), batch_size=100,
-                          epochs=20 if on_gpu else 200,
+                          epochs=20 if on_gpu else 100,
                           learning_rate=0.001 if on_gpu else 0.003,
                           output="runs/10_01" if on_gpu else None)
     errors_big = torch.tensor([model_error(model, data.test) for model in found])
@@ -708,8 +756,9 @@ for method in ("seul", "KD"):
 # ## À retenir
 
 # %% tags=["hide-input"]
-few_steps = mean_interval(wide[100][0][4])
-recalled = french(recalls["distillé, T = 20"]["60 époques"].mean(), 0)
+from kdcourse.plots import plot_field_map
+
+few_steps = mean_interval(gains["100 images"][1, 0])
 say(f"""
 - Le teacher en sait plus que l'étiquette : à température élevée, ses probabilités
   classent *toutes* les classes.
@@ -717,12 +766,28 @@ say(f"""
   student.
 - Imiter demande des pas : à 75, le même réglage fait perdre
   {points(-few_steps.mean)}.
-- Un student trop petit perd longtemps : à 4 unités et $T = 20$, le gain est encore de
-  {points(narrow)} après 1 200 pas.
-- Distillé, un student reconnaît {recalled} % des 3 qu'il n'a jamais vus.
+- Quand les images sont rares, c'est la hiérarchie des classes qui aide : la brasser
+  coûte {points(worth[100])}.
+- Distillé, puis un seul biais réglé, un student reconnaît {reached} % des 3 qu'il n'a
+  jamais vus.
+
+Imiter les logits n'est qu'une façon de guider. Les chapitres suivants en mesurent
+d'autres.
 """)
+plot_field_map()
 
 # %% [markdown]
+# <details><summary>Ce que chaque chapitre compare, et ce qu'il lui faut</summary>
+#
+# | Chapitre | Ce que l'on compare | Ce qu'il faut |
+# |---|---|---|
+# | 10.2 Logits | les prédictions | les sorties du teacher, rien d'autre |
+# | 10.3 Features | les cartes intermédiaires | l'intérieur du teacher, et un adaptateur |
+# | 10.4 Relations | les ressemblances entre exemples | l'embedding du teacher, et un lot assez grand |
+# | 10.5 Auto-distillation | les prédictions d'hier et d'aujourd'hui | le student lui-même, plus tôt |
+# | 10.6 Compression | un teacher et sa version en tenseurs | les poids du teacher |
+# </details>
+#
 # ## Références
 #
 # - G. Hinton, O. Vinyals, J. Dean, *Distilling the Knowledge in a Neural Network*, 2015,

@@ -27,6 +27,10 @@ class Interval(NamedTuple):
         """Vrai si 0 est hors de l'intervalle : la différence n'est pas un hasard de graines."""
         return self.low > 0 or self.high < 0
 
+    def clipped(self, low: float, high: float) -> "Interval":
+        """Le même, ses bornes ramenées dans ``[low, high]`` : un rappel n'est ni négatif ni au-delà de 100 %."""
+        return Interval(self.mean, max(low, self.low), min(high, self.high))
+
     def text(self, digits: int = 1) -> str:
         """La moyenne et l'intervalle, avec autant de décimales."""
         return f"{french(self.mean, digits)} [{french(self.low, digits)}\u00a0; {french(self.high, digits)}]"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         plot_gains as plot_gains,
         plot_intervals as plot_intervals,
         plot_paired as plot_paired,
+        plot_tiles_and_bars as plot_tiles_and_bars,
     )
     from kdcourse.plots.features import (
         plot_alpha_maps as plot_alpha_maps,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     from kdcourse.plots.logits import (
         plot_gradients as plot_gradients,
         plot_image_rows as plot_image_rows,
-        plot_map_curves as plot_map_curves,
         plot_temperature_gradients as plot_temperature_gradients,
         plot_temperature_maps as plot_temperature_maps,
     )
@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         plot_bias_sweep as plot_bias_sweep,
         plot_field_map as plot_field_map,
         plot_gap as plot_gap,
-        plot_never_seen as plot_never_seen,
         plot_prediction as plot_prediction,
         plot_scheme as plot_scheme,
     )

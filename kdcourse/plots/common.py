@@ -107,9 +107,15 @@ def bounds(interval: Interval) -> str:
     return f"[{french(interval.low)} ; {french(interval.high)}]"
 
 
-def mean_curve(ax, x: Sequence[float], values: Tensor, role: str, name: str = "", line: str | None = None) -> None:
-    """Moyenne et bande à 95 % de mesures ``(n, graines)`` ; sans ``line``, le trait porte la forme de son rôle."""
-    means, low, high = zip(*map(mean_interval, values), strict=True)
+def mean_curve(
+    ax, x: Sequence[float], values: Tensor, role: str, name: str = "", line: str | None = None,
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> None:  # fmt: skip
+    """Moyenne et bande à 95 %, bornée par ``within``, de mesures ``(n, graines)``.
+
+    Sans ``line``, le trait porte la forme de son rôle.
+    """
+    means, low, high = zip(*(mean_interval(row).clipped(*within) for row in values), strict=True)
     ax.plot(x, means, line or MARKERS[role] + "-", color=COLORS[role], label=name, ms=5)
     ax.fill_between(x, low, high, color=COLORS[role], alpha=0.2, lw=0)
 
@@ -155,9 +161,9 @@ def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Te
     size = (min(9.5, 4.2 * len(panels)), 3.4)
     figure, axes = subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for ax, (name, (steps, curves)) in zip(axes[0], panels.items(), strict=True):
-        ax.axhline(0, color="0.4", lw=1)
+        ax.axhline(0, color="0.5", lw=1)
         for label, (gains, role) in curves.items():
-            mean_curve(ax, steps, gains, role, label, "-")
+            mean_curve(ax, steps, gains, role, label)
             for step, interval in zip(steps, map(mean_interval, gains), strict=True):
                 ax.plot(step, interval.mean, MARKERS[role], color=COLORS[role], ms=7,
                         mfc=COLORS[role] if interval.excludes_zero else paper())  # fmt: skip
@@ -170,6 +176,41 @@ def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Te
     comma_axis(axes[0, 0].yaxis)
     figure.supxlabel("échelle log ; bande : intervalle à 95 % ; marqueur creux : l'intervalle contient 0", fontsize=8.5)
     figure.suptitle(title, fontsize=11)
+    return finished(figure)
+
+
+def plot_tiles_and_bars(
+    images: Tensor, captions: Sequence[str], bars: Mapping[str, tuple], ylabel: str, title: str, note: str
+) -> Figure:
+    """Huit images à gauche, et à droite ce que l'on mesure, en %, une série par méthode, un groupe par budget.
+
+    Args:
+        images: ``(8, 1, H, W)``.
+        captions: huit légendes.
+        bars: nom de la série → (budget → mesures ``(graines,)``, rôle de ``COLORS``).
+        ylabel, title, note: l'axe, le constat, et ce qu'il faut savoir pour lire.
+    """
+    figure, axes = subplots(2, 5, figsize=(9, 3.5), width_ratios=(1, 1, 1, 1, 5))
+    for tile, image, caption in zip(axes[:, :4].flat, images, captions, strict=True):
+        tile.imshow(as_picture(image), cmap="gray_r", vmin=0, vmax=1)
+        tile.set_title(caption, fontsize=10)
+        tile.axis("off")
+    ax, budgets, width = axes[0, 4], list(next(iter(bars.values()))[0]), 0.8 / len(bars)
+    axes[1, 4].remove()
+    ax.set_subplotspec(ax.get_gridspec()[:, 4])
+    for rank, (name, (measured, role)) in enumerate(bars.items()):
+        for place, budget in enumerate(budgets):
+            interval = mean_interval(measured[budget]).clipped(0, 100)
+            x = place + (rank - (len(bars) - 1) / 2) * width
+            ax.bar(x, interval.mean, 0.9 * width, color=COLORS[role], label="" if place else name,
+                   hatch=("", "//", "..")[rank % 3], ec="white", lw=0)  # fmt: skip
+            ax.plot([x, x], [interval.low, interval.high], color="0.5", lw=2)
+            ax.annotate(french(interval.mean, 0), (x, max(interval.high, interval.mean)), (0, 4), weight="bold",
+                        textcoords="offset points", ha="center")  # fmt: skip
+    ax.set(xticks=range(len(budgets)), xticklabels=budgets, ylim=(0, 125), yticks=range(0, 101, 20), ylabel=ylabel)
+    ax.legend(frameon=False, fontsize=9, ncols=len(bars), loc="upper center")
+    figure.suptitle(title, fontsize=11)
+    figure.supxlabel(f"{note} ; traits : intervalle à 95 %", fontsize=8)
     return finished(figure)
 
 

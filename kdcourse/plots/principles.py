@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from kdcourse.data.splits import Split
 from kdcourse.formats import french, short
-from kdcourse.measures.intervals import mean_interval
 from kdcourse.measures.principles import entropy, softened
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, finished, mean_curve, paper, subplots
 from kdcourse.training.frozen_teacher import predict
@@ -91,42 +90,6 @@ def plot_prediction(
 def nats(value: float) -> str:
     """Une entropie et son unité, accordée : « 1,06 nat », « 2,07 nats »."""
     return f"{french(value, 2)} nat{'s' if value >= 2 else ''}"
-
-
-def plot_never_seen(images: Tensor, labels: Tensor, label: int, recalls: Mapping[str, tuple]) -> Figure:
-    """Des images du student où le teacher voit en second une classe absente, et ce que les students en reconnaissent.
-
-    Args:
-        images: huit images ``(8, 1, H, W)``.
-        labels: leurs étiquettes ``(8,)``.
-        label: la classe que les students n'ont jamais vue.
-        recalls: nom du student → (budget → rappels ``(graines,)``, rôle de ``COLORS``).
-    """
-    figure, axes = subplots(2, 5, figsize=(9, 3.5), width_ratios=(1, 1, 1, 1, 5))
-    for tile, image, given in zip(axes[:, :4].flat, images, labels.tolist(), strict=True):
-        tile.imshow(as_picture(image), cmap="gray_r")
-        tile.set_title(f"{given}, puis {label}", fontsize=10)
-        tile.axis("off")
-    ax, budgets = axes[0, 4], list(next(iter(recalls.values()))[0])
-    axes[1, 4].remove()
-    ax.set_subplotspec(ax.get_gridspec()[:, 4])
-    width = 0.8 / len(recalls)
-    for rank, (name, (measured, role)) in enumerate(recalls.items()):
-        for place, budget in enumerate(budgets):
-            interval, x = mean_interval(measured[budget]), place + (rank - (len(recalls) - 1) / 2) * width
-            ax.bar(x, interval.mean, 0.9 * width, color=COLORS[role], label="" if place else name)
-            ax.plot([x, x], [interval.low, interval.high], color="0.5", lw=2)
-            ax.annotate(french(interval.mean, 0), (x, max(interval.high, interval.mean)), (0, 4), weight="bold",
-                        textcoords="offset points", ha="center")  # fmt: skip
-    ax.set(xticks=range(len(budgets)), xticklabels=budgets, ylim=(0, 118), yticks=range(0, 101, 20))
-    ax.set_ylabel(f"{label} du test reconnus (%)")
-    ax.legend(frameon=False, fontsize=9, ncols=len(recalls), loc="upper center")
-    best = max(mean_interval(values).mean for measured, _ in recalls.values() for values in measured.values())
-    figure.suptitle(f"Aucun {label} dans ses images ; distillé, il reconnaît {french(best, 0)} % des {label} du test")
-    figure.supxlabel(
-        "à gauche : l'étiquette, puis la deuxième classe du teacher ; traits : intervalle à 95 %", fontsize=8
-    )
-    return finished(figure)
 
 
 def plot_gap(student: Tensor, teacher: Tensor, temperature: float, gradient: Tensor) -> Figure:
@@ -211,7 +174,7 @@ def plot_bias_sweep(biases: Tensor, sweeps: Mapping[str, tuple], label: int) -> 
     biases = np.asarray(biases.tolist())
     for ax, (name, (sweep, tuned, role)) in zip(axes, sweeps.items(), strict=True):
         for values, line in ((sweep.recall, "-"), (sweep.error, "--")):
-            mean_curve(ax, biases, values.T, role, line=line)
+            mean_curve(ax, biases, values.T, role, line=line, within=(0, 100))
         ax.plot(biases[tuned.tolist()], np.full(len(tuned), -4.0), "|", color="0.2", ms=8)
         ax.set(xlabel=f"biais ajouté au logit du {label}", title=name, ylim=(-8, 102))
     handles = [

@@ -12,7 +12,7 @@ class Progress(tqdm):
 
     def __init__(self, *args, **options):
         self.view = None
-        # Deux fois par seconde : un client qui ne lit qu'à la fin (nbval) perd des messages au-delà de mille par cellule.
+        # Deux fois par seconde : qui ne lit les messages qu'à la fin (nbval) les perd au-delà de mille par cellule.
         super().__init__(*args, leave=False, delay=1, mininterval=0.5, **options)
 
     def display(self, *args, check_delay: bool = True, **options):

@@ -132,7 +132,18 @@ class MapExplorer(SliderFigure):
         figure = Figure(figsize=(9.6, 3.5), dpi=DPI, layout="constrained")
         chart, curve, confusion = figure.subplots(1, 3, width_ratios=(1.1, 1.2, 1.1))
         image = draw_map(chart, measured)
-        scales = [figure.colorbar(image, ax=chart, location="bottom", label="gain de test (points)", shrink=0.9)]
+        for row, temperature in enumerate(measured.temperatures):  # le signe, pour qui n'a pas les couleurs
+            for column, alpha in enumerate(measured.alphas):
+                gain = states[temperature, alpha].gain
+                sign = "" if not gain.excludes_zero else "+" if gain.mean > 0 else "−"
+                chart.text(column, row, sign, ha="center", va="center", weight="bold", color="black").set_path_effects(
+                    [withStroke(linewidth=2, foreground="white")]
+                )
+        scales = [
+            figure.colorbar(
+                image, ax=chart, location="bottom", label="gain de test (points) ; + ou − : établi", shrink=0.9
+            )
+        ]
         frame = chart.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=3))
         frame.set_path_effects([withStroke(linewidth=6, foreground="white")])  # se voit aussi sur le plus sombre
 

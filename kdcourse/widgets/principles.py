@@ -79,7 +79,11 @@ class TemperatureExplorer(SliderFigure):
             caption.set_text(f"étiquette : {labels[index]}")
             for rectangle, height in zip(rectangles, state.probabilities.tolist(), strict=True):
                 rectangle.set_height(height)
-            heading.set_text(f"T = {french(temperature)} ; entropie : {nats(state.entropy)}")
+            second = state.probabilities.sort(descending=True).values[1]
+            heading.set_text(
+                f"T = {french(temperature)} ; entropie : {nats(state.entropy)} ; "
+                f"deuxième classe : {french(100 * second)} %"
+            )
             line.set_data(temperatures, entropies[index])
             point.set_data([temperature], [state.entropy])
 
@@ -116,7 +120,7 @@ class BiasExplorer(SliderFigure):
             axes, ("recall", "error"), (f"rappel des {label} (%)", "erreur globale (%)"), strict=True
         ):
             intervals = {
-                name: [mean_interval(column) for column in getattr(sweep, field).T]
+                name: [mean_interval(column).clipped(0, 100) for column in getattr(sweep, field).T]
                 for name, (sweep, *_) in sweeps.items()
             }
             rectangles = ax.bar(names, np.zeros(len(names)), color=[COLORS[role] for *_, role in sweeps.values()])

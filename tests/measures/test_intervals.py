@@ -74,3 +74,8 @@ def test_un_ecart_de_deux_points_prend_un_s_et_garde_son_intervalle():
 
 def test_un_entier_d_un_tableau_separe_ses_milliers():
     assert "| 12\u00a0345 | 12345.0 |" in markdown_table(["a", "b"], [[12345, 12345.0]])
+
+
+def test_un_intervalle_borne_garde_sa_moyenne():
+    assert Interval(1.0, -0.5, 2.5).clipped(0, 100) == Interval(1.0, 0, 2.5)
+    assert Interval(99.0, 97.0, 101.0).clipped(0, 100) == Interval(99.0, 97.0, 100)

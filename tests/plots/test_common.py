@@ -16,6 +16,7 @@ from kdcourse.plots import (
     plot_paired,
     plot_prediction,
     plot_scheme,
+    plot_tiles_and_bars,
 )
 
 
@@ -88,3 +89,16 @@ def test_le_gain_selon_le_budget_a_un_marqueur_creux_quand_rien_n_est_etabli():
     assert [float(line.get_ydata()[0]) for line in markers] == pytest.approx([0, 2])
     assert [line.get_markerfacecolor() == line.get_color() for line in markers] == [False, True]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["75", "300"]
+
+
+def test_les_huit_images_ont_leur_legende_et_les_barres_la_moyenne_de_chaque_budget():
+    bars = {
+        "seul": ({"court": torch.tensor([0.0, 2.0]), "long": torch.tensor([1.0, 3.0])}, "student"),
+        "distillé": ({"court": torch.tensor([80.0, 90.0]), "long": torch.tensor([90.0, 96.0])}, "distilled"),
+    }
+    captions = [f"{label}, puis 3" for label in (9, 8, 7, 6, 5, 4, 2, 1)]
+    figure = plot_tiles_and_bars(torch.rand(8, 1, 8, 8), captions, bars, "reconnus (%)", "titre", "note")
+    assert [ax.get_title() for ax in figure.axes if ax.images] == captions
+    (chart,) = [ax for ax in figure.axes if ax.patches]
+    assert [bar.get_height() for bar in chart.patches] == pytest.approx([1, 2, 85, 93])
+    assert [tick.get_text() for tick in chart.get_xticklabels()] == ["court", "long"]

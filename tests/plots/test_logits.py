@@ -7,7 +7,6 @@ from kdcourse.measures import TemperatureMap, logit_gradient, matching_gradient
 from kdcourse.plots import (
     plot_gradients,
     plot_intervals,
-    plot_map_curves,
     plot_temperature_gradients,
     plot_temperature_maps,
 )
@@ -34,22 +33,26 @@ def measured():
     )
 
 
-def test_les_titres_des_gradients_portent_les_pentes_des_donnees():
+def test_le_titre_des_gradients_porte_la_pente_des_donnees():
     temperatures = [1.0, 2.0, 4.0, 8.0]
     limit = torch.ones(3, 2, 5)
     exact = torch.stack([limit * (1 + 1 / t) for t in temperatures])
     without = torch.stack([limit / t**2 for t in temperatures])
-    left, right = plot_temperature_gradients(temperatures, exact, without, limit).axes
-    assert "−2{,}0" in left.get_title() and "−1{,}0" in right.get_title()
-    assert right.lines[0].get_ydata() == pytest.approx([100, 50, 25, 12.5], rel=1e-4)
+    (ax,) = plot_temperature_gradients(temperatures, exact, without, limit).axes
+    assert "−2{,}0" in ax.get_title()
+    assert ax.lines[0].get_ydata() == pytest.approx(exact.flatten(2).norm(dim=-1).mean(dim=1).tolist())
 
 
-def test_les_petits_multiples_disent_l_ecart_a_la_limite(pair):
-    figure = plot_gradients(*pair, temperatures=[1, 1000])
-    first, last = (int(ax.get_title().split(" : ")[1].split()[0]) for ax in figure.axes)
+def test_les_petits_multiples_montrent_l_image_les_predictions_et_l_ecart_a_la_limite(pair):
+    figure = plot_gradients(torch.rand(1, 8, 8), *pair, temperatures=[1, 1000])
     limit = matching_gradient(*pair)
     expected = 100 * (logit_gradient(*pair, 1) - limit).norm() / limit.norm()
-    assert first == round(expected.item()) and last <= 1
+    assert f"écart de {expected:.0f} % à T = 1, de 0 % à T = 1000" in figure.get_suptitle()
+    above, below = figure.axes[1], figure.axes[4]
+    student, teacher = ((z / 1).softmax(0).tolist() for z in pair)
+    assert [bar.get_height() for bar in above.patches] == pytest.approx([*teacher, *student])
+    assert [bar.get_height() for bar in below.patches] == pytest.approx(logit_gradient(*pair, 1).tolist())
+    assert below.lines[0].get_ydata() == pytest.approx(limit.tolist())
 
 
 def test_la_carte_encadre_la_case_choisie_en_validation_et_ecrit_chaque_gain(measured):
@@ -64,14 +67,6 @@ def test_la_carte_encadre_la_case_choisie_en_validation_et_ecrit_chaque_gain(mea
         gain = measured.gain(i, j)
         assert float(text.strip("()").replace(",", ".").replace("−", "-")) == pytest.approx(gain.mean, abs=0.051)
         assert text.startswith("(") != gain.excludes_zero
-
-
-def test_les_courbes_de_la_carte_sont_les_moyennes_de_validation(measured):
-    figure = plot_map_curves(measured, column=1)
-    assert len(figure.axes) == 2  # une température sur deux
-    alone, distilled = figure.axes[1].lines
-    assert distilled.get_ydata() == pytest.approx(measured.curves[2, 1].mean(dim=0).tolist())
-    assert alone.get_ydata() == pytest.approx(measured.alone_curve.mean(dim=0).tolist())
 
 
 def test_les_barres_vont_de_zero_a_la_moyenne():

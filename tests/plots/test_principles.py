@@ -3,29 +3,8 @@
 import pytest
 import torch
 
-from kdcourse.plots import plot_gap, plot_never_seen
+from kdcourse.plots import plot_gap
 from kdcourse.plots.principles import nats
-
-
-def never_seen():
-    measured = {"seul": ({"court": [0.0, 2.0], "long": [1.0, 3.0]}, "student"),
-                "distillé": ({"court": [80.0, 90.0], "long": [90.0, 96.0]}, "distilled")}  # fmt: skip
-    measured = {
-        name: ({b: torch.tensor(v) for b, v in found.items()}, role) for name, (found, role) in measured.items()
-    }
-    return plot_never_seen(torch.rand(8, 1, 8, 8), torch.tensor([9, 8, 7, 6, 5, 4, 2, 1]), 3, measured)
-
-
-def test_les_huit_images_disent_leur_etiquette_et_la_classe_absente():
-    tiles = [ax for ax in never_seen().axes if ax.images]
-    assert [tile.get_title() for tile in tiles] == [f"{label}, puis 3" for label in (9, 8, 7, 6, 5, 4, 2, 1)]
-
-
-def test_les_barres_sont_les_rappels_moyens_et_le_titre_dit_le_meilleur():
-    figure = never_seen()
-    (chart,) = [ax for ax in figure.axes if ax.patches]
-    assert [bar.get_height() for bar in chart.patches] == pytest.approx([1, 2, 85, 93])
-    assert "93 % des 3" in figure.get_suptitle()
 
 
 def test_l_ecart_signe_est_student_moins_teacher_et_porte_le_gradient():
