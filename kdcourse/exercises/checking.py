@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdcourse.exercises import features, graded, logits, principles, relations, self_distillation, tensor_train
-from kdcourse.exercises.exercise import ANY, TODO, Exercise, Prediction, reason, unfinished
+from kdcourse.exercises.exercise import ANY, TODO, Exercise, Prediction, is_stub, reason, unfinished
 from kdcourse.formats import french, short, typeset
 from kdcourse.losses.numerics import LossTerms
 from kdcourse.measures.intervals import mean_interval, points
@@ -57,45 +57,66 @@ def check(name: str, *answers: Callable | str) -> bool:
 def _read(exercise: Prediction, prediction: str, experiment: Callable, reading: str) -> tuple[bool, str]:
     """La prévision d'abord, puis la mesure, puis sa lecture : chacune attend celle d'avant."""
     choices = ", ".join(f"« {one} »" for one in READINGS)
+    prediction, reading = _word(prediction), _word(reading)
     for part, value in (("prévision", prediction), ("lecture", reading)):
-        if value not in (*READINGS, ..., None):
+        if value is not None and not (isinstance(value, str) and value in READINGS):
             return False, f"{part} : {value!r} reçu, un de ceux-ci attendu : {choices}."
-    if prediction in (..., None):
-        return TODO
     if experiment is ... or experiment is None:
         return TODO
     if not callable(experiment):
-        return False, f"experiment : une fonction est attendue, {type(experiment).__name__} reçu."
+        return False, f"experiment : une fonction est attendue, sans l'appeler ; {type(experiment).__name__} reçu."
+    if prediction is None:
+        return TODO if is_stub(experiment) else (False, f"avant de mesurer, écrivez votre prévision : {choices}.")
     try:
         gains = experiment()
     except NotImplementedError:
         return TODO
     except (Exception, SystemExit) as error:
         return False, f"l'expérience s'arrête sur {reason(error)}"
-    if problem := unfinished(experiment, gains):
+    if problem := unfinished(experiment, gains) or _not_gains(gains):
         return problem
-    if not isinstance(gains, Tensor) or gains.ndim != 1 or len(gains) < 10 or not gains.is_floating_point():
-        received = f"forme {tuple(gains.shape)}" if isinstance(gains, Tensor) else type(gains).__name__
-        return False, f"l'expérience rend les gains appariés, un tenseur (n,), dix graines au moins ; {received} reçu."
-    if not gains.isfinite().all():
-        return False, "un des gains n'est pas un nombre fini."
-    known = {None: exercise.expected} | {hint: mean for hint, mean in exercise.mistakes.items()}
-    known["Le signe est inversé : le gain est l'erreur du student seul moins celle du distillé."] = -exercise.expected
     gain = mean_interval(gains)
+    known = {None: exercise.expected} | exercise.mistakes
+    if abs(exercise.expected) > exercise.tolerance:  # plus près de 0, un gain et son opposé se confondent
+        known[
+            "Le signe est inversé : le gain est l'erreur du student seul moins celle du distillé."
+        ] = -exercise.expected
     hint = min(known, key=lambda name: abs(known[name] - gain.mean))
     if abs(known[hint] - gain.mean) > exercise.tolerance:
-        return False, (f"gain moyen {french(gain.mean)}, {french(exercise.expected)} environ attendu : "
-                       "un autre réglage a-t-il changé ?")  # fmt: skip
+        return False, f"gain moyen {french(gain.mean)}, ce n'est pas celui attendu : un autre réglage a-t-il changé ?"
     if hint:
         return False, f"pas encore. {hint}"
-    if reading in (..., None):
+    if reading is None:
         return False, f"gain mesuré : {points(gain)}. Lisez cet intervalle, et complétez reading : {choices}."
     verdict = READINGS[2] if not gain.excludes_zero else READINGS[gain.mean < 0]
     if reading != verdict:
-        return False, (f"pas encore : {points(gain)}. L'intervalle contient-il 0 ? S'il le contient, rien n'est "
-                       "établi, quelle que soit la moyenne.")  # fmt: skip
+        advice = "L'intervalle contient-il 0 ? S'il le contient, rien n'est établi, quelle que soit la moyenne."
+        if READINGS[2] not in (reading, verdict):
+            advice = "De quel côté de 0 est l'intervalle ? Un gain est une erreur qui baisse."
+        return False, f"pas encore : {points(gain)}. {advice}"
     bet = "comme prévu" if prediction == verdict else f"vous aviez prévu « {prediction} »"
     return True, f"juste : {points(gain)}, donc « {verdict} » ; {bet}. {exercise.lesson}"
+
+
+def _word(value: object) -> object:
+    """Une réponse sans ce qui n'y change rien : majuscules, espaces, guillemets, apostrophe courbe ; ``...`` est None."""
+    if isinstance(value, str):
+        return value.strip(" .«»\N{NO-BREAK SPACE}").lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") or None
+    return None if value is ... else value
+
+
+def _not_gains(gains: object) -> tuple[bool, str] | None:
+    """Ce que le résultat d'une expérience a d'autre que des gains appariés ; rien si c'en sont."""
+    if not isinstance(gains, Tensor) or gains.ndim != 1 or len(gains) < 10 or not gains.is_floating_point():
+        received = f"{tuple(gains.shape)}, {gains.dtype}" if isinstance(gains, Tensor) else type(gains).__name__
+        return False, f"l'expérience rend les gains appariés, un tenseur (n,), dix graines au moins ; {received} reçu."
+    if not gains.isfinite().all():
+        return False, "un des gains n'est pas un nombre fini."
+    if not gains.any():
+        return False, "tous les gains sont nuls : l'expérience compare-t-elle bien deux students différents ?"
+    if (gains == gains[0]).all():
+        return False, "tous les gains sont égaux : est-ce dix fois la même graine ?"
+    return None
 
 
 def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
