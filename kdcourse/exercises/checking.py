@@ -99,7 +99,7 @@ def _read(exercise: Prediction, prediction: str, experiment: Callable, reading: 
 
 
 def _word(value: object) -> object:
-    """Une réponse sans ce qui n'y change rien : majuscules, espaces, guillemets, apostrophe courbe ; ``...`` est None."""
+    """Une réponse sans ses majuscules, ses espaces, ses guillemets, ni son apostrophe courbe ; ``...`` devient None."""
     if isinstance(value, str):
         return value.strip(" .«»\N{NO-BREAK SPACE}").lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") or None
     return None if value is ... else value
@@ -151,7 +151,9 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             results.append(result.detach().double().cpu().to_dense())
             gradients.append(None if leaf is None else _gradient(result, leaf))
         except Exception as error:
-            return False, f"la valeur ou le gradient du résultat ne se lisent pas : {reason(error)}"
+            if "inplace operation" in (why := reason(error)):
+                why = "une opération sur place (*=, +=, fill_) y change ce dont le gradient a besoin."
+            return False, f"la valeur ou le gradient du résultat ne se lisent pas : {why}"
     expected = [exercise.reference(*case) for case in exercise.cases]
     if all(map(_same, results, expected, repeat(exercise.tolerance))):
         if all(_right_gradient(*pair, exercise) for pair in zip(gradients, exercise.cases, strict=True)):
