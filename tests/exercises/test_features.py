@@ -224,7 +224,7 @@ def resized(maps, like, **options):
         (lambda s, t: F.l1_loss(my_map(s), unit(pooled(s, t))), "écart absolu"),
         (lambda s, t: F.smooth_l1_loss(my_map(s), unit(pooled(s, t))), "moitié de trop"),
         (lambda s, t: (1 - F.cosine_similarity(energy(s).flatten(1), pooled(s, t).flatten(1))).mean(), "cosinus"),
-        (lambda s, t: F.mse_loss(my_map(s), my_map(t)), "RuntimeError"),
+        (lambda s, t: (my_map(s) - my_map(t)).square().mean(), "RuntimeError"),
     ],
 )
 def test_une_perte_d_attention_fausse_est_nommee(answer, hint, capsys):

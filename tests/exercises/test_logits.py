@@ -187,7 +187,7 @@ def test_un_epsilon_dans_le_logarithme_est_nomme(answer, hint, epsilon, capsys):
         (lambda s, t, T: T**2 * kl_div(s / T, soft(t, T)), "les logits du student"),
         (lambda s, t, T: T**2 * (log_soft(t, T) - log_soft(s, T)).sum(-1).mean(), "manque devant l'écart"),
         (
-            lambda s, t, T: F.kl_div(log_soft(s, T), soft(t, T), reduction="mean"),
+            lambda s, t, T: F.kl_div(log_soft(s, T), soft(t, T), reduction="sum") / s.numel(),
             "Deux oublis : le facteur T², et reduction",
         ),
         (lambda s, t, T: F.kl_div(log_soft(s, T), soft(t, T), reduction="sum"), "Deux oublis : le facteur T², et la"),
