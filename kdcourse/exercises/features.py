@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.exercises.exercise import Exercise
+from kdcourse.exercises.exercise import Exercise, Prediction
 from kdcourse.losses.features import attention_loss, attention_map
 
 
@@ -283,3 +283,17 @@ EXERCISES = {
         },
     ),
 }  # fmt: skip
+
+PREDICTIONS = {
+    "10.3 d": Prediction(
+        expected=-12.8,
+        mistakes={
+            "Chaque image a encore ses propres cartes : décalez le long des exemples, dims=0.": 10.9,
+            "Sans dims=0, roll décale les nombres d'un rang : presque toutes les cartes restent à leur place.": 4.0,
+            "C'est l'attention, ou le hint à l'étage 1 : gardez adapted(2) et hint(2).": -3.2,
+            "Ce sont les logits d'une autre image qui guident : gardez le hint.": -33.6,
+        },
+        tolerance=2.5,
+        lesson="Une carte n'aide que si elle est celle de cette image : celle d'une autre égare le student.",
+    ),
+}

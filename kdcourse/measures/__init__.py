@@ -9,9 +9,12 @@ __getattr__, __dir__ = face(__name__)
 if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de types aussi
     from kdcourse.measures.calibration import reliability as reliability
     from kdcourse.measures.features import (
+        FeatureBudgets as FeatureBudgets,
         gradient_norms as gradient_norms,
         map_similarity as map_similarity,
+        mean_map as mean_map,
         model_attention as model_attention,
+        uniform_map as uniform_map,
     )
     from kdcourse.measures.hinton import hinton_table as hinton_table
     from kdcourse.measures.intervals import bias_sweep as bias_sweep, log_slope as log_slope, tune_bias as tune_bias

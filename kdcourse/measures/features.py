@@ -1,4 +1,8 @@
-"""10.3 : ce que regarde un modèle, et ce que pèse chaque terme de sa perte."""
+"""10.3 : ce que regarde un modèle, ce que pèse chaque terme de sa perte, et les gains rangés budget par budget."""
+
+import json
+from importlib.resources import files
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,3 +38,48 @@ def gradient_norms(model: nn.Module, data: Split, teacher_features: Features) ->
     losses += map(attention_loss, student.maps, teacher_features.maps)
     gradients = (torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) for loss in losses)
     return torch.stack([torch.cat([g.flatten() for g in found if g is not None]).norm() for found in gradients])
+
+
+def uniform_map(maps: Tensor) -> Tensor:
+    """Une carte qui ne regarde rien, de la forme de ``maps`` : la même valeur partout."""
+    return torch.ones_like(maps)
+
+
+def mean_map(maps: Tensor) -> Tensor:
+    """Une carte dont l'énergie est la moyenne de celles des images : la même pour toutes, de la forme de ``maps``."""
+    return maps.square().mean(dim=0, keepdim=True).sqrt().expand_as(maps).contiguous()
+
+
+class FeatureBudgets(NamedTuple):
+    """Les erreurs de 10.3 à plusieurs budgets, que ``python -m benchmarks features`` a rangées.
+
+    ``errors[images][méthode][partie]`` a une ligne par budget et une colonne par graine.
+    """
+
+    budgets: list[float]
+    """Fois le nombre de pas du chapitre."""
+    steps: dict[int, list[int]]
+    """Nombre d'images étiquetées → le nombre de pas de chaque budget."""
+    errors: dict[int, dict[str, dict[str, Tensor]]]
+    origin: str
+    """Quand, sur quel processeur, avec quelle version."""
+
+    @classmethod
+    def load(cls) -> "FeatureBudgets":
+        stored = json.loads(files("kdcourse.measures").joinpath("features_results.json").read_text(encoding="utf-8"))
+        errors = {
+            int(size): {name: {part: torch.tensor(rows) for part, rows in parts.items()} for name, parts in own.items()}
+            for size, own in stored["errors"].items()
+        }
+        steps, origin = {int(size): values for size, values in stored["steps"].items()}, stored["provenance"]
+        day = "/".join(reversed(origin["date"].split("-")))
+        written = f"mesurés le {day} ({origin['processor']}, torch {origin['torch']})"
+        return cls(stored["budgets"], steps, errors, written)
+
+    def gains(self, size: int, method: str, part: str = "test") -> Tensor:
+        """Différences appariées d'erreur avec le student seul, en points, ``(budgets, graines)``."""
+        return self.errors[size]["seul"][part] - self.errors[size][method][part]
+
+    def gain(self, size: int, method: str, budget: float, part: str = "test") -> Tensor:
+        """Celles d'un budget, ``(graines,)``."""
+        return self.gains(size, method, part)[self.budgets.index(budget)]

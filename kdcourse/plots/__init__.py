@@ -17,10 +17,11 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         plot_tiles_and_bars as plot_tiles_and_bars,
     )
     from kdcourse.plots.features import (
+        plot_adapter as plot_adapter,
         plot_alpha_maps as plot_alpha_maps,
         plot_attention_maps as plot_attention_maps,
+        plot_feature_budgets as plot_feature_budgets,
         plot_feature_scheme as plot_feature_scheme,
-        plot_gradient_norms as plot_gradient_norms,
     )
     from kdcourse.plots.logits import (
         plot_gradients as plot_gradients,

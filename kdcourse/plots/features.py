@@ -1,17 +1,21 @@
-"""Les figures de 10.3 : le schéma des hints, les cartes d'attention, les normes de gradient, les gains appariés."""
+"""Les figures de 10.3 : le schéma des hints, l'adaptateur, les cartes d'attention, les gains selon le budget."""
 
 from collections.abc import Mapping, Sequence
 
+import contourpy
 import numpy as np
-import torch
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from kdcourse.formats import french, short
-from kdcourse.measures.features import map_similarity
-from kdcourse.measures.intervals import mean_interval
-from kdcourse.plots.common import COLORS, MARKERS, as_picture, error_bar, finished, paper, subplots
+from kdcourse.measures.features import FeatureBudgets, map_similarity
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, mean_curve, paper, subplots
+
+MAP_COLORS = "viridis_r"  # plus c'est sombre, plus c'est actif
+UNIT_SQUARE = (0, 1, 0, 1)  # l'étendue de toute image : une carte de 3×3 pixels couvre le chiffre de 10×10
 
 
 def plot_feature_scheme() -> Figure:
@@ -57,97 +61,150 @@ def plot_feature_scheme() -> Figure:
     return finished(figure)
 
 
-def plot_attention_maps(images: Tensor, columns: Mapping[str, Tensor], title: str) -> Figure:
-    """Une image par ligne ; à côté, les cartes d'attention ``(n, 1, H, W)`` de chaque colonne.
+def plot_adapter(student: Tensor, weights: Tensor, bias: float, teacher: Tensor) -> Figure:
+    """Ce que calcule une convolution 1×1 pour un canal : en chaque pixel, le même mélange des canaux du student.
 
-    Une carte est d'autant plus sombre que ses canaux sont actifs ; toutes celles d'une ligne ont la même échelle.
+    Args:
+        student: les canaux du student pour une image, ``(C, H, W)``.
+        weights: le poids de chacun dans le mélange, ``(C,)``.
+        bias: ce qui s'y ajoute.
+        teacher: le canal du teacher à retrouver, ``(H, W)``.
     """
-    figure, axes = subplots(
-        len(images), 1 + len(columns), figsize=(1.5 * (1 + len(columns)), 1.45 * len(images) + 0.7), squeeze=False
+    mixed = (weights[:, None, None] * student).sum(dim=0) + bias
+    gap = (mixed - teacher).square().mean().item()
+    figure, axes = subplots(1, len(student) + 2, figsize=(9, 1.8))
+    row, column = divmod(int(teacher.argmax()), teacher.shape[1])
+    low, high = min(mixed.min(), teacher.min()).item(), max(mixed.max(), teacher.max()).item()
+    scales = [(0.0, student.max().item())] * len(student) + [(low, high)] * 2
+    for ax, values, (bottom, top) in zip(axes, (*student, mixed, teacher), scales, strict=True):
+        ax.imshow(values.cpu().numpy(), cmap=MAP_COLORS, vmin=bottom, vmax=top)
+        ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=COLORS["student"], lw=2.5))
+        ax.set(xticks=[], yticks=[])
+    for index, (ax, weight) in enumerate(zip(axes, weights.tolist(), strict=False)):
+        ax.set_title(f"canal {index}", fontsize=8.5)
+        ax.set_xlabel(f"× {french(weight, 2)}", fontsize=9.5)
+        sign = "=" if index == len(student) - 1 else "+"
+        ax.text(1.13, 0.5, sign, transform=ax.transAxes, ha="center", va="center", fontsize=11)
+    axes[-2].set_title("mélange", fontsize=8.5, weight="bold")
+    axes[-2].set_xlabel(f"biais {french(bias, 2)}", fontsize=9.5)
+    axes[-2].text(1.13, 0.5, "?", transform=axes[-2].transAxes, ha="center", va="center", fontsize=11)
+    axes[-1].set_title("teacher", fontsize=8.5, weight="bold", color=COLORS["teacher"])
+    axes[-1].set_xlabel("un canal", fontsize=9.5)
+    figure.suptitle(
+        f"Un canal du teacher, refait avec les {len(student)} du student : écart au carré {french(gap, 2)}", fontsize=11
     )
-    for row, (line, image) in enumerate(zip(axes, images, strict=True)):
-        shown = [maps[row, 0].cpu().numpy() for maps in columns.values()]
-        same_size = len({maps.shape for maps in shown}) == 1
-        line[0].imshow(as_picture(image), cmap="gray_r")
-        for ax, maps in zip(line[1:], shown, strict=True):
-            ax.imshow(maps, cmap="viridis_r", vmin=0, vmax=max(m.max() for m in shown) if same_size else maps.max())
-        for ax in line:
-            ax.set(xticks=[], yticks=[])
+    return finished(figure)
+
+
+def digit_outline(image: Tensor) -> list[np.ndarray]:
+    """Le contour d'un chiffre, à mi-hauteur de son encre : des lignes ``(n, 2)`` dans le carré unité."""
+    ink = np.pad(image[0].cpu().numpy(), 1)  # un trait qui touche le bord se referme
+    x, y = ((np.arange(-1, size - 1) + 0.5) / (size - 2) for size in ink.shape[::-1])
+    lines = contourpy.contour_generator(x=x, y=1 - y, z=ink).lines(ink.max() / 2)
+    return [line.clip(0, 1) for line in lines]
+
+
+def draw_outline(ax, image: Tensor) -> LineCollection:
+    """Pose ce contour sur une carte : blanc bordé de noir, il se voit sur toutes les couleurs."""
+    outline = LineCollection(digit_outline(image), colors="white", linewidths=1.3)
+    outline.set_path_effects([withStroke(linewidth=3, foreground="black")])
+    ax.add_collection(outline, autolim=False)
+    return outline
+
+
+def show_map(ax, values: Tensor, top: float):
+    """Une carte ``(H, W)``, à sa résolution, dans le carré unité."""
+    ax.set(xticks=[], yticks=[])
+    return ax.imshow(
+        values.cpu().numpy(), cmap=MAP_COLORS, vmin=0, vmax=top, extent=UNIT_SQUARE, interpolation="nearest"
+    )
+
+
+def plot_attention_maps(images: Tensor, labels: Tensor, columns: Mapping[str, Tensor], title: str) -> Figure:
+    """Une image par ligne, et son étiquette ; à côté, les cartes ``(n, 1, H, W)`` de chaque colonne, sous son contour.
+
+    Une carte est d'autant plus sombre que ses canaux sont actifs ; toutes ont la même échelle.
+    """
+    size = (min(9.0, 1.65 * (1 + len(columns)) + 0.8), 1.5 * len(images) + 1)
+    figure, axes = subplots(len(images), 1 + len(columns), figsize=size, squeeze=False)
+    top = max(maps.max().item() for maps in columns.values())
+    for row, (line, image, label) in enumerate(zip(axes, images, labels.tolist(), strict=True)):
+        line[0].imshow(as_picture(image), cmap="gray_r", extent=UNIT_SQUARE)
+        line[0].set(xticks=[], yticks=[], ylabel=f"étiquette {label}")
+        for ax, maps in zip(line[1:], columns.values(), strict=True):
+            shown = show_map(ax, maps[row, 0], top)
+            draw_outline(ax, image)
     for ax, name in zip(axes[0], ["image", *columns], strict=True):
-        ax.set_title(name, fontsize=9)
+        ax.set_title(name, fontsize=9.5)
+    _color_bar(figure, shown, axes)
     figure.suptitle(title, fontsize=11)
     return finished(figure)
 
 
-def plot_gradient_norms(panels: Mapping[str, Tensor], sizes: Sequence[int]) -> Figure:
-    """Normes de gradient de l'attention à chaque étage et des étiquettes, en échelle log, un panneau par moment.
-
-    Args:
-        panels: moment → normes ``(1 + étages, graines)`` : les étiquettes, puis l'attention de chaque étage à β = 1.
-        sizes: nombre de pixels HW de la carte de chaque étage.
-    """
-    betas = 10 * torch.tensor(sizes)[:, None]
-    positions = np.arange(len(sizes))
-    figure, axes = subplots(1, len(panels), figsize=(9, 3.8), sharey=True, squeeze=False)
-    ratios = []
-    for ax, (name, norms) in zip(axes[0], panels.items(), strict=True):
-        labels, maps = mean_interval(norms[0]), norms[1:].cpu()
-        ratios.append(_times(norms[0].mean() / maps.mean(dim=1)))
-        ax.axhline(labels.mean, color=COLORS["neutral"], ls="--", lw=1.5, label="étiquettes")
-        ax.axhspan(labels.low, labels.high, color=COLORS["neutral"], alpha=0.2, lw=0)
-        for label, values, role in (
-            ("attention, β = 1", maps, "student"),
-            ("attention, β = 10·HW", betas * maps, "distilled"),
-        ):
-            for x, row in zip(positions, values, strict=True):
-                error_bar(ax, x, mean_interval(row), role)
-            ax.plot(positions, values.mean(dim=1), MARKERS[role] + "-", color=COLORS[role], lw=1, label=label)
-        ax.set_xticks(positions, [f"étage {i}\n{s} pixels" for i, s in enumerate(sizes)])
-        ax.set(yscale="log", xlim=(-0.4, len(sizes) - 0.6))
-        ax.set_title(name, fontsize=10)
-    axes[0, 0].set_ylabel("norme du gradient (échelle log)")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9,
-                  title="barre, bande : intervalle à 95 %", title_fontsize=8.5)  # fmt: skip
-    figure.suptitle(
-        f"{next(iter(panels)).capitalize()}, à β = 1, les étiquettes pèsent {ratios[0]} fois l'attention", fontsize=11
-    )
-    return finished(figure)
+def _color_bar(figure: Figure, shown, axes) -> None:
+    bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02)
+    bar.set_label("attention", fontsize=9)
+    comma_axis(bar.ax.yaxis)
 
 
-def _times(ratios: Tensor) -> str:
-    """« 119, 12 et 2,1 » : les rapports, avec une décimale sous 10."""
-    texts = [french(value, 0 if value >= 10 else 1) for value in ratios]
-    return f"{', '.join(texts[:-1])} et {texts[-1]}"
-
-
-def plot_alpha_maps(image: Tensor, teacher: Tensor, alphas: Sequence[float], maps: Tensor, errors: Tensor) -> Figure:
-    """La carte d'une image pour chaque alpha, et dessous l'erreur mesurée sur les graines.
+def plot_alpha_maps(
+    image: Tensor, label: int, teacher: Tensor, alphas: Sequence[float], maps: Tensor, errors: Tensor
+) -> Figure:
+    """La carte d'une image pour chaque alpha, sous son contour, et dessous l'erreur mesurée sur les graines.
 
     Args:
         image: ``(1, h, w)``.
+        label: son étiquette.
         teacher: carte du teacher, ``(1, H, W)``.
         alphas: A valeurs.
         maps: cartes d'un student par alpha, ``(A, 1, H, W)``.
         errors: erreurs en %, ``(A, graines)``.
     """
-    figure, axes = subplots(1, len(alphas) + 2, figsize=(1.6 * (len(alphas) + 2), 2.7))
+    figure, axes = subplots(1, len(alphas) + 2, figsize=(9, 2.5))
     top = max(teacher.max().item(), maps.max().item())
-    axes[0].imshow(as_picture(image), cmap="gray_r")
+    axes[0].imshow(as_picture(image), cmap="gray_r", extent=UNIT_SQUARE)
     for ax, values in zip(axes[1:], [teacher, *maps], strict=True):
-        ax.imshow(values[0].cpu().numpy(), cmap="viridis_r", vmin=0, vmax=top)
+        shown = show_map(ax, values[0], top)
+        draw_outline(ax, image)
     names = ["image", "teacher", *(f"α = {short(alpha)}" for alpha in alphas)]
     likeness = [french(value, 2) for value in map_similarity(maps[:, None], teacher[None])]
     notes = [
-        f"ressemblance {close}\nerreur (%)\n{mean_interval(row)}" for close, row in zip(likeness, errors, strict=True)
+        f"ressemblance\n{close}\nerreur\n{french(row.mean())} %" for close, row in zip(likeness, errors, strict=True)
     ]
-    for ax, name, note in zip(axes, names, ["", "", *notes], strict=True):
+    for ax, name, note in zip(axes, names, [f"étiquette {label}", "", *notes], strict=True):
         ax.set(xticks=[], yticks=[])
         ax.set_title(name, fontsize=9.5)
-        ax.set_xlabel(note, fontsize=8.5)
+        ax.set_xlabel(note, fontsize=9)
+    _color_bar(figure, shown, axes)
     figure.suptitle(
-        f"Cette carte ressemble à celle du teacher à {likeness[0]} ({names[2]}), puis {likeness[-1]} ({names[-1]}) ; "
-        f"l'erreur passe de {french(errors[0].mean())} à {french(errors[-1].mean())} %",
-        fontsize=10.5,
+        f"La ressemblance passe de {likeness[0]} ({names[2]}) à {likeness[-1]} ({names[-1]}) ; "
+        f"l'erreur, de {french(errors[0].mean())} à {french(errors[-1].mean())} %",
+        fontsize=11,
     )
+    return finished(figure)
+
+
+def plot_feature_budgets(stored: FeatureBudgets, methods: Sequence[str], title: str) -> Figure:
+    """Le gain de chaque méthode selon le budget, un panneau chacune, une courbe par nombre d'images étiquetées."""
+    rows = -(-len(methods) // 3)
+    figure, axes = subplots(rows, 3, figsize=(9, 2.3 * rows + 0.8), sharex=True, sharey=True, squeeze=False)
+    for ax, method in zip(axes.flat, methods, strict=False):
+        ax.axhline(0, color="0.4", lw=1)
+        for size, role, line in zip(sorted(stored.errors), ("distilled", "other"), ("^-", "v--"), strict=True):
+            mean_curve(ax, stored.budgets, stored.gains(size, method), role, f"{size} images étiquetées", line)
+        ax.set_title(method, fontsize=10)
+        ax.set_xscale("log")
+        ax.set_xticks(stored.budgets, [f"×{short(budget)}" for budget in stored.budgets])
+        ax.minorticks_off()
+        comma_axis(ax.yaxis)
+    for ax in axes.flat[len(methods) :]:
+        ax.axis("off")
+    for ax in axes[-1]:
+        ax.set_xlabel("pas, fois le budget")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("gain (points)")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9,
+                  title="bande : intervalle à 95 % de la différence appariée", title_fontsize=8.5)  # fmt: skip
+    figure.suptitle(title, fontsize=11)
     return finished(figure)

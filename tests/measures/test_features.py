@@ -1,18 +1,24 @@
-"""Les mesures de 10.3."""
+"""Les mesures de 10.3, et ``python -m benchmarks features``, dont le chapitre relit les résultats."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks import _report, features
 from kdcourse import (
     CNN,
     attention_map,
     load_dataset,
     predict_features,
 )
-from kdcourse.measures import gradient_norms, map_similarity, model_attention
+from kdcourse.measures import FeatureBudgets, gradient_norms, map_similarity, mean_map, model_attention, uniform_map
 from kdcourse.training.many_students import initial_model
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def small():
@@ -63,3 +69,42 @@ def test_les_normes_de_gradient_sont_celles_de_backward(data, teacher_features):
         loss.backward(retain_graph=True)
         squares = sum(p.grad.square().sum().item() for p in model.parameters() if p.grad is not None)
         assert norms[index].item() == pytest.approx(squares**0.5, rel=1e-4)
+
+
+def test_la_carte_uniforme_ne_regarde_rien_et_la_moyenne_ne_depend_pas_de_l_image():
+    maps = torch.randn(4, 3, 2, 5, generator=torch.Generator().manual_seed(3))
+    flat = attention_map(uniform_map(maps))
+    torch.testing.assert_close(flat, torch.full_like(flat, 10**-0.5))
+    mean, energy = attention_map(mean_map(maps)), (maps**2).mean(dim=(0, 1))
+    for own in mean:
+        torch.testing.assert_close(own[0], energy / energy.norm())
+
+
+def test_les_gains_ranges_sont_les_differences_avec_le_student_seul():
+    stored = FeatureBudgets.load()
+    raw = json.loads((ROOT / "kdcourse/measures/features_results.json").read_text(encoding="utf-8"))
+    alone, hint = (raw["errors"]["25"][name]["test"] for name in ("seul", "hint, étage 2"))
+    expected = [[a - h for a, h in zip(*rows, strict=True)] for rows in zip(alone, hint, strict=True)]
+    torch.testing.assert_close(stored.gains(25, "hint, étage 2"), torch.tensor(expected), atol=1e-4, rtol=0)
+    torch.testing.assert_close(stored.gain(25, "hint, étage 2", 4.0), torch.tensor(expected[-1]), atol=1e-4, rtol=0)
+    assert stored.steps[25][stored.budgets.index(1.0)] == 192 and "mesurés le" in stored.origin
+
+
+def test_le_paquet_porte_les_budgets_ranges_dans_benchmarks():
+    kept = json.loads((ROOT / "kdcourse/measures/features_results.json").read_text(encoding="utf-8"))
+    assert kept == json.loads((ROOT / "benchmarks/results/features.json").read_text(encoding="utf-8"))
+    assert all(len(row) == 10 for own in kept["errors"].values() for parts in own.values() for row in parts["test"])
+
+
+def test_un_essai_reduit_mesure_chaque_methode_et_ne_range_rien(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(_report, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(features, "RESULTS", tmp_path / "features_results.json")
+    monkeypatch.setattr(features, "BUDGETS", (0.01,))
+    threads = torch.get_num_threads()
+    features.main(["--graines", "2"])
+    torch.set_num_threads(threads)
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert result["steps"] == {"25": [3], "100": [10]} and list(result["errors"]["25"]) == list(features.METHODS)
+    assert list(result["errors"]["100"]) == list(features.METHODS)[:7]
+    assert all(len(row) == 2 for own in result["errors"].values() for parts in own.values() for row in parts["test"])
+    assert not list(tmp_path.iterdir())

@@ -7,8 +7,17 @@ import torch
 from kdcourse import (
     attention_map,
 )
-from kdcourse.plots import plot_alpha_maps, plot_attention_maps, plot_feature_scheme, plot_gains, plot_gradient_norms
+from kdcourse.measures import FeatureBudgets
+from kdcourse.plots import (
+    plot_adapter,
+    plot_alpha_maps,
+    plot_attention_maps,
+    plot_feature_budgets,
+    plot_feature_scheme,
+    plot_gains,
+)
 from kdcourse.plots.common import gain_summary, verdict
+from kdcourse.plots.features import digit_outline
 
 
 def test_le_verdict_suit_le_signe_et_l_intervalle():
@@ -26,35 +35,85 @@ def test_le_titre_des_gains_compte_les_verdicts_et_la_forme_les_dit():
     assert left[0].get_xdata()[0] == pytest.approx(2.0)
 
 
-def test_le_titre_des_normes_donne_le_rapport_des_moyennes():
-    norms = torch.stack([torch.full((3,), 6.0), torch.full((3,), 0.05), torch.full((3,), 2.0)])
-    norms = norms * torch.tensor([0.9, 1.0, 1.1])
-    figure = plot_gradient_norms({"au départ": norms, "après": norms}, [100, 9])
-    assert "120 et 3,0 fois" in figure.get_suptitle()
-    balanced = [line for line in figure.get_axes()[0].lines if line.get_label() == "attention, β = 10·HW"]
-    assert balanced[0].get_ydata().tolist() == pytest.approx([50.0, 180.0])
-
-
 def unit(*shape):
     return attention_map(torch.rand(shape, generator=torch.Generator().manual_seed(1)))
 
 
-def test_une_ligne_de_cartes_de_meme_taille_a_une_seule_echelle():
+def test_toutes_les_cartes_ont_la_meme_echelle_et_une_barre_de_couleurs():
     maps = {"teacher": unit(2, 3, 4, 4), "student": unit(2, 5, 4, 4)}
-    figure = plot_attention_maps(torch.rand(2, 1, 8, 8), maps, "titre")
+    figure = plot_attention_maps(torch.rand(2, 1, 8, 8), torch.tensor([4, 7]), maps, "titre")
     axes = figure.get_axes()
     assert [ax.get_title() for ax in axes[:3]] == ["image", "teacher", "student"]
-    tops = {ax.images[0].get_clim()[1] for ax in axes[1:3]}
-    assert tops == {max(m[0].max().item() for m in maps.values())}
+    assert [axes[0].get_ylabel(), axes[3].get_ylabel(), axes[-1].get_ylabel()] == [
+        "étiquette 4",
+        "étiquette 7",
+        "attention",
+    ]
+    tops = {axes[place].images[0].get_clim()[1] for place in (1, 2, 4, 5)}
+    assert tops == {max(m.max().item() for m in maps.values())}
     np.testing.assert_allclose(axes[5].images[0].get_array(), maps["student"][1, 0])
+
+
+def square_digit(row=2, column=3):
+    image = torch.zeros(1, 10, 10)
+    image[0, row : row + 4, column : column + 2] = 1.0
+    return image
+
+
+def test_le_contour_entoure_l_encre_dans_le_carre_unite():
+    (line,) = digit_outline(square_digit())
+    # Colonnes 3 et 4, lignes 2 à 5 : l'encre va de 0,3 à 0,5 en x, de 0,4 à 0,8 en y, l'origine en bas.
+    np.testing.assert_allclose(line.min(axis=0), [0.3, 0.4], atol=1e-6)
+    np.testing.assert_allclose(line.max(axis=0), [0.5, 0.8], atol=1e-6)
+
+
+def test_un_trait_qui_touche_le_bord_se_referme():
+    (line,) = digit_outline(square_digit(row=6, column=8))
+    np.testing.assert_allclose(line[0], line[-1])
+    assert line.min() >= 0 and line.max() <= 1
+
+
+def test_chaque_carte_porte_le_contour_de_son_image():
+    images, maps = torch.stack([square_digit(), square_digit(5, 6)]), {"teacher": unit(2, 3, 3, 3)}
+    axes = plot_attention_maps(images, torch.tensor([1, 1]), maps, "titre").get_axes()
+    for ax, image in ((axes[1], images[0]), (axes[3], images[1])):
+        assert tuple(ax.images[0].get_extent()) == (0, 1, 0, 1)
+        np.testing.assert_allclose(ax.collections[0].get_segments()[0], digit_outline(image)[0])
 
 
 def test_le_titre_des_alphas_dit_la_ressemblance_et_l_erreur_aux_deux_bouts():
     maps = unit(3, 4, 5, 5)
     errors = torch.tensor([[30.0, 32.0], [20.0, 24.0], [88.0, 92.0]])
-    figure = plot_alpha_maps(torch.rand(1, 10, 10), maps[2], [0.0, 0.5, 1.0], maps, errors)
-    assert "1,00 (α = 1) ; l'erreur passe de 31,0 à 90,0 %" in figure.get_suptitle()
-    assert "22,0" in figure.get_axes()[3].get_xlabel()
+    figure = plot_alpha_maps(torch.rand(1, 10, 10), 4, maps[2], [0.0, 0.5, 1.0], maps, errors)
+    assert "1,00 (α = 1) ; l'erreur, de 31,0 à 90,0 %" in figure.get_suptitle()
+    assert "22,0" in figure.get_axes()[3].get_xlabel() and figure.get_axes()[0].get_xlabel() == "étiquette 4"
+
+
+def test_le_melange_de_l_adaptateur_est_une_somme_ponderee_et_le_titre_dit_son_ecart():
+    student, teacher = torch.zeros(2, 3, 3), torch.zeros(3, 3)
+    student[0, 1, 1], student[1, 1, 1], teacher[1, 1] = 1.0, 2.0, 9.0
+    figure = plot_adapter(student, torch.tensor([3.0, -1.0]), 2.0, teacher)
+    axes = figure.get_axes()
+    assert [ax.get_xlabel() for ax in axes] == ["× 3,00", "× −1,00", "biais 2,00", "un canal"]
+    mixed = np.full((3, 3), 2.0)
+    mixed[1, 1] = 3 * 1 - 1 * 2 + 2
+    np.testing.assert_allclose(axes[2].images[0].get_array(), mixed)
+    assert f"{((8 * 4 + 36) / 9):.2f}".replace(".", ",") in figure.get_suptitle()
+    assert {tuple(ax.patches[0].get_xy()) for ax in axes} == {(0.5, 0.5)}  # le même pixel partout
+
+
+def test_chaque_panneau_de_budgets_trace_les_gains_de_sa_methode():
+    def rows(level):
+        return {"test": torch.tensor([[level, level + 2.0], [level - 1, level + 1.0]])}
+
+    errors = {size: {"seul": rows(20.0), "KD": rows(size / 10), "hint": rows(25.0)} for size in (25, 100)}
+    figure = plot_feature_budgets(FeatureBudgets([1.0, 4.0], {}, errors, "essai"), ["KD", "hint"], "titre")
+    first, second, empty = figure.get_axes()
+    assert [first.get_title(), second.get_title(), empty.axison] == ["KD", "hint", False]
+    curves = [line for line in first.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [1.0, 4.0]]
+    assert [line.get_ydata()[0] for line in curves] == pytest.approx([17.5, 10.0])
+    assert [line.get_marker() for line in curves] == ["^", "v"]
+    assert [text.get_text() for text in first.get_xticklabels()] == ["×1", "×4"]
 
 
 def test_le_schema_se_dessine():

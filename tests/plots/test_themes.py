@@ -9,9 +9,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
-from kdcourse import MLP, load_dataset
+from kdcourse import MLP, attention_map, load_dataset
+from kdcourse.measures import FeatureBudgets
 from kdcourse.plots import (
+    plot_adapter,
+    plot_attention_maps,
     plot_cost,
+    plot_feature_budgets,
     plot_feature_scheme,
     plot_field_map,
     plot_front,
@@ -23,6 +27,11 @@ from kdcourse.plots import (
 FIGURES = {
     "schéma": plot_scheme,
     "schéma des features": plot_feature_scheme,
+    "adaptateur": lambda: plot_adapter(torch.rand(8, 3, 3), torch.randn(8), 0.1, torch.rand(3, 3)),
+    "cartes d'attention": lambda: plot_attention_maps(
+        load_dataset().test.images[:2], torch.tensor([0, 1]), {"teacher": attention_map(torch.rand(2, 3, 4, 4))}, "t"
+    ),
+    "budgets": lambda: plot_feature_budgets(FeatureBudgets.load(), ["KD", "hint, étage 2"], "t"),
     "carte du domaine": plot_field_map,
     "prédiction": lambda: plot_prediction(MLP(), load_dataset().validation, 0),
     "gains": lambda: plot_gains({"a": {"KD": torch.tensor([1.0, 2.0, 1.5])}}, "titre"),

@@ -21,7 +21,8 @@ def explorer():
     teacher, student = [unit(4, 3, 6, 6), unit(4, 3, 3, 3)], [unit(8, 2, 6, 6), unit(8, 2, 3, 3)]
     student = [maps.view(2, 4, *maps.shape[1:]) for maps in student]
     errors = torch.tensor([[40.0, 44.0], [20.0, 24.0]])
-    return AttentionExplorer(torch.rand(4, 1, 10, 10), teacher, student, [0.0, 0.5], errors), teacher, student
+    images = torch.rand(4, 1, 10, 10, generator=torch.Generator().manual_seed(2))
+    return AttentionExplorer(images, teacher, student, [0.0, 0.5], errors), teacher, student
 
 
 def test_l_etat_du_curseur_est_la_carte_choisie_et_son_cosinus(explorer):
@@ -34,11 +35,26 @@ def test_l_etat_du_curseur_est_la_carte_choisie_et_son_cosinus(explorer):
 
 def test_chaque_curseur_change_ce_que_l_image_montre(explorer):
     widget, teacher, student = explorer
-    for name, value in (("alpha", 0.5), ("image", 3.0), ("stage", 1.0)):
+    for name, value in (("alpha", 0.5), ("image", 3.0), ("stage", 0.0), ("stage", 1.0)):
         before = widget.svg()
         setattr(widget, name, value)
         assert widget.svg() != before
     left, right = widget.figure.get_axes()[1:3]
-    np.testing.assert_allclose(left.images[0].get_array(), teacher[1][2, 0])
-    np.testing.assert_allclose(right.images[0].get_array(), student[1][1, 2, 0])
+    top = max(teacher[1][2, 0].max(), student[1][1, 2, 0].max())
+    np.testing.assert_allclose(left.images[0].get_array(), teacher[1][2, 0] / top)
+    np.testing.assert_allclose(right.images[0].get_array(), student[1][1, 2, 0] / top)
     assert any("22,0" in text.get_text() for text in widget.figure.get_axes()[3].texts)
+
+
+def test_le_contour_du_chiffre_suit_l_image_choisie(explorer):
+    widget = explorer[0]
+    seen = []
+    for widget.image in (1.0, 2.0):
+        outlines = [ax.collections[0].get_segments() for ax in widget.figure.get_axes()[1:3]]
+        assert all(np.array_equal(*pair) for pair in zip(*outlines, strict=True))
+        seen.append(np.concatenate(outlines[0]))
+    assert seen[0].shape != seen[1].shape or not np.allclose(*seen)
+
+
+def test_le_curseur_s_ouvre_a_l_etage_du_milieu(explorer):
+    assert explorer[0].stage == 1
