@@ -1,4 +1,4 @@
-"""Les figures de 10.2 : le bruit, le gradient et sa limite, la carte T × alpha, le gain au fil des pas."""
+"""Les figures de 10.2 : le gradient et sa limite, la carte T × alpha, le gain au fil des pas."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from kdcourse.data.splits import Split
 from kdcourse.formats import french, short, thousands
 from kdcourse.measures.intervals import Interval, log_slope
 from kdcourse.measures.logits import logit_gradient, matching_gradient
@@ -18,32 +17,6 @@ from kdcourse.measures.temperature_map import TemperatureMap
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, finished, in_formula, mean_curve, subplots
 
 GAIN_COLORS = "PuOr"  # divergente, lisible par les daltoniens : violet pour un gain, orange pour une perte
-
-
-def plot_noise_student(noise: Tensor, test: Split, answers: Tensor, errors: Tensor) -> Figure:
-    """Les images de bruit qu'un student a vues ; dessous, ses réponses à un chiffre de test de chaque classe.
-
-    Args:
-        noise: images ``(n, 1, H, W)``, dix au moins.
-        test: les chiffres à reconnaître.
-        answers: réponses d'un student, ``(N,)``.
-        errors: erreurs de test de chaque graine, en %, ``(graines,)``.
-    """
-    figure, lines = subplots(2, 10, figsize=(9, 2.9))
-    first = [int((test.labels == label).nonzero()[0]) for label in range(10)]
-    for row, images in zip(lines, (noise, test.images[first]), strict=True):
-        for ax, image in zip(row, images, strict=False):
-            ax.imshow(as_picture(image), cmap="gray_r", vmin=0, vmax=1)
-            ax.set(xticks=[], yticks=[])
-    for ax, index in zip(lines[1], first, strict=True):
-        answer, right = answers[index].item(), answers[index] == test.labels[index]
-        ax.set_xlabel(f"« {answer} »\n{'juste' if right else 'faux'}", weight="normal" if right else "bold", fontsize=9)
-    lines[0, 0].set_title("Ce que le student a vu :", loc="left", fontsize=10)
-    lines[1, 0].set_title("Ce qu'il répond, une fois entraîné, au premier chiffre de chaque classe du test :",
-                          loc="left", fontsize=10)  # fmt: skip
-    known = french(100 - errors.mean(), 0)
-    figure.suptitle(f"Il n'a vu que du bruit, et reconnaît {known} % des chiffres ({len(errors)} graines)")
-    return finished(figure)
 
 
 def plot_temperature_gradients(
