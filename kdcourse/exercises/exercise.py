@@ -1,11 +1,21 @@
 """Ce qu'est un exercice : une fonction à écrire, ou une mesure à prévoir puis à lire."""
 
 import dis
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType
 
-from torch import Tensor
+from torch import Tensor, nn
+
+TODO = (False, "à compléter.")
+ANY = -(2.0**100)
+"""Dans ce que rend une erreur connue : là, n'importe quel nombre fini, celui que sa recherche ou son epsilon décide."""
+# Ce qui ne calcule rien, de Python 3.11 à 3.15 ; print, et ce qu'il faut pour l'appeler : l'ébauche d'un exercice noté.
+_CONSTANT = {"LOAD_CONST", "LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT", "POP_TOP", "RETURN_CONST", "RETURN_VALUE"}
+_CALL = {"PUSH_NULL", "PRECALL", "KW_NAMES", "CALL", "CALL_KW"}
+_EMPTY = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS"} | _CONSTANT | _CALL
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,8 @@ class Exercise:
     """Indice à donner → la réponse fausse qui le mérite."""
     differentiable: bool = True
     """Le gradient de la réponse pour la première entrée, si elle est flottante, est vérifié aussi."""
+    tolerance: float = 1e-4
+    """Écart relatif admis : plus grand là où la réponse est le bout d'une recherche."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +53,27 @@ class Prediction:
 
 
 def is_stub(answer: Callable) -> bool:
-    """Vrai si le corps d'une fonction est encore vide : ``...``, ``pass``, une constante ; rien n'y est calculé."""
-    code = getattr(answer, "__code__", None)
-    trivial = {"RESUME", "NOP", "CACHE", "LOAD_CONST", "POP_TOP", "RETURN_CONST", "RETURN_VALUE", "COPY_FREE_VARS"}
-    return isinstance(code, CodeType) and all(step.opname in trivial for step in dis.get_instructions(code))
+    """Vrai si le corps d'une fonction est encore vide : ``...``, ``pass``, une constante, seule ou imprimée."""
+    while isinstance(answer, partial):
+        answer = answer.func
+    answer = answer.forward if isinstance(answer, nn.Module) else inspect.unwrap(answer)
+    code = getattr(answer, "__code__", None) or getattr(type(answer).__call__, "__code__", None)
+    if not isinstance(code, CodeType):
+        return False
+    steps = ((step.opname, step.argval) for step in dis.get_instructions(code))
+    return all(name in _EMPTY or (name, value) == ("LOAD_GLOBAL", "print") for name, value in steps)
+
+
+def unfinished(answer: Callable, result: object) -> tuple[bool, str] | None:
+    """Ce que l'on dit d'une réponse qui ne rend rien : l'ébauche n'est pas un return oublié. Rien, si elle rend."""
+    if inspect.isgenerator(result) or inspect.iscoroutine(result):
+        result.close()  # jamais attendue, une coroutine avertirait
+        return False, "une fonction ordinaire est attendue : return, non yield ; def, non async def."
+    if result is ... or (result is None and is_stub(answer)):
+        return TODO
+    return (
+        (False, "la fonction calcule, mais ne rend rien : il manque return, ou sa valeur.") if result is None else None
+    )
 
 
 def reason(error: BaseException) -> str:

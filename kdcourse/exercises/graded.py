@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdcourse.exercises.exercise import reason
+from kdcourse.exercises.exercise import TODO, reason, unfinished
 from kdcourse.exercises.graded_challenge import challenge_verdict
 from kdcourse.losses.checks import shape_of
 from kdcourse.losses.numerics import LossTerms
 
 ANSWERS = {"10.1": ("multi_teacher_loss",), "10.2": ("size_study",), "10.3": ("compress", "predict")}
-_TODO = (False, "à compléter.")
 _KEYS = ("width", "mean_alone", "mean_distilled", "gain", "ci_low", "ci_high")
 _ROUNDING = 6e-3  # points : une réponse arrondie à deux décimales est juste
 
@@ -34,6 +33,8 @@ def _numbers() -> dict:
 
 def verdict(name: str, *answers: Callable) -> tuple[bool, str]:
     """Vrai si la réponse est juste, et ce que l'on en dit."""
+    if any(answer is ... or answer is None for answer in answers):
+        return TODO
     for expected, answer in zip(ANSWERS[name], answers, strict=True):
         if not callable(answer):
             return False, f"{expected} : une fonction est attendue, {type(answer).__name__} reçu."
@@ -52,11 +53,11 @@ def _multi_teacher(answer: Callable) -> tuple[bool, str]:
         try:
             result = answer(student.clone(), given, torch.tensor(case["labels"]), **case["options"])
         except NotImplementedError:
-            return _TODO
+            return TODO
         except (Exception, SystemExit) as error:
             return False, f"la fonction s'arrête sur {reason(error)} (cas « {case['title']} »)"
-        if result is None or result is ...:
-            return _TODO
+        if problem := unfinished(answer, result):
+            return problem
         if problem := _not_a_loss(result):
             return False, problem
         gradients = [None] * (1 + len(teachers))
@@ -124,11 +125,11 @@ def _size_study(answer: Callable) -> tuple[bool, str]:
         try:
             rows = answer(_train_one(case, calls[-1]), list(case["widths"]), list(case["seeds"]))
         except NotImplementedError:
-            return _TODO
+            return TODO
         except (Exception, SystemExit) as error:
             return False, f"la fonction s'arrête sur {reason(error)}"
-        if rows is None or rows is ...:
-            return _TODO
+        if problem := unfinished(answer, rows):
+            return problem
         if isinstance(rows, Mapping):  # un dictionnaire de lignes, dans l'ordre des largeurs, se lit aussi
             rows = list(rows.values())
         if problem := _not_a_table(rows, case["widths"]):

@@ -12,7 +12,7 @@ from kdcourse.data.datasets import load_dataset
 from kdcourse.data.splits import Split, shift_and_noise
 from kdcourse.exercises import challenge
 from kdcourse.exercises.answer_code import alone, code_of, reachable, travels
-from kdcourse.exercises.exercise import reason
+from kdcourse.exercises.exercise import TODO, reason, unfinished
 from kdcourse.formats import french, thousands
 from kdcourse.losses.checks import shape_of
 from kdcourse.models import digits_teacher
@@ -73,8 +73,6 @@ def _artifact(compress: Callable, teacher: nn.Module, data: Split) -> tuple[byte
         artifact = compress(teacher, data.images.clone(), data.labels.clone())
     finally:
         torch.set_num_threads(threads)
-    if artifact is None or artifact is ...:
-        raise _Refused("à compléter.")
     if isinstance(artifact, bytearray | memoryview):
         artifact = bytes(artifact)
     if not isinstance(artifact, bytes):
@@ -89,9 +87,9 @@ def _isolated(name: str, function: Callable, found: dict | None, source: str) ->
 
     def called(*inputs):
         try:
-            return kept(*inputs)
+            result = kept(*inputs)
         except NotImplementedError:
-            return None
+            result = ...
         except NameError as error:
             if error.name in left:
                 raise _Refused(
@@ -101,6 +99,9 @@ def _isolated(name: str, function: Callable, found: dict | None, source: str) ->
             raise _Refused(f"{name} s'arrête sur {reason(error)}") from None
         except (Exception, SystemExit) as error:
             raise _Refused(f"{name} s'arrête sur {reason(error)} ({len(inputs[-1])} images)") from None
+        if problem := unfinished(function, result):
+            raise _Refused(problem[1] if problem is TODO else f"{name} : {problem[1]}")
+        return result
 
     return called
 
@@ -121,8 +122,6 @@ def _check_logits(predict: Callable, artifact: bytes, images: Tensor) -> None:
 
 def _logits(predict: Callable, artifact: bytes, images: Tensor) -> Tensor:
     logits = predict(artifact, images.clone())
-    if logits is None or logits is ...:
-        raise _Refused("à compléter.")
     logits = torch.from_numpy(logits) if isinstance(logits, np.ndarray) else logits
     if not isinstance(logits, Tensor):
         raise _Refused(f"predict rend un tenseur de logits, {type(logits).__name__} reçu.")
