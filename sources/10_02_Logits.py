@@ -719,7 +719,7 @@ plot_gains(duels, f"En 240 pas, DKD gagne {cold} points sur KD à T = 1, {hot} �
 
 # %% [markdown]
 # À $T = 1$, la KL ne laisse presque rien à la hiérarchie ; DKD la lui rend, et gagne nettement. À $T = 8$, la température l'a déjà
-# fait, et DKD n'apporte plus rien que ces graines établissent. C'est une deuxième façon de comprendre la première carte : chauffer, ou
+# fait, et DKD n'y gagne rien de plus. C'est une deuxième façon de comprendre la première carte : chauffer, ou
 # peser les autres classes, c'est donner une voix à la même hiérarchie.
 #
 # ## Annexe B : la demi-précision

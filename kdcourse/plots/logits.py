@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from kdcourse.formats import french, short, thousands
-from kdcourse.measures.intervals import Interval, log_slope
+from kdcourse.measures.intervals import Interval, log_slope, mean_interval
 from kdcourse.measures.logits import logit_gradient, matching_gradient
 from kdcourse.measures.principles import softened
 from kdcourse.measures.temperature_map import TemperatureMap
@@ -43,7 +44,7 @@ def plot_temperature_gradients(
     ax.set_title(f"Sans T², le gradient s'éteint comme $T^{{{in_formula(slope)}}}$ ; avec, il a une limite")
     ax.set_xticks(temperatures, [short(t) for t in temperatures])
     ax.xaxis.minorticks_off()
-    comma_axis(ax.yaxis)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda norm, _: french(norm, max(0, round(-np.log10(norm))))))
     ax.legend(frameon=False, title="bande : intervalle à 95 %", title_fontsize=8)
     return finished(figure)
 
@@ -59,13 +60,14 @@ def plot_gradients(
         student, teacher: les logits de l'image, ``(C,)``.
         temperatures: ``(n,)``.
     """
-    figure, axes = subplots(
-        2, 1 + len(temperatures), figsize=(10, 4.4), sharey="row", width_ratios=[0.8] + [1] * len(temperatures)
-    )
+    figure, axes = subplots(2, 1 + len(temperatures), figsize=(10, 4.4))
     axes[0, 0].imshow(as_picture(image), cmap="gray_r", vmin=0, vmax=1)
     axes[0, 0].set_title(f"étiquette {label}", fontsize=10)
     for ax in axes[:, 0]:
         ax.axis("off")
+    for row in axes:
+        for ax in row[2:]:
+            ax.sharey(row[1])
     limit, classes = matching_gradient(student, teacher), np.arange(len(student))
     others, spreads = teacher.argsort()[:-2], []  # toutes les classes, sauf les deux premières du teacher
     for (top, bottom), temperature in zip(axes.T[1:], temperatures, strict=True):
@@ -113,13 +115,13 @@ def plot_temperature_maps(maps: Mapping[str, TemperatureMap]) -> Figure:
             gain = measured.gain(row, column)
             verdicts.append(sign(gain))
             if verdicts[-1] == "−":
-                ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="0.35", hatch="////", lw=0))
+                ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="black", hatch="///", lw=0.3))
             text = f"{'+' if gain.mean > 0 else ''}{french(gain.mean)}"
             write_in_cell(ax, image, row, column, text if gain.excludes_zero else f"({text})")
         row, column = measured.best()
         ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="black", lw=2.5))
-        won, lost = verdicts.count("+"), verdicts.count("−")
-        ax.set_title(f"{name} : sur {len(verdicts)} cases,\n{won} gagnent, {lost} perdent", fontsize=10)
+        won, lost = (counted(verdicts.count(one), verb) for one, verb in (("+", "gagne"), ("−", "perd")))
+        ax.set_title(f"{name} : sur {len(verdicts)} cases,\n{won}, {lost}", fontsize=10)
     scale = figure.colorbar(image, ax=axes[0], label="gain sur le student seul (points)", shrink=0.9)
     comma_axis(scale.ax.yaxis)
     figure.supxlabel(
@@ -127,6 +129,11 @@ def plot_temperature_maps(maps: Mapping[str, TemperatureMap]) -> Figure:
         "encadrée : la meilleure en validation", fontsize=8.5,
     )  # fmt: skip
     return finished(figure)
+
+
+def counted(count: int, verb: str) -> str:
+    """« aucune ne perd », « 1 perd », « 4 perdent »."""
+    return f"{count} {verb.removesuffix('e')}ent" if count > 1 else f"1 {verb}" if count else f"aucune ne {verb}"
 
 
 def sign(gain: Interval) -> str:
@@ -164,7 +171,7 @@ def plot_gain_curves(panels: Mapping[str, tuple[TemperatureMap, int]], first: fl
     hottest = max(t for measured, _ in panels.values() for t in measured.temperatures)
     handles, ends = {}, []
     for ax, (name, (measured, per_epoch)) in zip(axes[0], panels.items(), strict=True):
-        steps = per_epoch * np.arange(1, measured.curves.shape[-1] + 1)
+        steps, bounds = per_epoch * np.arange(1, measured.curves.shape[-1] + 1), []
         for (row, temperature), (column, alpha) in product(
             enumerate(measured.temperatures), enumerate(measured.alphas)
         ):
@@ -173,11 +180,14 @@ def plot_gain_curves(panels: Mapping[str, tuple[TemperatureMap, int]], first: fl
             role, line = "distilled" if temperature == hottest else "neutral", "-" if alpha == 1 else "--"
             mean_curve(ax, steps, gains, role, label, line)
             handles[label] = ax.lines[-1]
-            ends.append((float(gains[round(first * len(gains)) - 1].mean()), float(gains[-1].mean())))
+            middle = round(first * len(gains))
+            ends.append((float(gains[middle - 1].mean()), float(gains[-1].mean())))
+            bounds += [bound for epoch in gains[middle // 2 :] for bound in mean_interval(epoch)]
         ax.axhline(0, color="0.4", lw=1)
         ax.axvline(first * steps[-1], color="0.4", lw=1, ls=":")
         ax.set(xlabel="pas d'entraînement", xticks=[first * steps[-1], steps[-1]], xlim=(0, steps[-1]))
         ax.set_xticklabels([thousands(round(first * steps[-1])), thousands(int(steps[-1]))])
+        ax.set_ylim(min(bounds) - 1, max(bounds) + 1)  # les tout premiers pas sortiraient du cadre
         ax.set_title(name, fontsize=10)
         comma_axis(ax.yaxis)
     axes[0, 0].set_ylabel("gain en validation (points)")
