@@ -39,7 +39,7 @@ print(describe_environment())
 # - vérifier un verdict à un second budget, avant d'y croire ;
 # - distiller sans aucune étiquette.
 #
-# **Durée : une heure.** Le notebook entier s'exécute en un peu plus d'une minute.
+# **Durée : une heure.** Le notebook entier s'exécute en une minute environ.
 #
 # **Prérequis** : [10.1](10_01_Principes.ipynb) ; dériver un softmax.
 #
