@@ -194,7 +194,8 @@ def plot_gain_curves(panels: Mapping[str, tuple[TemperatureMap, int]], first: fl
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9,
                   title="bande : intervalle à 95 % ; pointillé : premier budget", title_fontsize=8.5)  # fmt: skip
     better = sum(after > before for before, after in ends)
-    figure.suptitle(f"Sur {len(ends)} gains, {better} sont plus grands au second budget", fontsize=11)
+    grown = f"{better} sont plus grands" if better > 1 else f"{better} est plus grand"
+    figure.suptitle(f"Sur {len(ends)} gains, {grown} au second budget", fontsize=11)
     return finished(figure)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kdcourse import MLP, grid, load_dataset, mean_interval, train_many
-from kdcourse.measures import TemperatureMap
+from kdcourse.measures import TemperatureMap, main_confusions
 
 TEMPERATURES, ALPHAS, SEEDS = [1.0, 8.0], [0.2, 0.6, 1.0], [3, 5, 8]
 
@@ -100,3 +100,9 @@ def test_une_classe_absente_du_test_garde_sa_colonne(students, digits):
     expected = ((answers == 9) & (part.labels == 8)).float().sum(-1).mean()
     assert measured.alone_confusion.shape == (10, 10)
     assert measured.alone_confusion[8, 9] == pytest.approx(expected.item())
+
+
+def test_les_fautes_les_plus_frequentes_sont_rangees_et_la_diagonale_n_en_est_pas():
+    confusion = torch.tensor([[90.0, 1.0, 4.0], [7.0, 80.0, 0.0], [2.0, 3.0, 70.0]])
+    assert main_confusions(confusion, 3) == [(1, 0, 7.0), (0, 2, 4.0), (2, 1, 3.0)]
+    assert confusion[0, 0] == 90

@@ -1,10 +1,13 @@
 """Les figures de 10.2."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from kdcourse.measures import TemperatureMap, logit_gradient, matching_gradient
 from kdcourse.plots import (
+    plot_gain_curves,
     plot_gradients,
     plot_intervals,
     plot_temperature_gradients,
@@ -43,30 +46,86 @@ def test_le_titre_des_gradients_porte_la_pente_des_donnees():
     assert ax.lines[0].get_ydata() == pytest.approx(exact.flatten(2).norm(dim=-1).mean(dim=1).tolist())
 
 
-def test_les_petits_multiples_montrent_l_image_les_predictions_et_l_ecart_a_la_limite(pair):
-    figure = plot_gradients(torch.rand(1, 8, 8), *pair, temperatures=[1, 1000])
+def test_les_graduations_du_gradient_sont_des_nombres_ecrits_en_entier():
+    gradients = torch.stack([torch.ones(2, 3, 5) * 10.0**-k for k in range(6)])
+    (ax,) = plot_temperature_gradients([1, 2, 4, 8, 16, 32], gradients, gradients, gradients[0]).axes
+    assert [ax.yaxis.get_major_formatter()(10.0**-k) for k in (0, 1, 5)] == ["1", "0,1", "0,00001"]
+
+
+def test_les_petits_multiples_montrent_l_image_les_predictions_et_le_gradient(pair):
+    image = torch.rand(1, 8, 8)
+    figure = plot_gradients(image, 3, *pair, temperatures=[1, 1000])
+    digit, above, _, _, below, last = figure.axes
+    assert digit.get_title() == "étiquette 3" and digit.images[0].get_array().tolist() == image[0].tolist()
     limit = matching_gradient(*pair)
-    expected = 100 * (logit_gradient(*pair, 1) - limit).norm() / limit.norm()
-    assert f"écart de {expected:.0f} % à T = 1, de 0 % à T = 1000" in figure.get_suptitle()
-    above, below = figure.axes[1], figure.axes[4]
-    student, teacher = ((z / 1).softmax(0).tolist() for z in pair)
+    gap = 100 * (logit_gradient(*pair, 1) - limit).norm() / limit.norm()
+    assert below.get_title() == f"à {gap:.0f} % de la limite" and last.get_title() == "à 0 % de la limite"
+    student, teacher = (z.softmax(0).tolist() for z in pair)
     assert [bar.get_height() for bar in above.patches] == pytest.approx([*teacher, *student])
     assert [bar.get_height() for bar in below.patches] == pytest.approx(logit_gradient(*pair, 1).tolist())
     assert below.lines[0].get_ydata() == pytest.approx(limit.tolist())
 
 
+def test_le_titre_du_gradient_mesure_les_classes_que_le_teacher_ecarte(pair):
+    others = pair[1].argsort()[:3]
+    spreads = [logit_gradient(*pair, t)[others] for t in (1, 8)]
+    first, last = (f"{(values.max() - values.min()).item():.2f}".replace(".", ",") for values in spreads)
+    title = plot_gradients(torch.rand(1, 8, 8), 3, *pair, temperatures=[1, 8]).get_suptitle()
+    assert f"Entre les 3 classes que le teacher écarte, le gradient varie de {first} à T = 1, de {last}" in title
+
+
 def test_la_carte_encadre_la_case_choisie_en_validation_et_ecrit_chaque_gain(measured):
-    figure = plot_temperature_maps({"essai": measured})
-    ax = figure.axes[0]
+    ax = plot_temperature_maps({"essai": measured}).axes[0]
     row, column = measured.best()
-    (frame,) = ax.patches
-    assert frame.get_xy() == (column - 0.5, row - 0.5)
+    assert ax.patches[-1].get_xy() == (column - 0.5, row - 0.5)
     texts = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in ax.texts}
     assert len(texts) == 6
     for (i, j), text in texts.items():
         gain = measured.gain(i, j)
         assert float(text.strip("()").replace(",", ".").replace("−", "-")) == pytest.approx(gain.mean, abs=0.051)
         assert text.startswith("(") != gain.excludes_zero
+        assert ("+" in text) == (gain.mean > 0)
+
+
+def settled(gains):
+    """Une carte 2 × 2 dont chaque case gagne exactement ``gains`` points, à toutes les époques."""
+    alone, gains = torch.full((3,), 50.0), torch.tensor(gains)[..., None]
+    noise = torch.tensor([-0.1, 0.0, 0.1])
+    curves = (alone - gains + noise)[..., None].expand(2, 2, 3, 8)
+    nothing = torch.zeros(2, 2)
+    return TemperatureMap(
+        [1.0, 8.0], [0.2, 1.0], alone, alone - gains + noise, alone[:, None].expand(3, 8), curves, nothing, nothing
+    )
+
+
+def test_une_perte_etablie_est_hachuree_et_comptee_dans_le_titre():
+    ax = plot_temperature_maps({"essai": settled([[2.0, 0.0], [-1.0, -3.0]])}).axes[0]
+    assert [patch.get_xy() for patch in ax.patches if patch.get_hatch()] == [(-0.5, 0.5), (0.5, 0.5)]
+    assert ax.get_title() == "essai : sur 4 cases,\n1 gagne, 2 perdent"
+
+
+def test_deux_cartes_ont_la_meme_echelle_et_aucune_perte_se_dit():
+    figure = plot_temperature_maps({"un": settled([[4.0, 1.0], [1.0, 1.0]]), "deux": settled([[9.0, 1.0], [1.0, 1.0]])})
+    assert [ax.images[0].norm.vmax for ax in figure.axes[:2]] == pytest.approx([9, 9])
+    assert figure.axes[0].get_title().endswith("4 gagnent, aucune ne perd")
+
+
+def test_le_gain_au_fil_des_pas_est_celui_de_validation(measured):
+    figure = plot_gain_curves({"a": (measured, 2), "b": (measured, 10)}, first=0.5)
+    left, right = figure.axes
+    expected = (measured.alone_curve - measured.curves[2, 1]).mean(dim=0)
+    curves = left.lines[:6]
+    assert curves[5].get_ydata() == pytest.approx(expected.tolist(), abs=1e-4)
+    assert curves[5].get_xdata().tolist() == [2, 4, 6, 8, 10, 12]
+    assert [text.get_text() for text in right.get_xticklabels()] == ["30", "60"]
+
+
+def test_le_titre_compte_les_gains_qui_ont_grandi():
+    flat = settled([[1.0, 1.0], [1.0, 1.0]])
+    curves = flat.curves.clone()
+    curves[0, 0, :, -1] -= 5
+    title = plot_gain_curves({"a": (replace(flat, curves=curves), 1)}).get_suptitle()
+    assert title == "Sur 4 gains, 1 est plus grand au second budget"
 
 
 def test_les_barres_vont_de_zero_a_la_moyenne():

@@ -10,7 +10,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from kdcourse import MLP, attention_map, load_dataset
-from kdcourse.measures import FeatureBudgets
+from kdcourse.measures import FeatureBudgets, TemperatureMap
 from kdcourse.plots import (
     plot_adapter,
     plot_attention_maps,
@@ -19,10 +19,21 @@ from kdcourse.plots import (
     plot_feature_scheme,
     plot_field_map,
     plot_front,
+    plot_gain_curves,
     plot_gains,
+    plot_gradients,
     plot_prediction,
     plot_scheme,
+    plot_temperature_maps,
 )
+
+
+def temperature_map() -> TemperatureMap:
+    """Deux cases qui perdent et deux qui gagnent, beaucoup et peu : leurs textes sont noirs ou blancs."""
+    errors = torch.tensor([[40.0, 69.0], [58.0, 62.0]])[..., None] + torch.tensor([-0.1, 0.0, 0.1])
+    curves, nothing = errors[..., None].expand(2, 2, 3, 8), torch.zeros(2, 2)
+    return TemperatureMap([1, 8], [0.2, 1.0], torch.full((3,), 60.0), errors, curves[0, 0], curves, nothing, nothing)
+
 
 FIGURES = {
     "schéma": plot_scheme,
@@ -32,6 +43,9 @@ FIGURES = {
         load_dataset().test.images[:2], torch.tensor([0, 1]), {"teacher": attention_map(torch.rand(2, 3, 4, 4))}, "t"
     ),
     "budgets": lambda: plot_feature_budgets(FeatureBudgets.load(), ["KD", "hint, étage 2"], "t"),
+    "gradients": lambda: plot_gradients(torch.rand(1, 8, 8), 3, torch.randn(5), 6 * torch.randn(5), [1, 8]),
+    "carte T × alpha": lambda: plot_temperature_maps({"a": temperature_map()}),
+    "gains au fil des pas": lambda: plot_gain_curves({"a": (temperature_map(), 2)}),
     "carte du domaine": plot_field_map,
     "prédiction": lambda: plot_prediction(MLP(), load_dataset().validation, 0),
     "gains": lambda: plot_gains({"a": {"KD": torch.tensor([1.0, 2.0, 1.5])}}, "titre"),

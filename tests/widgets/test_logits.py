@@ -79,6 +79,15 @@ def test_deux_curseurs_deplacent_la_case_la_courbe_et_le_titre(measured):
     assert str(measured.gain(2, 0)) in widget.figure._suptitle.get_text()
 
 
+def test_chaque_case_de_la_carte_dit_le_signe_de_son_gain_sans_la_couleur(measured):
+    chart = MapExplorer(measured).figure.axes[0]
+    signs = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in chart.texts}
+    assert len(signs) == 6
+    for (row, column), shown in signs.items():
+        gain = measured.gain(row, column)
+        assert shown == ("·" if not gain.excludes_zero else "+" if gain.mean > 0 else "−")
+
+
 def test_le_curseur_du_gradient_montre_le_gradient_avec_et_sans_le_facteur(pair):
     widget = GradientExplorer(torch.rand(1, 8, 8), *pair)
     before = widget.svg()
