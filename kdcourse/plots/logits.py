@@ -82,7 +82,7 @@ def plot_gradients(
         bottom.axhline(0, color="0.4", lw=0.8)
         gap = french(100 * (values - limit).norm() / limit.norm(), 0)
         top.set_title(f"T = {short(temperature)}", fontsize=10)
-        bottom.set_title(f"à {gap} % de la limite", fontsize=9)
+        bottom.set_title(f"écart à la limite : {gap} %", fontsize=9)
         bottom.set_xlabel("classe")
         for ax in (top, bottom):
             ax.set_xticks(classes)
