@@ -75,7 +75,6 @@ torch.set_num_threads(1)  # deux fils ne gagnent rien ici
 digits = load_dataset("digits")
 teacher = train_one(digits_teacher, digits.train, epochs=30)
 teacher_logits = predict_features(teacher, digits.train.images).logits
-
 noise = torch.rand(1000, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 noise_logits = predict_features(teacher, noise).logits
 unread = torch.zeros(1000, dtype=torch.int64)  # à alpha = 1, personne ne les lit
