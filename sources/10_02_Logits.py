@@ -75,25 +75,26 @@ torch.set_num_threads(1)  # deux fils ne gagnent rien ici
 digits = load_dataset("digits")
 teacher = train_one(digits_teacher, digits.train, epochs=30)
 teacher_logits = predict_features(teacher, digits.train.images).logits
-
 noise = torch.rand(1000, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 noise_logits = predict_features(teacher, noise).logits
 unread = torch.zeros(1000, dtype=torch.int64)  # à alpha = 1, personne ne les lit
-hundred, seeds = digits.train.where(slice(0, 100)), list(range(10))
-noisy, labelled = {}, {}
+hundred, seeds, noisy, labelled = digits.train.where(slice(0, 100)), range(10), {}, {}
 for steps in (300, 1200):  # des lots de cent images
-    noisy[steps] = train_many(digits_student, (noise, unread), noise_logits, seeds=seeds,
-                              temperatures=8.0, alphas=1.0, epochs=steps // 10)
-    labelled[steps] = train_many(digits_student, hundred, teacher_logits[:100], seeds=seeds,
-                                 temperatures=8.0, alphas=0.0, epochs=steps)
+    noisy[steps] = train_many(
+        digits_student, (noise, unread), noise_logits, epochs=steps // 10,
+        **grid(seeds=seeds, temperatures=8, alphas=1))
+    labelled[steps] = train_many(
+        digits_student, hundred, teacher_logits[:100], epochs=steps,
+        **grid(seeds=seeds, temperatures=8, alphas=0))
 
 # %% tags=["hide-input", "opening"]
 from kdcourse import french, markdown_table, mean_interval, points, say, thousands
 from kdcourse.plots import plot_tiles_and_bars
 
+both = {"bruit": noisy, "100 chiffres étiquetés": labelled}
 known = {name: {f"{thousands(steps)} pas": 100 - students.errors(digits.test)
                 for steps, students in by_steps.items()}
-         for name, by_steps in {"bruit": noisy, "100 chiffres étiquetés": labelled}.items()}
+         for name, by_steps in both.items()}
 shown = noisy[1200].one(seed=0)
 answers = predict_features(shown, digits.test.images[:4]).logits.argmax(-1).tolist()
 longest = list(known["bruit"])[-1]
@@ -104,7 +105,8 @@ display(plot_tiles_and_bars(
     dict(zip(known, zip(known.values(), ("distilled", "student")))), "test reconnu (%)",
     f"Il n'a vu que du bruit, et reconnaît {share} % du test ({longest})",
     "en haut, quatre images de bruit ; en bas, les quatre premières du test, graine 0"))
-behind = mean_interval(known["100 chiffres étiquetés"][longest] - known["bruit"][longest])
+heard, read = (rates[longest] for rates in known.values())
+behind = mean_interval(read - heard)
 say(f"À {longest}, il reste derrière les cent étiquettes, de {points(behind)}.")
 
 # %% [markdown]
