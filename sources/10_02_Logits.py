@@ -645,7 +645,7 @@ say(f"teacher : erreur de test {french(model_error(big, data.test), 2)} %")
 for method in ("seul", "KD"):
     models = distill_seeds(
         small, data.train, big, range(3), method=method, batch_size=100,
-        choice=Choice(alpha=0.7, temperature=20.0), epochs=30 if on_gpu else 100,
+        choice=Choice(alpha=0.7, temperature=20.0), epochs=30 if on_gpu else 200,
         learning_rate=0.001 if on_gpu else 0.003,
         output="runs/10_02" if on_gpu else None)
     errors = torch.tensor([model_error(model, data.test) for model in models])
