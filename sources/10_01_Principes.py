@@ -743,7 +743,7 @@ else:
 for method in ("seul", "KD"):
     found = distill_seeds(small, data.train, big, range(3), method=method,
                           choice=Choice(alpha=0.9), batch_size=100,
-                          epochs=20 if on_gpu else 100,
+                          epochs=20 if on_gpu else 200,
                           learning_rate=0.001 if on_gpu else 0.003,
                           output="runs/10_01" if on_gpu else None)
     errors_big = torch.tensor([model_error(model, data.test) for model in found])
