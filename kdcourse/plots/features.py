@@ -189,7 +189,7 @@ def plot_feature_budgets(stored: FeatureBudgets, methods: Sequence[str], title: 
     rows = -(-len(methods) // 3)
     figure, axes = subplots(rows, 3, figsize=(9, 2.3 * rows + 0.8), sharex=True, sharey=True, squeeze=False)
     for ax, method in zip(axes.flat, methods, strict=False):
-        ax.axhline(0, color="0.4", lw=1)
+        ax.axhline(0, color="0.5", lw=1)
         for size, role, line in zip(sorted(stored.errors), ("distilled", "other"), ("^-", "v--"), strict=True):
             mean_curve(ax, stored.budgets, stored.gains(size, method), role, f"{size} images étiquetées", line)
         ax.set_title(method, fontsize=10)

@@ -183,7 +183,7 @@ def plot_gain_curves(panels: Mapping[str, tuple[TemperatureMap, int]], first: fl
             middle = round(first * len(gains))
             ends.append((float(gains[middle - 1].mean()), float(gains[-1].mean())))
             bounds += [bound for epoch in gains[middle // 2 :] for bound in mean_interval(epoch)]
-        ax.axhline(0, color="0.4", lw=1)
+        ax.axhline(0, color="0.5", lw=1)
         ax.axvline(first * steps[-1], color="0.4", lw=1, ls=":")
         ax.set(xlabel="pas d'entraînement", xticks=[first * steps[-1], steps[-1]], xlim=(0, steps[-1]))
         ax.set_xticklabels([thousands(round(first * steps[-1])), thousands(int(steps[-1]))])
