@@ -15,8 +15,9 @@
 #
 # **Que gagne-t-on à imiter l'intérieur du teacher ?**
 #
-# Voici deux chiffres, et ce que quatre réseaux en regardent. Le student de droite regarde là où regarde le teacher.
-# Il répond pourtant au hasard. Celui d'à côté regarde au même endroit, et il y gagne.
+# Voici deux chiffres, et où quatre réseaux y sont actifs : sombre, le réseau l'est beaucoup ; le trait est le contour du chiffre. Les
+# deux students de droite sont actifs là où l'est le teacher. Le dernier répond pourtant au hasard ; son voisin, lui, se trompe moins que
+# le student seul.
 #
 # ![Sur un 4 et un 7, la carte du student seul diffère de celle du teacher ; celles des deux students guidés lui sont presque égales, mais le dernier se trompe presque toujours](attachment:ouverture.png)
 #
@@ -141,7 +142,8 @@ say(markdown_table(header, rows))
 # %% [markdown]
 # La dernière colonne répond au pari. Plus la carte a de pixels, plus l'attention est légère : à l'étage 0, le student ne
 # la sent presque pas. Les auteurs multiplient donc leur perte par $\beta = 1\,000$. Comme elle est de l'ordre de
-# $1/HW$, nous prenons $\beta = 10 \cdot HW$ : le même réglage sert alors à toutes les tailles de carte.
+# $1/HW$, nous prenons $\beta = 10 \cdot HW$, qui ramène ces pertes à une même échelle. Les gradients, eux, ne sont pas mis à
+# égalité : avec cette règle, l'attention pèse le plus à l'étage 2.
 #
 # Préparons deux fonctions pour tout le chapitre. `attention` est la perte sur les étages que l'on veut, moyennée.
 # `train` est l'entraînement, toujours le même : dix graines, 1 600 images vues, par lots de 10 (le dernier d'une
@@ -193,7 +195,8 @@ plot_gains({"25 images, attention à l'étage 1": by_beta}, (
 
 # %% [markdown]
 # Le gain est la différence appariée des erreurs de test : le student seul moins le student guidé, graine par graine.
-# L'intervalle porte sur les graines ; il ignore l'échantillonnage des images. Un triangle gagne, un rond perd, un
+# L'intervalle porte sur les graines ; il ignore l'échantillonnage des images. Un gain est
+# calculé avant arrondi : il peut différer de 0,1 de ce que l'on soustrait de tête. Un triangle gagne, un rond perd, un
 # losange contient 0.
 #
 # À $\beta = 1$, aucun gain n'est établi. Ensuite, la plage est large : de 25 à 2 500, les gains se valent. Le
@@ -253,7 +256,7 @@ plot_alpha_maps(images[0], int(labels[0]), aim[chosen[0]], alphas, torch.stack(o
 #
 # Dès que $\alpha$ quitte 0, la carte rejoint celle du teacher, puis ne change presque plus. L'erreur, elle, baisse, puis
 # explose à $\alpha = 1$ : savoir **où** regarder ne dit pas **quoi** répondre. Aucune étiquette, aucun logit n'a
-# entraîné la dernière couche.
+# entraîné la dernière couche : toute imitation seule finirait ainsi.
 #
 # Le curseur parcourt ces mêmes students, sur six images et trois étages ; il s'ouvre à l'étage 1, celui que l'on guide.
 # Les deux cartes côte à côte ont la même échelle.
@@ -275,12 +278,12 @@ AttentionExplorer(
 #
 # ## Est-ce bien le teacher qui aide ?
 #
-# Un gain peut venir de la contrainte elle-même, quelle que soit la carte imposée. Essayons trois cartes qui ne disent
-# rien de l'image : une carte uniforme ; la carte moyenne du teacher, la même pour toutes ; celles d'un teacher qui n'a
-# rien appris. À droite, quatre fois plus de pas : ces mesures-là sont rangées, la commande qui les refait est donnée
+# Un gain peut venir de la contrainte elle-même, quelle que soit la carte imposée. Essayons trois cartes
+# sans le savoir du teacher sur l'image : une carte uniforme ; sa carte moyenne, la même pour toutes ; celles d'un réseau
+# semblable qui n'a rien appris. À droite, quatre fois plus de pas : ces mesures-là sont lues dans un fichier, la commande qui les refait est donnée
 # plus bas.
 #
-# **À vous de parier** : laquelle des trois aide autant que la vraie ?
+# **À vous de parier** : l'une des trois aide-t-elle autant que la vraie ?
 
 # %%
 from kdcourse.measures import FeatureBudgets
@@ -300,13 +303,13 @@ true, later = (mean_interval(gains["attention, étage 1"] - gains["carte uniform
                for gains in (live, longer))
 say(f"La vraie carte, comparée à l'uniforme, gagne {points(true)} à 192 pas. "
     f"À 768 pas, l'écart est de {points(later)}.")
-plot_gains({"192 pas": live, "768 pas (rangé)": longer}, (
+plot_gains({"192 pas": live, "768 pas (enregistré)": longer}, (
     f"Le vrai teacher gagne {points(true.mean)} de plus qu'une carte uniforme"))
 
 # %% [markdown]
 # La première ligne est le vrai teacher ; elle dépasse les trois autres aux deux budgets. La carte moyenne et le teacher
-# non entraîné n'apportent rien d'établi. La carte uniforme gagne un peu quand l'entraînement s'allonge : une part du
-# gain peut donc se passer de teacher. Le reste vient de ce qu'il voit, image par image.
+# non entraîné n'apportent rien d'établi. La carte uniforme gagne un peu quand l'entraînement s'allonge : un seul des
+# témoins suggère qu'une part du gain pourrait se passer de teacher.
 #
 # ## Le hint et son adaptateur
 #
@@ -394,11 +397,11 @@ reference = weighed.table(digits.validation)[alphas.index(0)]
 layers = {name: reference - run.errors(digits.validation) for name, run in runs.items()}
 longer = {name: stored.gain(25, name, 4.0, "validation") for name in runs}
 deep, flat = (layers[f"{one}, étage 2"].mean().item() for one in ("hint", "attention"))
-plot_gains({"192 pas": layers, "768 pas (rangé)": longer}, (
+plot_gains({"192 pas": layers, "768 pas (enregistré)": longer}, (
     f"Étage 2 : le hint gagne {points(deep)}, l'attention {french(flat)} (validation)"))
 
 # %% [markdown]
-# Les deux méthodes ne veulent pas la même couche. Le hint gagne d'autant plus qu'il porte loin, et rien à l'entrée.
+# Les deux méthodes ne veulent pas la même couche. Le hint gagne au fond du réseau, et rien à l'entrée.
 # L'attention gagne au milieu ; à l'entrée et au dernier étage, rien n'est établi. Réunir les trois étages ne fait pas
 # mieux que celui du milieu. L'image est la même avec quatre fois plus de pas. La suite garde donc le hint à l'étage 2 et
 # l'attention à l'étage 1.
@@ -464,7 +467,7 @@ followed = ["KD", "hint, étage 2", "attention, étage 1",
 best = mean_interval(stored.gain(25, "hint + KD", 4.0))
 lost = {times: mean_interval(stored.gain(100, "attention, étage 2", times))
         for times in (1.0, 4.0)}
-say(f"Ces résultats sont rangés, {stored.origin}. "
+say(f"Ces résultats sont enregistrés, {stored.origin}. "
     f"Hint + KD, à quatre fois plus de pas, gagne {points(best)} à 25 images.",
     "À 100 images, l'attention à l'étage 2 perd aux deux budgets : "
     f"son gain est de {points(lost[1.0])} au nôtre. "
@@ -479,11 +482,12 @@ plot_feature_budgets(stored, followed, (
 # - **Imiter coûte d'abord.** À gauche des panneaux, la plupart des courbes sont sous 0 : avec trop peu de pas, le student
 #   qui imite est en retard sur celui qui n'écoute que les étiquettes.
 # - **Ensuite, les gains durent.** À partir du budget du chapitre, l'ordre des méthodes ne change plus.
-# - **Une méthode perd partout.** Au dernier étage, à 100 images, l'attention est sous le student seul à tous les budgets,
+# - **Une méthode perd à 100 images.** Au dernier étage, l'attention y est sous le student seul à tous les budgets,
 #   alors que le hint, au même étage, gagne. À 25 images, elle ne gagne à aucun.
 #
 # Pourquoi l'attention perd-elle là où le hint gagne ? Nous ne l'avons pas mesuré. L'adaptateur laisse au student le choix
-# de ses canaux, et l'attention contraint leur énergie juste avant les logits : c'est une piste, non une cause établie.
+# de ses canaux, et l'attention contraint leur énergie juste avant les logits : c'est une piste. Une autre : c'est
+# à cet étage que notre règle pèse le plus. Nous n'avons pas séparé la couche du poids.
 #
 # <details><summary>Des tableaux publiés montrent aussi des pertes</summary>
 #
@@ -536,7 +540,7 @@ plot_curves(
 # <details><summary><b>La réponse</b></summary>
 #
 # L'adaptateur n'est pas du côté du teacher. Figé, il reste la matrice tirée au hasard au départ : huit canaux, mélangés
-# n'importe comment, doivent redonner les 32 du teacher. La perte reste haute ; l'erreur seule ne dit rien d'anormal.
+# n'importe comment, doivent redonner les 32 du teacher. La perte reste haute : l'erreur dit que l'on gagne moins, la perte dit où chercher.
 #
 # La réparation : donner les paramètres de l'adaptateur à l'optimiseur. Le même bug a une forme plus discrète : ranger
 # l'adaptateur dans une liste Python, que `parameters()` ne voit pas. `nn.ModuleList` la remplace.
@@ -656,7 +660,7 @@ _ = check("10.3 d", prediction, experiment, reading)
 # reading = "perte"
 # ```
 #
-# Une carte qui ne dit rien de l'image n'apportait rien ; une carte qui parle d'une autre image égare.
+# Les cartes d'une autre image contredisent l'étiquette : le student recule.
 # </details>
 #
 # ## Quiz
