@@ -177,13 +177,14 @@ plot_scheme()
 
 # %%
 import torch.nn.functional as F
+from kdcourse import initial_model
 from kdcourse.plots import plot_gap
 
-T, _ = 4.0, torch.manual_seed(0)
+T = 4.0
 with torch.no_grad():
     right = teacher(part.images).argmax(dim=-1) == part.labels
     image = part.images[[next(index for index in order if right[index])]]
-    teacher_z, student_z = teacher(image), digits_student()(image)
+    teacher_z, student_z = teacher(image), initial_model(digits_student, seed=0)(image)
 student_z.requires_grad_()
 p_teacher = torch.softmax(teacher_z / T, dim=-1)
 log_student = F.log_softmax(student_z / T, dim=-1)
@@ -191,8 +192,7 @@ cross_entropy = -(p_teacher * log_student).sum()
 teacher_entropy = -(p_teacher * p_teacher.log()).sum()
 kl = cross_entropy - teacher_entropy
 (gradient,) = torch.autograd.grad(kl, student_z, retain_graph=True)
-(other,) = torch.autograd.grad(cross_entropy, student_z)
-torch.testing.assert_close(gradient, other)
+torch.testing.assert_close(gradient, *torch.autograd.grad(cross_entropy, student_z))
 say(f"{french(cross_entropy, 3)} − {french(teacher_entropy, 3)} = {french(kl, 3)} "
     "nat : entropie croisée, moins entropie du teacher, égale KL.")
 plot_gap(student_z[0].detach(), teacher_z[0], T, gradient[0])

@@ -48,7 +48,7 @@ def read_source(path: Path, address: str | None = None) -> nbformat.NotebookNode
             cell.source = typeset(cell.source)
         cell.id = f"{digest}-{seen[digest]}"
         cell.metadata = nbformat.NotebookNode({k: v for k, v in cell.metadata.items() if k in ("tags", "nbgrader")})
-        if chapter_rules.FOLDED in cell.metadata.get("tags", ()):  # JupyterLab, puis Colab ; le site lit l'étiquette
+        if chapter_rules.FOLDED in chapter_rules.tags(cell):  # JupyterLab, puis Colab ; le site lit l'étiquette
             cell.metadata.jupyter = {"source_hidden": True}
             cell.metadata.cellView = "form"
     notebook.metadata = nbformat.from_dict(
@@ -81,7 +81,7 @@ def clean(notebook: nbformat.NotebookNode) -> None:
 def open_with_picture(notebook: nbformat.NotebookNode) -> None:
     """Donne à la première cellule l'image de celle qui porte ``opening`` : ce que le chapitre mesurera."""
     for cell in notebook.cells:
-        if chapter_rules.OPENING in cell.metadata.get("tags", ()):
+        if chapter_rules.OPENING in chapter_rules.tags(cell):
             pictures = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
             if len(pictures) != 1:
                 sys.exit(f"La cellule {chapter_rules.OPENING} affiche {len(pictures)} images, une seule attendue.")

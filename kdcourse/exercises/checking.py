@@ -124,17 +124,15 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         return TODO
     if not callable(answer):
         return False, f"une fonction est attendue, {type(answer).__name__} reçu."
+    expected = [exercise.reference(*case) for case in exercise.cases]
     results, gradients = [], []
-    for case in exercise.cases:
+    for case, right in zip(exercise.cases, expected, strict=True):
         inputs, leaf = _inputs(case, exercise.differentiable)
         try:
             result = answer(*inputs)
         except NotImplementedError:
             return TODO
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # la réponse est à l'élève : rien de ce qu'elle lève n'arrête le notebook
+        except (Exception, SystemExit) as error:  # rien de ce que lève l'élève n'arrête le notebook
             return False, f"la fonction s'arrête sur {reason(error)}"
         if problem := unfinished(answer, result):
             return problem
@@ -144,9 +142,8 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             advice = " ; rendez son .total" if isinstance(result, LossTerms) else ""
             received = result.dtype if isinstance(result, Tensor) else type(result).__name__
             return False, f"un tenseur flottant est attendu, {received} reçu{advice}."
-        expected = exercise.reference(*case)
-        if result.shape != expected.shape:
-            return False, f"forme {tuple(result.shape)} reçue, {tuple(expected.shape)} attendue."
+        if result.shape != right.shape:
+            return False, f"forme {tuple(result.shape)} reçue, {tuple(right.shape)} attendue."
         try:
             results.append(result.detach().double().cpu().to_dense())
             gradients.append(None if leaf is None else _gradient(result, leaf))
@@ -154,7 +151,6 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             if "inplace operation" in (why := reason(error)):
                 why = "une opération sur place (*=, +=, fill_) y change ce dont le gradient a besoin."
             return False, f"la valeur ou le gradient du résultat ne se lisent pas : {why}"
-    expected = [exercise.reference(*case) for case in exercise.cases]
     if all(map(_same, results, expected, repeat(exercise.tolerance))):
         if all(_right_gradient(*pair, exercise) for pair in zip(gradients, exercise.cases, strict=True)):
             return True, "juste."

@@ -71,9 +71,9 @@ def unfinished(answer: Callable, result: object) -> tuple[bool, str] | None:
         return False, "une fonction ordinaire est attendue : return, non yield ; def, non async def."
     if result is ... or (result is None and is_stub(answer)):
         return TODO
-    return (
-        (False, "la fonction calcule, mais ne rend rien : il manque return, ou sa valeur.") if result is None else None
-    )
+    if result is None:
+        return False, "la fonction calcule, mais ne rend rien : il manque return, ou sa valeur."
+    return None
 
 
 def reason(error: BaseException) -> str:

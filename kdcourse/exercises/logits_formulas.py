@@ -120,16 +120,16 @@ def softmax_twice(s, t, y, T):
     return divergence(rest(soft(s, T), y), rest(soft(t, T), y), 1.0, dim=-1)
 
 
+def target_weight(z, y, T):
+    return soft(z, T).gather(1, y[:, None])[:, 0]
+
+
 def tckd(s, t, y, T):
     """La KL entre deux classes : la cible, toutes les autres ensemble."""
-    p, q = (soft(z, T).gather(1, y[:, None])[:, 0] for z in (t, s))
+    p, q = (target_weight(z, y, T) for z in (t, s))
     return p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
 
 
 def over_batch(s, t, y, T):
     log_p, log_q = (F.log_softmax(rest(z, y) / T, 0) for z in (t, s))
     return kl(log_p, log_q)
-
-
-def target_weight(z, y, T):
-    return soft(z, T).gather(1, y[:, None])[:, 0]

@@ -1,7 +1,5 @@
 """10.3 : ce que regarde un modèle, ce que pèse chaque terme de sa perte, et les gains rangés budget par budget."""
 
-import json
-from importlib.resources import files
 from typing import NamedTuple
 
 import torch
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 
 from kdcourse.data.splits import Split
 from kdcourse.losses.features import attention_loss, attention_map
+from kdcourse.measures.stored import day, stored
 from kdcourse.models import Features, predict_features
 
 
@@ -66,15 +65,14 @@ class FeatureBudgets(NamedTuple):
 
     @classmethod
     def load(cls) -> "FeatureBudgets":
-        stored = json.loads(files("kdcourse.measures").joinpath("features_results.json").read_text(encoding="utf-8"))
+        result = stored("features")
         errors = {
             int(size): {name: {part: torch.tensor(rows) for part, rows in parts.items()} for name, parts in own.items()}
-            for size, own in stored["errors"].items()
+            for size, own in result["errors"].items()
         }
-        steps, origin = {int(size): values for size, values in stored["steps"].items()}, stored["provenance"]
-        day = "/".join(reversed(origin["date"].split("-")))
-        written = f"mesurés le {day} ({origin['processor']}, torch {origin['torch']})"
-        return cls(stored["budgets"], steps, errors, written)
+        steps, origin = {int(size): values for size, values in result["steps"].items()}, result["provenance"]
+        written = f"mesurés le {day(result)} ({origin['processor']}, torch {origin['torch']})"
+        return cls(result["budgets"], steps, errors, written)
 
     def gains(self, size: int, method: str, part: str = "test") -> Tensor:
         """Différences appariées d'erreur avec le student seul, en points, ``(budgets, graines)``."""

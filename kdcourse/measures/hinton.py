@@ -1,11 +1,10 @@
 """Le tableau de Hinton et al. (2015) sur MNIST, tel que 10.2 le montre : l'article, et ce que le cours a mesuré."""
 
-import json
-from importlib.resources import files
 from statistics import fmean
 
 from kdcourse.formats import french, thousands
 from kdcourse.measures.intervals import Interval, markdown_table, mean_interval
+from kdcourse.measures.stored import day, stored
 
 
 def hinton_table() -> str:
@@ -16,7 +15,7 @@ def hinton_table() -> str:
 
     Source : Hinton, Vinyals, Dean (2015), section 3, arXiv:1503.02531.
     """
-    result = json.loads(files("kdcourse.measures").joinpath("hinton_results.json").read_text(encoding="utf-8"))
+    result = stored("hinton")
     runs, sizes, origin = result["runs"], result["sizes"], result["provenance"]
     rows = []
     for name, paper in result["paper"].items():
@@ -29,7 +28,6 @@ def hinton_table() -> str:
               f"mesurées, sur {thousands(sizes['test'])}", "en %",
               f"dont sur {result['test_threes']} trois")  # fmt: skip
     gain, first = Interval(**result["gain"]), Interval(**result["first_run"]["gain"])
-    day = "/".join(reversed(origin["date"].split("-")))
     choice = result["choice"]
     return "\n\n".join([
         markdown_table(header, rows),
@@ -38,7 +36,7 @@ def hinton_table() -> str:
         f"{thousands(sizes['validation'])} de validation, {thousands(sizes['test'])} de test. La validation a choisi "
         f"le pas d'Adam ({french(choice['learning_rate'], 3)}) et alpha ({french(choice['alpha'])}), sur d'autres "
         "graines. "
-        f"Mesuré le {day} : {origin['processor']}, torch {origin['torch']}.",
+        f"Mesuré le {day(result)} : {origin['processor']}, torch {origin['torch']}.",
         f"C'est le second essai. Le premier se réglait sur {result['first_run']['tuning_seed_count']} graines, et "
         f"donnait un gain de {first.text(2)} point. Nous sommes passés à {len(result['tuning_seeds'])} graines de "
         "réglage après l'avoir vu.",
