@@ -393,7 +393,8 @@ say(f"À 1 000 images et 1 200 pas, $T = 4$ gagne {points(last)}. À $T = 1$, le
 # - **Une température de 1.** À 1 000 images, le gain est nul ou presque, à tous les budgets. À 100 images, il finit par venir,
 #   lentement.
 # - **Un student trop petit.** Celui de 4 unités perd à 300 pas comme à 1 200. On parle d'écart de capacité (*capacity gap*) : il
-#   n'aurait pas de quoi imiter toutes les nuances. Ou lui faut-il plus de temps encore ? 10.2 essaiera un budget bien plus long.
+#   n'aurait pas de quoi imiter toutes les nuances. Ou lui faut-il plus de temps encore ? 10.2 rouvre la question,
+#   avec 6 unités.
 #
 # La distillation n'est ni gratuite ni toujours utile. Un verdict ne vaut que pour son budget ; ce cours en montrera toujours deux.
 #
@@ -717,7 +718,7 @@ _ = check("10.1 c", prediction, experiment, reading)
 #
 # ## Sur GPU
 #
-# La fonction `train_many` suit les données : sur un GPU, elle entraîne des centaines de students au lieu de dizaines, et 10.2 s'en sert.
+# La fonction `train_many` suit les données : sur un GPU, elle entraîne des centaines de students au lieu de dizaines.
 #
 # Et un seul student, trop gros pour que l'on en empile des centaines ? La fonction `distill` l'entraîne par lots, en précision mixte
 # si l'on veut, sur un GPU ou sur plusieurs. Elle note chaque époque, et reprend où elle s'est arrêtée : une session Colab

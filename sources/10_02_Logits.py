@@ -375,7 +375,8 @@ say("Les mêmes, au **test** : erreur du student seul, et gain en points.",
 #   Cela ne prouve pas que la place ne manque jamais : le large, aux mêmes 960 pas, gagne de façon bien plus sûre.
 # - **1 000 images.** Le petit recul est devenu un gain.
 #
-# À haute température, imiter demande de la **patience**. Un verdict n'a de sens qu'avec son budget.
+# À haute température, imiter demande de la **patience**. Un verdict n'a de sens qu'avec son budget. Ni qu'avec son teacher : un
+# autre, et dix autres graines, nous ont redonné le plateau, aux deux budgets ; aucun des deux reculs n'y était établi.
 #
 # ## D'autres images, sans étiquette
 #

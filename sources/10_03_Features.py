@@ -408,7 +408,7 @@ plot_gains({"192 pas": layers, "768 pas (enregistré)": longer}, (
 #
 # ## L'expérience
 #
-# Que gagne-t-on, en tout ? Comparons au student seul KD (10.2, $T = 4$), le hint, l'attention, et chacun des deux ajouté
+# Que gagne-t-on, en tout ? Comparons au student seul KD (la perte de 10.1, $T = 4$), le hint, l'attention, et chacun des deux ajouté
 # à KD sous le même $\alpha = 0{,}5$. Mêmes poids de départ, mêmes lots, même nombre de pas ; 25 images, puis 100.
 #
 # **À vous de parier** : si le student imite déjà les réponses, l'intérieur apporte-t-il encore quelque chose ?
