@@ -148,3 +148,8 @@ def test_une_reponse_qui_divise_ses_logits_sur_place_est_juste():
         return T**2 * F.kl_div(F.log_softmax(s, -1), F.softmax(t, -1), reduction="batchmean")
 
     assert check("10.2 b", in_place)
+
+
+def test_ce_que_check_imprime_a_ses_espaces_insecables(capfd):
+    check("10.1 a", lambda *_: None)
+    assert capfd.readouterr().out == "Exercice 10.1 a\N{NO-BREAK SPACE}: à compléter.\n"

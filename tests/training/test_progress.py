@@ -8,6 +8,8 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from kdcourse.training.progress import Progress
+
 LOOP = """
 import time
 from kdcourse.training.progress import Progress
@@ -64,3 +66,15 @@ def test_dans_un_terminal_elle_s_efface():
     *_, erased, after = done.stderr.decode().split("\r")
     assert done.returncode == 0 and done.stdout == b"" and "essai" in done.stderr.decode()
     assert erased.strip() == "" and after == ""
+
+
+def test_elle_ne_parle_que_deux_fois_par_seconde(monkeypatch):
+    told, now = [], [0.0]
+    monkeypatch.setattr(Progress, "refresh", lambda self, **_: told.append(now[0]))
+    bar = Progress(total=1000)
+    bar._time, bar.start_t, bar.last_print_t = lambda: now[0], 0.0, 0.0
+    for _ in range(1000):  # cent pas par seconde, dix secondes
+        now[0] += 0.01
+        bar.update()
+    assert 10 <= len(told) <= 20
+    bar.close()
