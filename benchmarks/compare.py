@@ -1,11 +1,14 @@
-"""Règle chaque méthode sur la validation, et range ses choix dans kdcourse/measures/method_choices.json.
+"""Règle chaque méthode sur la validation, budget par budget, puis les mesure toutes sur le test.
 
-Les graines du réglage ne servent pas ailleurs : la comparaison finale en prend d'autres, et lit le test.
+Un *laboratoire* a son teacher et ses cent images : une différence qui tient dans dix laboratoires ne vient ni d'un
+teacher, ni d'un tirage d'images. Les réglages sont choisis un à un, sur une échelle que l'on prolonge tant que le
+meilleur est au bord, avec d'autres graines que celles de la mesure. Une heure sur un cœur.
 """
 
 import time
-from dataclasses import asdict
-from itertools import product
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -21,7 +24,6 @@ from kdcourse import (
     digits_teacher,
     error_rate,
     load_dataset,
-    mean_interval,
     predict_features,
     train_one,
 )
@@ -29,9 +31,13 @@ from kdcourse.command_line import FrenchParser, several
 from kdcourse.measures.method_comparison import Problem, train_method
 from kdcourse.training.checkpoints import write_json
 
-IMAGES, EPOCHS, BATCH, RATE = 100, 25, 25, 0.01
-SEEDS = range(100, 110)
-ALPHAS = (0.5, 0.9)
+IMAGES, BATCH, RATE = 100, 25, 0.01
+EPOCHS = (25, 100)  # 100 pas, puis 400
+LABORATORIES, SEEDS = 10, 20
+TUNING_LABORATORIES, TUNING_SEEDS = 2, range(100, 105)
+ALPHAS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+WIDENED = 4  # prolongements d'une échelle, au plus
+MEASURES = Path(kdcourse.__file__).parent / "measures"
 
 
 def make_student() -> CNN:
@@ -41,50 +47,93 @@ def make_student() -> CNN:
 
 def main(argv: list[str] | None = None) -> None:
     parser = FrenchParser("python -m benchmarks compare", __doc__.splitlines()[0])
-    parser.add_argument("--graines", type=several, default=len(SEEDS), help="graines du réglage (10 par défaut)")
-    parser.add_argument(
-        "--essai",
-        action="store_true",
-        help="n'écrit rien : montre seulement ce qui serait choisi ; moins de graines font un essai",
-    )
+    parser.add_argument("--graines", type=several, default=SEEDS, help=f"graines par laboratoire ({SEEDS} par défaut)")
+    parser.add_argument("--essai", action="store_true", help="un réglage et deux laboratoires ; n'écrit rien")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    digits, start = load_dataset("digits"), time.perf_counter()
-    teacher = train_one(digits_teacher, digits.train, epochs=10)  # celui de 10.6
-    data = digits.train.where(slice(0, IMAGES))
-    problem = Problem(make_student, predict_features(teacher, data.images), data, EPOCHS, BATCH, RATE)
-    seeds, tried, choices = list(SEEDS)[: options.graines], {}, {}
-    for method in METHODS.values():
-        scored = []
-        for choice in candidates(method, choices):
-            logits = train_method(problem, method, choice, seeds, digits.validation.images)
-            errors = mean_interval(error_rate(logits, digits.validation.labels))
-            scored.append((choice, errors))
-        choices[method], best = min(scored, key=lambda row: round(row[1].mean, 3))
-        tried[method.name] = [
-            {**asdict(choice), "error": round(e.mean, 3), "low": round(e.low, 3), "high": round(e.high, 3)}
-            for choice, e in scored
-        ]
-        print(f"{method.name:16} {len(scored):2} essais ; retenu {choices[method]} : {best.mean:.2f} %", flush=True)
-    result = {
-        "images": IMAGES, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE, "seeds": seeds,
-        "trials": tried, "seconds": round(time.perf_counter() - start),
-        "choices": {method.name: asdict(choice) for method, choice in choices.items() if method.loss},
-    }  # fmt: skip
-    whole = not options.essai and len(seeds) == len(SEEDS)
-    if whole:
-        path = Path(kdcourse.__file__).parent / "measures/method_choices.json"
-        kept = {key: result[key] for key in ("images", "epochs", "batch_size", "learning_rate", "seeds", "choices")}
-        write_json(path, {**kept, "provenance": provenance()})
-    publish("compare", result, whole)
+    start, digits, problem = time.perf_counter(), load_dataset("digits"), cache(laboratory)
+    laboratories = range(2 if options.essai else LABORATORIES)
+    kept, trials, errors, choices = {}, {}, {}, {}
+    for epochs in EPOCHS:
+        for method in METHODS.values():
+
+            def score(choice: Choice, method=method, epochs=epochs) -> float:
+                parts = range(1 if options.essai else TUNING_LABORATORIES)
+                wrong = [error(problem(k, epochs), method, choice, TUNING_SEEDS, digits.validation) for k in parts]
+                return round(torch.stack(wrong).mean().item(), 3)
+
+            first = choices.get(method) or initial_choice(method, choices)
+            choices[method], tried = tune(method, first, score, once=options.essai)
+            trials.setdefault(epochs, {})[method.name] = [{**asdict(c), "error": e} for c, e in tried.items()]
+            seconds = time.perf_counter() - start
+            print(f"{epochs} époques, {method.name} : {choices[method]}, {tried[choices[method]]} %, {seconds:.0f} s")
+        kept[epochs] = {method.name: asdict(choice) for method, choice in choices.items() if method.loss}
+        for method, choice in choices.items():
+            found = [error(problem(k, epochs), method, choice, range(options.graines), digits.test)
+                     for k in laboratories]  # fmt: skip
+            # Des nombres entiers d'images : exacts, et trois fois plus courts qu'un pourcentage.
+            wrong = (torch.stack(found) * len(digits.test.labels) / 100).round().int().tolist()
+            errors.setdefault(epochs, {})[method.name] = wrong
+        print(f"{epochs} époques, mesurées sur le test : {time.perf_counter() - start:.0f} s", flush=True)
+    settings = {"images": IMAGES, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
+    result = {**settings, "test": len(digits.test.labels), "errors": errors}
+    if whole := not options.essai and options.graines >= SEEDS:
+        write_json(MEASURES / "method_choices.json", {**settings, "choices": kept, "provenance": provenance()})
+        write_json(MEASURES / "comparison_results.json", {**result, "provenance": provenance()})
+    publish("compare", {"trials": trials, "choices": kept, "seconds": round(time.perf_counter() - start)}, whole)
 
 
-def candidates(method: Method, choices: dict[Method, Choice]) -> list[Choice]:
-    """Les réglages essayés : ceux que la méthode demande ; pour le reste, deux alphas et la température de KD."""
+def laboratory(index: int, epochs: int) -> Problem:
+    """Un teacher d'une graine à lui, et cent images à lui."""
+    train = load_dataset("digits").train
+    teacher = train_one(digits_teacher, train, seed=index, epochs=10)
+    data = train.where(slice(index * IMAGES, (index + 1) * IMAGES))
+    return Problem(make_student, predict_features(teacher, data.images), data, epochs, BATCH, RATE)
+
+
+def error(problem: Problem, method: Method, choice: Choice, seeds, split) -> torch.Tensor:
+    """L'erreur de chaque graine sur ``split``, en %."""
+    return error_rate(train_method(problem, method, choice, list(seeds), split.images), split.labels)
+
+
+def ladders(method: Method) -> dict[str, tuple[float, ...]]:
+    """Les valeurs essayées d'abord, réglage par réglage."""
+    return {"alpha": ALPHAS, **method.tried} if method.loss else {}
+
+
+def initial_choice(method: Method, choices: dict[Method, Choice]) -> Choice:
+    """Le milieu de chaque échelle, et la température de KD pour qui n'en essaie pas."""
     if method.loss is None:
-        return [Choice(0.0)]
-    given = {"alpha": ALPHAS, "temperature": (choices[KD].temperature,) if KD in choices else ()} | method.tried
-    return [Choice(**dict(zip(given, values, strict=True))) for values in product(*given.values())]
+        return Choice(0.0)
+    middle = {name: values[len(values) // 2] for name, values in ladders(method).items()}
+    return Choice(**({"temperature": choices[KD].temperature} if KD in choices else {}) | middle)
+
+
+def tune(method: Method, choice: Choice, score: Callable, once: bool = False) -> tuple[Choice, dict[Choice, float]]:
+    """Le meilleur réglage, et tous ceux qu'on a essayés : l'un après l'autre, deux tours."""
+    tried = {choice: score(choice)}
+    for _ in range(0 if once else 2):
+        for name, values in ladders(method).items():
+            values = sorted({*values, getattr(choice, name)})
+            for _ in range(1 + WIDENED):
+                for candidate in (replace(choice, **{name: value}) for value in values):
+                    if candidate not in tried:
+                        tried[candidate] = score(candidate)
+                choice = min((replace(choice, **{name: value}) for value in values), key=tried.get)
+                wider = widened(values, values.index(getattr(choice, name)))
+                if wider == values or (name == "alpha" and max(wider) > 1):
+                    break
+                values = wider
+    return choice, tried
+
+
+def widened(values: list[float], best: int) -> list[float]:
+    """L'échelle, un pas plus loin du côté où le meilleur est au bord ; elle-même s'il est à l'intérieur."""
+    if best == 0:
+        return [float(f"{values[0] ** 2 / values[1]:.2g}"), *values]
+    if best == len(values) - 1:
+        return [*values, float(f"{values[-1] ** 2 / values[-2]:.2g}")]
+    return values
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def _relation(name: str, loss: Callable[[Tensor, Tensor], Tensor], *scales: floa
 
 ALONE = Method("seul", None, reads=(), needs_teacher=False)
 KD = Method(
-    "KD", lambda s, t, y, choice: kd_loss(s.logits, t.logits, choice.temperature), tried={"temperature": (4, 8, 16)}
+    "KD", lambda s, t, y, choice: kd_loss(s.logits, t.logits, choice.temperature), tried={"temperature": (2, 4, 8, 16)}
 )
 _LOGITS = (
     Method(
@@ -183,7 +183,7 @@ _LOGITS = (
     ),
     Method(
         "DIST", lambda s, t, y, choice: choice.scale * dist_loss(s.logits, t.logits, choice.temperature),
-        whole_batch=True, scale_name="facteur", tried={"scale": (0.3, 1, 3), "temperature": (1, 4, 8)},
+        whole_batch=True, scale_name="facteur", tried={"scale": (0.3, 1, 3), "temperature": (1, 4, 16)},
     ),
     Method(
         "LSKD", lambda s, t, y, choice: choice.scale * standardized_kd_loss(s.logits, t.logits, choice.temperature),
@@ -203,7 +203,7 @@ _TERMS = (
 # L'entropie croisée avec la prédiction antérieure ; alpha y joint l'étiquette, comme partout.
 _PS_KD = Method(
     "PS-KD", lambda s, t, y, choice: ps_kd_loss(s.logits, t.logits.softmax(dim=-1), y, alpha=1.0),
-    needs_teacher=False, remembers=True, tried={"alpha": (0.4, 0.8)},
+    needs_teacher=False, remembers=True,
 )  # fmt: skip
 METHODS = {
     method.name: method
@@ -225,10 +225,21 @@ def find_method(method, argument: str = "method") -> Method:
     return METHODS[method]
 
 
-def load_choices() -> dict[str, Choice]:
-    """Les réglages que ``python -m benchmarks compare`` a choisis sur la validation, méthode par méthode."""
+def load_choices(epochs: int | None = None) -> dict[str, Choice]:
+    """Les réglages que ``python -m benchmarks compare`` a choisis sur la validation, méthode par méthode.
+
+    Args:
+        epochs: le budget pour lequel ils ont été choisis, un des deux de la mesure ; par défaut, le plus court.
+
+    Raises:
+        ValueError: un budget qui n'a pas été réglé ; le message donne ceux qui l'ont été.
+    """
     text = files("kdcourse").joinpath("measures/method_choices.json").read_text(encoding="utf-8")
-    return {name: Choice(**choice) for name, choice in json.loads(text)["choices"].items()}
+    budgets = json.loads(text)["choices"]
+    epochs = next(iter(budgets)) if epochs is None else str(epochs)
+    if epochs not in budgets:
+        raise ValueError(f"epochs : {epochs} reçu, un de {', '.join(budgets)} attendu, les budgets réglés.")
+    return {name: Choice(**choice) for name, choice in budgets[epochs].items()}
 
 
 def settled_choice(choice, method: Method) -> Choice:

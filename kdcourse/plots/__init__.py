@@ -31,6 +31,11 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         plot_temperature_maps as plot_temperature_maps,
     )
     from kdcourse.plots.method_comparison import plot_methods as plot_methods
+    from kdcourse.plots.method_ranking import (
+        plot_key_points as plot_key_points,
+        plot_misordered as plot_misordered,
+        plot_rankings as plot_rankings,
+    )
     from kdcourse.plots.principles import (
         plot_bias_sweep as plot_bias_sweep,
         plot_field_map as plot_field_map,
