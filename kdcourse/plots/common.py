@@ -205,12 +205,13 @@ def plot_tiles_and_bars(
             ax.bar(x, interval.mean, 0.9 * width, color=COLORS[role], label="" if place else name,
                    hatch=("", "//", "..")[rank % 3], ec="white", lw=0)  # fmt: skip
             ax.plot([x, x], [interval.low, interval.high], color="0.5", lw=2)
+            ax.plot(np.full(len(measured[budget]), x), measured[budget], ".", color="0.15", ms=2.5)
             ax.annotate(french(interval.mean, 0), (x, max(interval.high, interval.mean)), (0, 4), weight="bold",
                         textcoords="offset points", ha="center")  # fmt: skip
     ax.set(xticks=range(len(budgets)), xticklabels=budgets, ylim=(0, 125), yticks=range(0, 101, 20), ylabel=ylabel)
     ax.legend(frameon=False, fontsize=9, ncols=len(bars), loc="upper center")
     figure.suptitle(title, fontsize=11)
-    figure.supxlabel(f"{note} ; traits : intervalle à 95 %", fontsize=8)
+    figure.supxlabel(f"{note} ; traits : intervalle à 95 % ; points : graines", fontsize=8)
     return finished(figure)
 
 
