@@ -206,8 +206,9 @@ def plot_tiles_and_bars(
                    hatch=("", "//", "..")[rank % 3], ec="white", lw=0)  # fmt: skip
             ax.plot([x, x], [interval.low, interval.high], color="0.5", lw=2)
             ax.plot(np.full(len(measured[budget]), x), measured[budget], ".", color="0.15", ms=2.5)
-            ax.annotate(french(interval.mean, 0), (x, max(interval.high, interval.mean)), (0, 4), weight="bold",
-                        textcoords="offset points", ha="center")  # fmt: skip
+            top = max(interval.high, float(max(measured[budget])))
+            ax.annotate(french(interval.mean, 0), (x, top), (0, 4), weight="bold", textcoords="offset points",
+                        ha="center")  # fmt: skip
     ax.set(xticks=range(len(budgets)), xticklabels=budgets, ylim=(0, 125), yticks=range(0, 101, 20), ylabel=ylabel)
     ax.legend(frameon=False, fontsize=9, ncols=len(bars), loc="upper center")
     figure.suptitle(title, fontsize=11)
