@@ -18,9 +18,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     )
     from kdcourse.plots.features import (
         plot_adapter as plot_adapter,
-        plot_alpha_maps as plot_alpha_maps,
         plot_attention_maps as plot_attention_maps,
-        plot_feature_budgets as plot_feature_budgets,
         plot_feature_scheme as plot_feature_scheme,
     )
     from kdcourse.plots.logits import (

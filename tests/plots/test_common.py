@@ -91,6 +91,13 @@ def test_le_gain_selon_le_budget_a_un_marqueur_creux_quand_rien_n_est_etabli():
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["75", "300"]
 
 
+def test_quatre_panneaux_de_budgets_se_rangent_en_deux_lignes():
+    gains = {"KD": (torch.tensor([[1.0, 2.0], [2.0, 3.0]]), "neutral")}
+    panels = {name: ([75, 300], gains) for name in "abcd"}
+    places = [ax.get_subplotspec().rowspan.start for ax in plot_budgets(panels, "t").axes]
+    assert places == [0, 0, 1, 1]
+
+
 def test_les_huit_images_ont_leur_legende_et_les_barres_la_moyenne_de_chaque_budget():
     bars = {
         "seul": ({"court": torch.tensor([0.0, 2.0]), "long": torch.tensor([1.0, 3.0])}, "student"),

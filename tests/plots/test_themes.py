@@ -10,12 +10,12 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from kdcourse import MLP, attention_map, load_dataset
-from kdcourse.measures import FeatureBudgets, TemperatureMap
+from kdcourse.measures import TemperatureMap
 from kdcourse.plots import (
     plot_adapter,
     plot_attention_maps,
+    plot_budgets,
     plot_cost,
-    plot_feature_budgets,
     plot_feature_scheme,
     plot_field_map,
     plot_front,
@@ -42,7 +42,7 @@ FIGURES = {
     "cartes d'attention": lambda: plot_attention_maps(
         load_dataset().test.images[:2], torch.tensor([0, 1]), {"teacher": attention_map(torch.rand(2, 3, 4, 4))}, "t"
     ),
-    "budgets": lambda: plot_feature_budgets(FeatureBudgets.load(), ["KD", "hint, étage 2"], "t"),
+    "budgets": lambda: plot_budgets({"a": ([75, 300], {"KD": (torch.rand(2, 3), "distilled")})}, "t"),
     "gradients": lambda: plot_gradients(torch.rand(1, 8, 8), 3, torch.randn(5), 6 * torch.randn(5), [1, 8]),
     "carte T × alpha": lambda: plot_temperature_maps({"a": temperature_map()}),
     "gains au fil des pas": lambda: plot_gain_curves({"a": (temperature_map(), 2)}),
