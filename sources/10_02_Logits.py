@@ -40,7 +40,7 @@ print(describe_environment())
 # - distiller sans aucune étiquette.
 #
 # **Durée : une heure**, exercices compris. Les deux annexes et l'exercice c sont facultatifs. Le notebook entier s'exécute en
-# une minute environ.
+# un peu plus d'une minute.
 #
 # **Prérequis** : [10.1](10_01_Principes.ipynb) ; dériver un softmax.
 #
@@ -142,8 +142,7 @@ display(plot_gradients(image[0], label.item(), *pair, temperatures=[1, 2, 4, 8, 
 # ressemble à ce 1 : baissé comme les autres à $T = 1$, il est relevé à $T = 8$. À basse température, le student apprend la
 # réponse ; à haute température, toute la hiérarchie.
 #
-# Les carrés sont une limite : le gradient quand $T$ tend vers l'infini, que nous calculerons plus bas. Les barres les
-# rejoignent.
+# Les carrés sont la limite du gradient quand $T$ tend vers l'infini ; nous la calculerons plus bas.
 #
 # Le curseur ajoute une question : que vaut ce gradient si l'on oublie le facteur $T^2$ de la perte ? Amenez $T$ à 128 : les deux
 # prédictions se confondent, les barres grises et creuses, sans $T^2$, ont disparu, et les vertes se posent sur les carrés.
@@ -159,8 +158,6 @@ display(plot_gradients(image[0], label.item(), *pair, temperatures=[1, 2, 4, 8, 
 # rapport à $z^s$ est $1/T$. Et $T^2$ est devant. Il reste
 #
 # $$\frac{\partial \mathcal{L}_{KD}}{\partial z^s_b} = \frac{T}{B} \big(p^s_b(T) - p^t_b(T)\big).$$
-#
-# Vous l'écrirez à l'exercice 10.2 (a).
 #
 # Quand $T$ monte, les deux prédictions s'aplatissent ensemble, et $p^s - p^t$ rétrécit. Mesurons la norme du gradient pour
 # dix students neufs, sur 100 images, avec et sans $T^2$.
@@ -188,10 +185,12 @@ plot_temperature_gradients(swept, with_factor, without_factor, limit)
 #
 # Sans $T^2$, le gradient s'éteint : l'exposant du titre, mesuré sur la seconde moitié des températures, est proche de $-2$. Or
 # l'entropie croisée avec les étiquettes, elle, ne rétrécit pas. Un même $\alpha$ ne voudrait donc plus dire la même chose à
-# chaque température. À $T = 8$ et $\alpha = 0{,}5$, la distillation ne pèserait plus que
-# $\frac{0{,}5/64}{0{,}5/64 + 0{,}5} \approx 0{,}015$ du total.
+# chaque température. À $T = 8$, croire choisir $\alpha = 0{,}5$, ce serait choisir
+# $\frac{0{,}5/64}{0{,}5/64 + 0{,}5} \approx 0{,}015$.
 #
-# Cet oubli est fréquent, et rien ne plante. Que coûte-t-il à de vrais students ? Dix graines, 100 images étiquetées, avec et sans
+# ### Que coûte l'oubli de $T^2$ ?
+#
+# Rien ne plante. Entraînons de vrais students, de 32 unités par couche, sur 100 images étiquetées : dix graines, avec et sans
 # $T^2$, à deux budgets.
 #
 # **À vous de parier** : que reste-t-il, sans $T^2$, du gain de la distillation ?
@@ -230,10 +229,10 @@ say(f"Ce que l'oubli coûte : {points(forgotten[240])} en 240 pas. "
     f"En 960 pas : {points(forgotten[960])}.")
 
 # %% [markdown]
-# L'oubli n'annule pas le gain : même à ce poids infime, le teacher aide encore. Mais il en coûte une part, établie aux deux
-# budgets ; avec plus de pas, le student en rattrape une partie. Ne tirez pas de ces barres un prix universel : oublier $T^2$ revient
-# à choisir un $\alpha$ bien plus petit **sans le savoir**. Là où un petit $\alpha$ convient, l'oubli ne coûtera rien. À
-# $\alpha = 1$ non plus : plus rien ne fait face à la distillation, et Adam ne sent pas l'échelle d'une perte.
+# L'oubli n'annule pas le gain : même à ce poids infime, le teacher aide encore. Mais il coûte, de façon établie aux deux budgets,
+# moins au second. Ce prix n'est pas universel : oublier $T^2$, c'est choisir un $\alpha$ bien plus petit **sans le savoir**, et un
+# petit $\alpha$ est parfois le bon (nous en verrons un cas). À $\alpha = 1$, l'oubli ne coûterait rien : plus rien ne fait face à la distillation, et Adam
+# ne sent pas l'échelle d'une perte.
 #
 # ## $T \to \infty$ : égaler les logits
 #
@@ -245,7 +244,7 @@ say(f"Ce que l'oubli coûte : {points(forgotten[240])} en 240 pas. "
 # gradient mange le $1/T$ qui reste :
 #
 # $$\frac{\partial \mathcal{L}_{KD}}{\partial z^s_b} \;\longrightarrow\; \frac{1}{B\,C}
-# \Big[(z^s_b - \bar z^s_b) - (z^t_b - \bar z^t_b)\Big],$$
+# \Big[(z^s_b - \bar z^s_b) - (z^t_b - \bar z^t_b)\Big].$$
 #
 # C'est le gradient d'un écart quadratique entre logits **centrés** : à haute température, distiller revient à égaler les logits
 # (*logit matching*), ce que Ba et Caruana proposaient en 2014.
@@ -292,7 +291,7 @@ say(f"Égaler les logits coûte, par rapport à $T = 8$, {points(cost[240])} en 
 # ## La carte $T \times \alpha$
 #
 # Quelle température, et quel poids ? Un student de 32 unités par couche, 100 images. Pour chaque température et chaque poids, dix
-# students, comparés à leurs dix jumeaux sans teacher : 250 students, tous entraînés maintenant.
+# students, comparés à leurs dix jumeaux sans teacher, en 240 pas : 250 students, tous entraînés maintenant.
 #
 # <details><summary>Comment nous avons réglé</summary>
 #
@@ -387,15 +386,12 @@ rows = [(f"{label} lu {answer}", french(count), french(alone[label, answer]))
         for label, answer, count in main_confusions(pushed, 5)]
 kept, known = (100 * c.diagonal() / c.sum(dim=1) for c in (pushed, alone))
 victim = int((known - kept).argmax())
-common = set.intersection(*({mistake[:2] for mistake in main_confusions(c, 10)}
-                            for c in (pushed, alone)))
 say("<details><summary>Réponse</summary>",
     markdown_table(("faute", "fois par graine, T = 32, α = 1", "student seul"), rows),
     f"Le chiffre qui en souffre le plus est le {victim} : le student seul en reconnaît "
     f"{french(known[victim], 0)} %, le student distillé {french(kept[victim], 0)} %.",
-    f"Conclusion : de leurs dix fautes les plus fréquentes, {len(common)} leur sont "
-    "communes. La distillation n'invente pas de confusions : ce sont celles du student "
-    "seul, en plus nombreuses. Ce student est en retard plus qu'égaré.", "</details>")
+    "Conclusion : ces fautes, le student seul les fait aussi ; distillé, il les fait plus "
+    "souvent. Il n'a pas appris de travers : il a moins appris.", "</details>")
 
 # %% [markdown]
 # ### Manque de place, ou manque de pas ?
@@ -426,15 +422,16 @@ for name, (_, _, *asked) in regimes.items():
             cells += [french(m.alone.mean()), gain]
         rows.append((name, str(T), french(alpha), *cells))
 header = "régime", "T", "α", "seul, 240 pas (%)", "gain", "seul, 960 pas (%)", "gain"
-say("Les mêmes, au **test** : erreur du student seul, et gain en points. Chaque gain est "
-    "calculé avant que les erreurs soient arrondies.", markdown_table(header, rows))
+say("<details><summary>Les mêmes au test, en nombres</summary>",
+    markdown_table(header, rows), "Chaque gain, en points, est calculé avant que les "
+    "erreurs soient arrondies.", "</details>")
 
 # %% [markdown]
-# - **32 unités, 100 images.** Le gain du plateau grandit. À $T = 1$, quatre fois plus de pas n'y suffisent pas : la
-#   température compte aux deux budgets.
-# - **6 unités.** Le student seul faisait encore près d'une faute sur deux : il n'avait pas fini d'apprendre. À 960 pas, le recul à
-#   $\alpha = 1$ n'est plus établi, et à $\alpha = 0{,}2$ il y a maintenant un gain. Le premier verdict tenait donc en partie au
-#   budget. Cela ne prouve pas que la place ne manque jamais : le large, aux mêmes 960 pas, gagne de façon bien plus sûre.
+# - **32 unités, 100 images.** Le gain du plateau grandit. À $T = 1$, il reste loin derrière, même avec quatre fois plus de pas :
+#   la température compte aux deux budgets.
+# - **6 unités.** En 240 pas, le student seul faisait encore près d'une faute sur deux : il n'avait pas fini d'apprendre. En 960 pas,
+#   le recul à $\alpha = 1$ n'est plus établi, et à $\alpha = 0{,}2$ il y a maintenant un gain. Le premier verdict tenait donc en
+#   partie au budget. Cela ne prouve pas que la place ne manque jamais.
 # - **1 000 images.** Au test, le petit recul est devenu un gain ; en validation, la courbe finit près de zéro.
 #
 # À haute température, imiter demande de la **patience** ; Beyer et al. (2022) en font une règle. Un verdict ne vaut qu'avec son
@@ -444,7 +441,7 @@ say("Les mêmes, au **test** : erreur du student seul, et gain en points. Chaque
 # ## La mesure qui a lancé le domaine
 #
 # Hinton, Vinyals et Dean (2015) distillent sur MNIST un teacher de deux couches de 1 200 unités dans un student de deux couches de
-# 800, à $T = 20$. Voici leurs erreurs, à côté des nôtres (`python -m benchmarks hinton`, une demi-heure sur processeur) :
+# 800, à $T = 20$. Voici leurs erreurs, à côté des nôtres, que refait `python -m benchmarks hinton` :
 
 # %% tags=["hide-input"]
 from kdcourse.measures import hinton_table
@@ -452,12 +449,12 @@ from kdcourse.measures import hinton_table
 say(hinton_table())
 
 # %% [markdown]
-# Les deux colonnes ne se comparent pas : l'article apprend sur 60 000 images, nous sur 7 000 ; il règle le biais du 3 sur le test, nous
-# en validation. Le sens est le même : distillé, le
-# student se rapproche de son teacher, et reconnaît la plupart des 3 qu'il n'a jamais vus.
+# Les deux colonnes ne se comparent pas : l'article apprend sur 60 000 images, nous sur 7 000 ; il règle le biais du 3 sur le test,
+# nous en validation. Le sens est le même : distillé, le student se rapproche de son teacher, et reconnaît la plupart des 3 qu'il
+# n'a jamais vus.
 #
-# Les auteurs ajoutent que toute température au-dessus de 8 donne à peu près le même résultat avec 300 unités par couche ou plus, et
-# qu'avec 30 unités les meilleures sont entre 2,5 et 4. C'est notre plateau, et notre student étroit : lui aussi supporte mal les
+# Les auteurs ajoutent qu'avec 300 unités par couche ou plus, toute température au-dessus de 8 se vaut à peu près, et qu'avec 30
+# unités les meilleures sont entre 2,5 et 4. C'est notre plateau ; et notre student étroit, lui aussi, supporte mal les
 # températures élevées.
 #
 # ## Chasse au bug
@@ -496,10 +493,9 @@ plot_intervals(bars, "erreur de test (%)", f"Il manque {points(missing)} au coll
 # %% tags=["hide-input", "repair"]
 far = longer["32 unités, 100 images"]  # la perte juste, à ce réglage
 promised_later = far.errors[far.temperatures.index(8), far.alphas.index(0.2)]
-repairs = {240: mean_interval(found - errors_at(240, 0.2)),
-           960: mean_interval(errors_at(960, 0.2, colleague) - promised_later)}
-say(f"La réparation gagne {points(repairs[240])} en 240 pas. "
-    f"En 960 pas : {points(repairs[960])}.")
+later = mean_interval(errors_at(960, 0.2, colleague) - promised_later)
+say(f"Réparée, sa perte est celle de la carte : elle gagne {points(missing)} en 240 pas. "
+    f"En 960 pas : {points(later)}.")
 
 # %% [markdown]
 # ## À vous de jouer
@@ -565,8 +561,8 @@ _ = (check("10.2 a", kd_gradient), check("10.2 b", stable_kd),
 # Mettre le logit de la cible à $-\infty$ conviendrait aussi, mais $0 \times \infty$ guette : retirer la colonne est plus sûr.
 # </details>
 #
-# **Exercice 10.2 d. Prévoir, changer, lire.** Le student de 6 unités reculait en haut à droite de sa carte ($T = 32$, $\alpha = 1$),
-# avec 100 images. Donnez-lui 1 000 images, même case, mêmes 240 pas : il n'a plus l'excuse du manque de données.
+# **Exercice 10.2 d. Prévoir, changer, lire.** À $T = 32$ et $\alpha = 1$, le student de 6 unités reculait, avec 100 images.
+# Donnez-lui 1 000 images, même case, mêmes 240 pas : il n'a plus l'excuse du manque de données.
 #
 # 1. Écrivez votre prévision : `"gain"`, `"recul"` ou `"rien d'établi"`.
 # 2. Complétez `experiment`, qui rend les dix gains appariés au test. `measure` fait presque tout : ce qu'elle rend a `.alone`, les
@@ -680,11 +676,9 @@ say(f"""
 - Avec 32 unités et 100 images, la carte a un plateau à partir de $T = 4$, où $\\alpha$
   compte peu, et où l'on gagne {points(wide.gain(row, column))}.
 - Un student de 6 unités **recule** à $T = 8$ et $\\alpha = 1$, de {points(setback)} ; avec
-  quatre fois plus de pas, le recul n'est plus établi.
+  quatre fois plus de pas, ce n'est plus établi : un verdict ne vaut qu'avec son budget.
 - Les étiquettes ne sont pas nécessaires : du bruit annoté par le teacher suffit à
   reconnaître {share} % du test.
-- Un écart entre deux réglages peut s'effacer ou grandir avec le nombre de pas : un
-  verdict n'a de sens qu'avec son budget.
 """)
 
 # %% [markdown]
@@ -713,8 +707,7 @@ say(f"""
 # + (1 - p^t_y)\, \underbrace{\mathrm{KL}(q^t \| q^s)}_{\mathrm{NCKD}}$$
 #
 # Regardez le poids $1 - p^t_y$ : un teacher sûr de lui **fait taire** la hiérarchie des autres classes. DKD le remplace par une
-# constante $\beta$. (Les `alpha` et `beta` de `dkd_loss` pèsent TCKD et NCKD ; ce n'est pas le $\alpha$ du cours.) Nous prenons
-# $\beta = 1$, 32 unités, 100 images, $\alpha = 0{,}9$.
+# constante $\beta$, ici 1. (Les `alpha` et `beta` de `dkd_loss` pèsent TCKD et NCKD ; ce n'est pas le $\alpha$ du cours, ici 0,9.)
 
 # %%
 from kdcourse import dkd_loss
@@ -744,9 +737,8 @@ cold, hot = (french(duels["240 pas"][f"T = {T}"].mean()) for T in (1, 8))
 plot_gains(duels, f"En 240 pas, DKD gagne {cold} points sur KD à T = 1, {hot} à T = 8")
 
 # %% [markdown]
-# À $T = 1$, la KL ne laisse presque rien à la hiérarchie ; DKD la lui rend, et gagne nettement. À $T = 8$, la température l'a déjà
-# fait, et DKD n'y gagne rien de plus. C'est une deuxième façon de comprendre la première carte : chauffer, ou
-# peser les autres classes, c'est donner une voix à la même hiérarchie.
+# À $T = 1$, la KL ne laisse presque rien à la hiérarchie ; DKD lui rend la parole, et gagne nettement. À $T = 8$, la température
+# l'a déjà fait, et DKD n'y gagne rien de plus. Chauffer, ou peser les autres classes : deux façons d'écouter la même hiérarchie.
 #
 # ## Annexe B : la demi-précision
 #

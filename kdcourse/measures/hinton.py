@@ -8,7 +8,7 @@ from kdcourse.measures.stored import day, stored
 
 
 def hinton_table() -> str:
-    """Les erreurs de l'article à côté des nôtres, en Markdown ; puis le gain apparié ; d'où viennent les chiffres, plié.
+    """Les erreurs de l'article à côté des nôtres, en Markdown ; le gain apparié ; d'où viennent les chiffres, plié.
 
     Les nôtres ont été mesurées par ``python -m benchmarks hinton``, qui les range dans le paquet : elles sont relues,
     pas refaites. Une moyenne porte son intervalle à 95 % sur les graines ; il ignore l'échantillonnage du test.
@@ -23,7 +23,8 @@ def hinton_table() -> str:
         ours = mean_interval([100 * count / sizes["test"] for count in errors])
         missed = ["", ""]
         if paper["errors_on_threes"] is not None:
-            missed = [french(100 * paper["errors_on_threes"] / 1010), french(100 * fmean(threes) / result["test_threes"])]
+            rates = paper["errors_on_threes"] / 1010, fmean(threes) / result["test_threes"]
+            missed = [french(100 * rate) for rate in rates]
         rows.append((paper["label"], french(paper["errors"] / 100, 2), ours.text(2), *missed))
     header = ("Erreur de test", "article (%)", "ici (%)", "3 manqués, article (%)", "3 manqués, ici (%)")
     gain, first = Interval(**result["gain"]), Interval(**result["first_run"]["gain"])
@@ -34,9 +35,8 @@ def hinton_table() -> str:
         "<details><summary>D'où viennent nos nombres</summary>",
         f"Partage des images de test de MNIST : {thousands(sizes['train'])} d'apprentissage, "
         f"{thousands(sizes['validation'])} de validation, {thousands(sizes['test'])} de test. La validation a choisi "
-        f"le taux d'apprentissage ({french(choice['learning_rate'], 3)}) et alpha ({french(choice['alpha'])}), sur d'autres "
-        "graines. "
-        f"Mesuré le {day(result)} : {origin['processor']}, torch {origin['torch']}.",
+        f"le taux d'apprentissage ({french(choice['learning_rate'], 3)}) et alpha ({french(choice['alpha'])}), sur "
+        f"d'autres graines. Mesuré le {day(result)} : {origin['processor']}, torch {origin['torch']}.",
         f"C'est le second essai. Le premier se réglait sur {result['first_run']['tuning_seed_count']} graines, et "
         f"donnait un gain de {first.text(2)} point. Nous sommes passés à {len(result['tuning_seeds'])} graines de "
         "réglage après l'avoir vu.",
