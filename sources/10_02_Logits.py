@@ -106,9 +106,8 @@ display(plot_tiles_and_bars(
     f"Il n'a vu que du bruit, et reconnaît {share} % du test ({longest})",
     "en haut, quatre images de bruit ; en bas, les quatre premières du test, graine 0"))
 heard, read = (rates[longest] for rates in known.values())
-behind = mean_interval(read - heard)
 say(f"Instruit par du bruit, il reconnaît {share} % du test à {longest}. Il reste "
-    f"derrière les cent étiquettes, de {points(behind)}.")
+    f"derrière les cent étiquettes, de {points(mean_interval(read - heard))}.")
 
 # %% [markdown]
 # Le hasard en reconnaîtrait 10 %. Le student imite une **fonction**, et une fonction se laisse interroger partout, même là où il
@@ -390,8 +389,8 @@ say("<details><summary>Réponse</summary>",
     markdown_table(("faute", "fois par graine, T = 32, α = 1", "student seul"), rows),
     f"Le chiffre qui en souffre le plus est le {victim} : le student seul en reconnaît "
     f"{french(known[victim], 0)} %, le student distillé {french(kept[victim], 0)} %.",
-    "Conclusion : ces fautes, le student seul les fait aussi ; distillé, il les fait plus "
-    "souvent. Il n'a pas appris de travers : il a moins appris.", "</details>")
+    "Conclusion : ces fautes, le student seul les fait aussi ; distillé, il les fait "
+    "plus souvent. Il n'a pas appris de travers : il a moins appris.", "</details>")
 
 # %% [markdown]
 # ### Manque de place, ou manque de pas ?
@@ -494,10 +493,12 @@ plot_intervals(bars, "erreur de test (%)", f"Il manque {points(missing)} au coll
 far = longer["32 unités, 100 images"]  # la perte juste, à ce réglage
 promised_later = far.errors[far.temperatures.index(8), far.alphas.index(0.2)]
 later = mean_interval(errors_at(960, 0.2, colleague) - promised_later)
-say(f"Réparée, sa perte est celle de la carte : elle gagne {points(missing)} en 240 pas. "
-    f"En 960 pas : {points(later)}.")
+say(f"Réparée, sa perte est celle de la carte : elle gagne {points(missing)} "
+    f"en 240 pas. En 960 pas : {points(later)}.")
 
 # %% [markdown]
+# Avec quatre fois plus de pas, ce bug ne se voit presque plus : il n'en est que plus difficile à trouver.
+#
 # ## À vous de jouer
 #
 # **Exercice 10.2 a.** Écrivez le gradient de la perte de distillation (avec $T^2$, moyenne sur le lot) par rapport aux
@@ -671,12 +672,13 @@ setback = mean_interval(corner - narrow.alone)
 say(f"""
 - Le gradient de la distillation est $T\\,(p^s - p^t)/B$ : sans $T^2$, il s'éteint comme
   $1/T^2$ ; avec, il tend vers l'écart des logits centrés.
-- Oublier $T^2$, c'est prendre sans le savoir un $\\alpha$ bien plus petit : à $T = 8$ et
-  $\\alpha = 0,5$, en 240 pas, cela coûte {points(forgotten[240])}.
+- Oublier $T^2$, c'est prendre sans le savoir un $\\alpha$ bien plus petit : à $T = 8$
+  et $\\alpha = 0,5$, en 240 pas, cela coûte {points(forgotten[240])}.
 - Avec 32 unités et 100 images, la carte a un plateau à partir de $T = 4$, où $\\alpha$
-  compte peu, et où l'on gagne {points(wide.gain(row, column))}.
-- Un student de 6 unités **recule** à $T = 8$ et $\\alpha = 1$, de {points(setback)} ; avec
-  quatre fois plus de pas, ce n'est plus établi : un verdict ne vaut qu'avec son budget.
+  compte peu : la case choisie en validation gagne {points(wide.gain(row, column))}.
+- Un student de 6 unités **recule** à $T = 8$ et $\\alpha = 1$, de {points(setback)} ;
+  avec quatre fois plus de pas, ce n'est plus établi : un verdict ne vaut qu'avec son
+  budget.
 - Les étiquettes ne sont pas nécessaires : du bruit annoté par le teacher suffit à
   reconnaître {share} % du test.
 """)
