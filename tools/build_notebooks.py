@@ -79,13 +79,18 @@ def clean(notebook: nbformat.NotebookNode) -> None:
 
 
 def open_with_picture(notebook: nbformat.NotebookNode) -> None:
-    """Donne à la première cellule l'image de celle qui porte ``opening`` : ce que le chapitre mesurera."""
+    """Donne à la première cellule l'image de celle qui porte ``opening`` : ce que le chapitre mesurera.
+
+    Une cellule étiquetée aussi ``moved`` ne la garde pas : l'image n'y serait qu'une seconde fois.
+    """
     for cell in notebook.cells:
         if chapter_rules.OPENING in chapter_rules.tags(cell):
             pictures = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
             if len(pictures) != 1:
                 sys.exit(f"La cellule {chapter_rules.OPENING} affiche {len(pictures)} images, une seule attendue.")
             notebook.cells[0].attachments = {chapter_rules.PICTURE: {"image/png": pictures[0]}}
+            if chapter_rules.MOVED in chapter_rules.tags(cell):
+                cell.outputs = [output for output in cell.outputs if "image/png" not in output.get("data", {})]
 
 
 def build(path: Path) -> None:

@@ -15,7 +15,7 @@ from kdcourse.measures.intervals import mean_interval, points
 _CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_train)
 EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}
 PREDICTIONS = {name: one for chapter in _CHAPTERS for name, one in getattr(chapter, "PREDICTIONS", {}).items()}
-READINGS = ("gain", "perte", "rien d'établi")
+READINGS = ("gain", "recul", "rien d'établi")
 _COARSE = 50  # fois la tolérance : assez pour reconnaître une erreur sous un calcul grossier, trop peu pour se tromper
 _PARTS = ("prediction", "experiment", "reading")
 
@@ -101,7 +101,8 @@ def _read(exercise: Prediction, prediction: str, experiment: Callable, reading: 
 def _word(value: object) -> object:
     """Une réponse sans ses majuscules, ses espaces, ses guillemets, ni son apostrophe courbe ; ``...`` devient None."""
     if isinstance(value, str):
-        return value.strip(" .«»\N{NO-BREAK SPACE}").lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") or None
+        word = value.strip(" .«»\N{NO-BREAK SPACE}").lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+        return READINGS[1] if word == "perte" else word or None  # un gain négatif s'appelle aussi ainsi
     return None if value is ... else value
 
 

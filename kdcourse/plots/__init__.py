@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     from kdcourse.plots.logits import (
         plot_gain_curves as plot_gain_curves,
         plot_gradients as plot_gradients,
-        plot_image_rows as plot_image_rows,
         plot_temperature_gradients as plot_temperature_gradients,
         plot_temperature_maps as plot_temperature_maps,
     )

@@ -12,7 +12,6 @@ from kdcourse.plots import (
     plot_budgets,
     plot_curves,
     plot_field_map,
-    plot_image_rows,
     plot_paired,
     plot_prediction,
     plot_scheme,
@@ -71,14 +70,6 @@ def test_le_balayage_montre_rappel_et_erreur_de_chaque_methode():
 def test_une_comparaison_de_graines_inegales_est_refusee():
     with pytest.raises(ValueError, match="distilled : 4 mesures reçues, 3 attendues"):
         plot_paired(torch.rand(3), torch.rand(4))
-
-
-def test_chaque_ligne_d_images_montre_les_siennes_et_porte_son_nom():
-    rows = {"bruit": torch.rand(3, 1, 8, 8), "vides": torch.zeros(2, 1, 8, 8)}
-    axes = plot_image_rows(rows, "titre").get_axes()
-    assert [ax.get_ylabel() for ax in axes[::3]] == ["bruit", "vides"]
-    shown = [ax.images[0].get_array() for ax in axes if ax.images]
-    np.testing.assert_allclose(np.stack(shown), torch.cat(list(rows.values()))[:, 0])
 
 
 def test_le_gain_selon_le_budget_a_un_marqueur_creux_quand_rien_n_est_etabli():
