@@ -107,8 +107,8 @@ say(markdown_table(["", "paramètres", "canaux par étage", "erreur de test (%)"
 #
 # Ce n'est pas l'attention d'un Transformer : aucune requête, aucun poids appris, une activité que l'on mesure.
 #
-# Le nombre de canaux a disparu, donc l'adaptateur aussi. Si les deux cartes n'ont pas la même taille, on ramène la plus
-# grande à la plus petite **avant** de normaliser ; après, sa norme ne vaudrait plus 1.
+# Le nombre de canaux a disparu, donc l'adaptateur aussi. Si les deux réseaux n'ont pas la même taille de carte, on
+# ramène le plus grand $a$ au plus petit, après le carré et **avant** la norme.
 #
 # ## Quel poids donner à l'attention
 #
@@ -127,22 +127,23 @@ targets = predict_features(teacher, few.images)
 norms = []
 for seed in seeds:
     torch.manual_seed(seed)
-    norms.append(gradient_norms(small_student(), few, targets))  # étiquettes, étages
-labels_norm, *stage_norms = torch.stack(norms).mean(dim=0)
+    norms.append(gradient_norms(small_student(), few, targets))  # étiquettes, attention
 rows = []
-for stage, norm in enumerate(stage_norms):
+for stage, (by_labels, norm) in enumerate(torch.stack(norms).mean(dim=0).T):
     side = targets.maps[stage].shape[-1]
-    ratio = labels_norm / norm
+    ratio = by_labels / norm
     rows.append([f"étage {stage} ({side}×{side})", french(ratio, 0),
                  thousands(10 * side**2), french(10 * side**2 / ratio, 0)])
 say(markdown_table(["", "gradient des étiquettes / attention", "10·HW",
                     "à β = 10·HW, gradient de l'attention / étiquettes"], rows))
 
 # %% [markdown]
-# La première colonne répond au pari. Plus la carte a de pixels, plus l'attention est légère : à l'étage 0, le student
-# ne la sent presque pas. Les auteurs multiplient donc leur perte par $\beta = 1\,000$. Nous prenons $\beta = 10 \cdot HW$,
-# qui suit le nombre de pixels. La dernière colonne montre l'effet : l'attention domine partout, et pèse le plus à l'étage 2.
-# Nous y reviendrons.
+# La première colonne répond au pari. (Les deux gradients sont pris sur les mêmes paramètres : ceux que l'attention de cet étage
+# atteint.) Plus la carte a de pixels, plus l'attention est légère : à l'étage 0, le student ne la sent presque pas. Les auteurs
+# multiplient donc leur perte par $\beta = 1\,000$. Nous prenons $\beta = 10 \cdot HW$, qui suit le nombre de pixels : la
+# dernière colonne montre que l'attention domine alors partout, d'un même ordre aux trois étages. La perte entière s'écrit
+#
+# $$\mathcal{L} = (1 - \alpha)\, \mathcal{L}_{\text{CE}} + \alpha\, \beta\, \mathcal{L}_{\text{AT}}.$$
 #
 # Préparons deux fonctions pour tout le chapitre. `attention` est la perte sur les étages que l'on veut, moyennée.
 # `train` est l'entraînement, toujours le même : dix graines, 1 600 images vues, par lots de 10 (le dernier d'une
@@ -172,8 +173,6 @@ def train(make, guide, size=25, alphas=0.5, features=None):
 # Guidons d'abord le student à l'étage du milieu, l'étage 1, dont la carte a 25 pixels. Deux réglages fixent
 # son poids : le facteur $\beta$, et le $\alpha$ de 10.1, qui laisse $1-\alpha$ aux étiquettes. Faisons varier
 # $\beta$, de 1 à 2 500, avec $\alpha = 0{,}5$.
-#
-# **À vous de parier** : la bonne plage est-elle étroite ou large ?
 
 # %%
 from kdcourse import mean_interval, points
@@ -189,7 +188,7 @@ for factor in (0.04, 1, 10, 100):
     by_beta[f"β = {thousands(int(25 * factor))}"] = alone - run.errors(digits.test)
 weak, *strong = (gains.mean().item() for gains in by_beta.values())
 plot_gains({"25 images, attention à l'étage 1": by_beta}, (
-    f"À β = 1, {points(weak)} ; de 25 à 2 500, "
+    f"À β = 1, l'attention gagne {points(weak)} ; de 25 à 2 500, "
     f"de {french(min(strong))} à {points(max(strong))}"))
 
 # %% [markdown]
@@ -199,7 +198,8 @@ plot_gains({"25 images, attention à l'étage 1": by_beta}, (
 # losange contient 0.
 #
 # À $\beta = 1$, aucun gain n'est établi. Ensuite, la plage est large : de 25 à 2 500, les gains se valent. Le
-# facteur exact importe peu, pourvu que le gradient se sente.
+# facteur exact importe peu, pourvu que le gradient se sente. Pourquoi un grand $\beta$ ne fait-il pas taire les étiquettes ? Parce
+# que l'attention n'atteint pas la dernière couche : elles y sont seules, et Adam met leur gradient à l'échelle.
 #
 # ## Imiter n'est pas réussir
 #
@@ -227,7 +227,7 @@ for name, a in shown.items():
     wrong, close = error[a].mean(), french(map_similarity(own, aim).mean().item(), 2)
     columns[f"{name}\nerreur {french(wrong)} %\nressemblance {close}"] = own[0, chosen]
 plot_attention_maps(images[chosen], labels[chosen], columns, (
-    f"À α = 1, actif où l'est le teacher, le student se trompe à {french(wrong)} %"))
+    f"À α = 1, le student imite la carte, et se trompe à {french(wrong)} %"))
 
 # %% [markdown]
 # Lisez d'abord les repères. Une carte **uniforme**, la même valeur partout, ressemble déjà beaucoup à celle du
@@ -235,8 +235,8 @@ plot_attention_maps(images[chosen], labels[chosen], columns, (
 # davantage. Les students guidés dépassent les deux : ils suivent le teacher image par image.
 #
 # L'erreur, elle, baisse, puis explose à $\alpha = 1$. Mais à $\alpha = 1$, aucune étiquette, aucun logit n'entraîne la dernière
-# couche : quelle que soit l'imitation, seule, elle finirait ainsi. Cela ne dit donc pas encore ce que valent ces cartes ; un
-# témoin le dira, une fois le hint en place.
+# couche : tout student qui ne fait qu'imiter finirait ainsi. Cela ne dit donc pas ce que valent ces cartes. La section
+# *Où, ou quoi ?* le mesurera.
 #
 # Le curseur parcourt ces mêmes students, sur six images et trois étages ; il s'ouvre à l'étage 1, celui que l'on guide.
 # Les deux cartes côte à côte ont la même échelle.
@@ -357,9 +357,8 @@ one_mix()
 # ## Quel étage imiter
 #
 # `AdaptedStudent` range le student et son adaptateur dans un seul module : `train_many` donne donc les deux à
-# l'optimiseur. Essayons chaque étage, et choisissons **sur la validation**. À l'étage 2, l'attention pèse deux fois plus qu'à
-# l'étage 1 avec notre règle : deux poids plus légers y séparent l'effet de l'étage de celui du poids. $\beta = 40$ lui rend à
-# peu près le poids de l'étage 1.
+# l'optimiseur. Essayons chaque étage, et choisissons **sur la validation**. À l'étage 2, notre règle pèse un peu plus
+# qu'à l'étage 1 : deux poids plus légers y séparent l'effet de l'étage de celui du poids.
 #
 # **À vous de parier** : l'entrée du réseau, le milieu, ou le dernier étage ? Le même pour le hint et pour l'attention ?
 
@@ -387,14 +386,14 @@ plot_gains({"192 pas": layers, "768 pas (enregistré)": longer}, (
 
 # %% [markdown]
 # Les deux méthodes ne veulent pas le même étage. Le hint gagne au fond du réseau, et rien à l'entrée.
-# L'attention gagne au milieu ; à l'entrée et au dernier étage, rien n'est établi. Alléger son poids n'y change rien : à
-# l'étage 2, c'est l'étage qui ne lui convient pas. Réunir les trois étages ne fait pas mieux que celui du milieu. L'image est
-# la même avec quatre fois plus de pas. La suite garde donc le hint à l'étage 2 et l'attention à l'étage 1.
+# L'attention gagne au milieu ; à l'entrée et au dernier étage, rien n'est établi. Alléger son poids n'y
+# change rien d'établi. Réunir les trois étages ne fait pas mieux que celui du milieu. Le constat est le même avec quatre fois plus
+# de pas. (Le facteur du hint, lui, est le même aux trois étages : nous ne l'avons pas réglé étage par étage.) La suite garde donc le hint à l'étage 2 et l'attention à l'étage 1.
 #
 # ## Où, ou quoi ?
 #
 # Revenons aux students qui ne font qu'imiter ($\alpha = 1$). Figeons leurs étages, leur *corps*, et entraînons leur dernière
-# couche, elle seule, sur les 25 étiquettes ; chaque phase a 192 pas. L'erreur dit alors ce que l'imitation a mis dans le corps. Un corps tiré au hasard
+# couche, elle seule, sur les 25 étiquettes (192 pas de plus). L'erreur dit alors ce que l'imitation a mis dans le corps. Un corps tiré au hasard
 # sert de repère ; le gain se compte, comme toujours, sur le student seul.
 #
 # **À vous de parier** : un corps qui n'a imité que l'attention vaut-il celui du student seul ? Et celui du hint ?
@@ -402,7 +401,7 @@ plot_gains({"192 pas": layers, "768 pas (enregistré)": longer}, (
 # %%
 def last_layer(model, seed):  # elle seule apprend : les étages ne bougent plus
     torch.manual_seed(seed)
-    head = torch.nn.Linear(32, 10)
+    head = torch.nn.Linear(8 * 4, 10)  # 8 canaux, moyennés sur 2×2 pixels
     optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
     inside, unseen = (model.forward_features(images).embedding.detach()
                       for images in (few.images, digits.test.images))
@@ -420,24 +419,32 @@ for name, (make, guide) in bodies.items():
     imitators = train(make, guide, alphas=1.0)
     blind = imitators.errors(digits.test)  # à la fin, ceux du hint
     bodies[name] = alone - torch.stack(list(map(last_layer, imitators, seeds)))
+joint = torch.stack(list(map(last_layer, runs["hint, étage 2"], seeds)))
+bodies["hint et étiquettes, puis la couche"] = alone - joint
 
 # %% tags=["hide-input"]
-longer = {name: stored.gain(25, name, 4.0) for name in bodies}
+longer = {name: stored.gain(25, name, 4.0) for name in list(bodies)[:3]}
 what, where = (mean_interval(bodies[f"corps {name}, étage 2"])
                for name in ("du hint", "de l'attention"))
 say(f"Avant cela, les students du hint se trompaient {french(blind.mean())} % du "
     "temps. Leur dernière couche entraînée, ils gagnent "
     f"{points(what)} sur le student seul. À 768 pas, "
-    f"{points(mean_interval(longer['corps du hint, étage 2']))}.")
+    f"{points(mean_interval(longer['corps du hint, étage 2']))}.",
+    "Sur un corps au hasard, celui de l'attention gagne "
+    f"{points(mean_interval(bodies[list(bodies)[1]] - bodies['corps au hasard']))}.")
 plot_gains({"192 pas": bodies, "768 pas (enregistré)": longer}, (
     f"La dernière couche entraînée seule : le hint gagne {points(what.mean)}, "
     f"l'attention au même étage {french(where.mean)}"))
 
 # %% [markdown]
 # Avec le hint aussi, $\alpha = 1$ donnait un student qui répond au hasard : ce hasard ne disait rien des cartes. La dernière
-# couche entraînée, tout se sépare. Le corps de l'attention ne dépasse pas le student seul : une carte d'attention dit **où**.
-# Celui du hint le dépasse de loin, sans avoir vu une étiquette : les canaux disent aussi **quoi**. C'est la méthode de FitNets,
-# en deux phases : le hint d'abord, les étiquettes ensuite.
+# couche entraînée, tout se sépare. Sans avoir vu une étiquette, le corps de l'attention laisse loin derrière un corps au hasard, et
+# rejoint le student seul : savoir **où** apprend déjà quelque chose. Celui du hint va bien plus loin : les canaux disent **quoi**.
+# (À l'étage 2, pour les deux ; c'est celui du hint.)
+#
+# Deux phases feraient-elles mieux que notre hint, qui gagnait moins ? La dernière ligne répond : entraînez sa dernière couche aussi
+# longtemps, et il les rejoint. FitNets commence lui aussi par le hint seul, mais sa seconde phase entraîne tout le student, avec KD ;
+# ici, figer le corps sert à le juger.
 #
 # ## L'expérience
 #
@@ -485,7 +492,7 @@ plot_gains(panels, f"Hint + KD gagne {points(few_gain)} à 25 images, "
 
 # %% [markdown]
 # À 25 images, tout gagne, et l'intérieur s'ajoute aux réponses : les deux meilleurs students imitent l'un **et** les
-# autres. À 100 images, les gains fondent ; celui de l'attention seule n'est plus établi.
+# autres. À 100 images, les gains fondent ; celui de l'attention seule n'est pas établi.
 #
 # ## Et avec plus de pas ?
 #
@@ -519,16 +526,18 @@ say(f"Ces gains ont été {stored.origin}. Au quadruple, hint + KD gagne {points
 # - **Imiter coûte souvent d'abord.** Au quart du budget, à 100 images, toutes les courbes sont sous 0 : avec trop peu de pas,
 #   le student qui imite est en retard. À 25 images, l'attention fait exception.
 # - **Ensuite, les gains durent.** À partir du budget du chapitre, hint + KD et attention + KD restent devant KD à 25 images. À
-#   100 images, tout se resserre, et l'attention seule n'a plus de gain établi.
+#   100 images, tout se resserre, et l'attention seule n'a de gain établi à aucun budget. À 25 images et 768 pas, le hint seul et KD se rejoignent.
 # - **Une imitation peut faire perdre.** À 100 images, l'attention à l'étage 2 (le tableau) est sous le student seul avec notre
 #   poids, $\beta = 90$. Un poids plus léger perd moins ; aucun ne gagne. Le hint, au même étage, gagne.
 #
-# Pourquoi cet étage ne convient-il pas à l'attention ? Nous ne l'avons pas mesuré. Une piste : juste avant les logits,
+# Une réserve : il n'y a ici qu'un teacher, et un seul choix des 25 images.
+#
+# Pourquoi l'attention gagne-t-elle moins à cet étage ? Nous ne l'avons pas mesuré. Une piste : juste avant les logits,
 # imposer où les canaux sont actifs laisse moins de liberté pour dire quelle classe on voit.
 #
 # <details><summary>Des tableaux publiés montrent aussi des pertes</summary>
 #
-# Trois des treize couples du README de RepDistiller. Exactitude sur CIFAR-100, en %, une valeur par case, sans
+# Quatre des treize couples du README de RepDistiller. Exactitude sur CIFAR-100, en %, une valeur par case, sans
 # intervalle ; ce sont leurs mesures, pas les nôtres :
 #
 # | RepDistiller (README du dépôt) | teacher | student seul | KD | FitNet (hint) | AT |
@@ -536,9 +545,10 @@ say(f"Ces gains ont été {stored.origin}. Au quadruple, hint + KD gagne {points
 # | resnet32x4 → resnet8x4 | 79,42 | 72,50 | 73,33 | 73,50 | 73,44 |
 # | wrn-40-2 → wrn-16-2 | 75,61 | 73,26 | 74,92 | 73,58 | 74,08 |
 # | vgg13 → MobileNetV2 | 74,64 | 64,60 | 67,37 | 64,14 | 59,40 |
+# | resnet32x4 → ShuffleNetV1 | 79,42 | 70,50 | 74,07 | 73,59 | 71,73 |
 #
-# Entre réseaux d'une même famille, hint et AT gagnent un point ou moins. De vgg13 à MobileNetV2, AT est cinq points
-# **sous** le student seul. KD, qui ne regarde que les sorties, gagne dans les trois cas.
+# Dans les deux premiers couples, hint et AT gagnent un point ou moins. De vgg13 à MobileNetV2, AT est cinq points **sous** le
+# student seul ; vers ShuffleNetV1, pourtant d'une autre famille aussi, les deux gagnent. KD gagne dans les quatre cas.
 # </details>
 #
 # <details><summary>Comment nous avons réglé</summary>
@@ -547,7 +557,8 @@ say(f"Ces gains ont été {stored.origin}. Au quadruple, hint + KD gagne {points
 # des pas d'apprentissage de 0,003, 0,005, 0,01 et 0,02 ; des students de 4, 8 ou 16 canaux par étage, ou à deux étages
 # seulement ; 25, 50 et 100 images ; KD à $\alpha = 0{,}9$ ; pour le hint, les facteurs 1, 3, 10, 30 et 100 (à partir de
 # 10, dix graines ne les départagent plus) ; pour l'attention, 0,1, 0,3, 1, 3, 10 et 30 fois HW. Dix autres graines ont
-# retenu les mêmes étages. Il n'y a ici qu'un teacher, et un seul choix des 25 images.
+# retenu les mêmes étages. Le critère était le gain des méthodes,
+# non l'erreur du student seul : ces réglages montrent où l'effet se voit.
 # </details>
 #
 # ## Chasse au bug
@@ -595,11 +606,11 @@ before = parameter_count(repaired)
 repaired.adapters = torch.nn.ModuleList(repaired.adapters)
 won = mean_interval(hers - ours.errors(digits.test))
 ratio = torch.stack(curves)[:, -1].mean() / ours.losses[:, -1].mean()
-say("<details><summary><b>La réparation, mesurée</b></summary>\n\n"
+say("<details><summary><b>Ce que la réparation change</b></summary>\n\n"
     f"Par la liste, l'optimiseur reçoit {thousands(before)} nombres ; par "
-    f"`ModuleList`, {thousands(parameter_count(repaired))}. Réparé, le student gagne "
-    f"{points(won)} sur celui de la collègue. Sa perte finale était "
-    f"{french(ratio)} fois la nôtre.\n\n</details>")
+    f"`ModuleList`, {thousands(parameter_count(repaired))}. Notre student, dont "
+    f"l'adaptateur apprend, gagne {points(won)} sur celui de la collègue. La perte "
+    f"finale de celui-ci était {french(ratio)} fois la nôtre.\n\n</details>")
 
 # %% [markdown]
 # ## À vous de jouer
@@ -608,7 +619,7 @@ say("<details><summary><b>La réparation, mesurée</b></summary>\n\n"
 # carte de norme L2 égale à 1.
 #
 # **Exercice 10.3 b.** Écrivez `my_attention_loss(student, teacher)`. Les cartes du teacher sont plus grandes :
-# ramenez-les à la taille de celles du student par `F.adaptive_avg_pool2d`, au bon moment.
+# ramenez ce qu'il faut à la taille du student par `F.adaptive_avg_pool2d`, au bon moment.
 #
 # **Exercice 10.3 c.** Un pas de descente de gradient pour l'adaptateur. Écrivez
 # `adapter_step(student, teacher, weight, learning_rate)` : les cartes du student et du teacher, la matrice `(canaux du
@@ -671,7 +682,7 @@ _ = check("10.3 c", adapter_step)
 # **Exercice 10.3 d.** Prévoir, puis mesurer. Donnons à chaque image les cartes qu'un teacher, le vrai, calcule pour **une
 # autre** : celle d'avant, dans les 25. Le student imite le hint à l'étage 2 ; rien d'autre ne change.
 #
-# 1. Dans `prediction`, écrivez ce que vous attendez : `"gain"`, `"perte"` ou `"rien d'établi"`.
+# 1. Dans `prediction`, écrivez ce que vous attendez : `"gain"`, `"recul"` ou `"rien d'établi"`.
 # 2. `experiment` entraîne ces students, et rend dix gains : l'erreur de test du student seul, `alone`, moins la leur.
 #    `targets.map(f)` applique `f` à chaque tenseur, `part.roll(1, dims=0)` décale les exemples d'un rang, et `train` a
 #    un argument `features`.
@@ -697,7 +708,7 @@ _ = check("10.3 d", prediction, experiment, reading)
 #     misled = train(adapted(2), hint(2), features=others)
 #     return alone - misled.errors(digits.test)
 #
-# reading = "perte"
+# reading = "recul"
 # ```
 #
 # Les cartes d'une autre image contredisent l'étiquette : le student recule.
@@ -794,14 +805,16 @@ first_gain, second_gain = points(gain(25, "hint + KD")), points(gain(25, "attent
 say(f"""
 - Quand les étiquettes sont rares, imiter l'intérieur s'ajoute à imiter les
   réponses : hint + KD gagne {first_gain} à 25 images.
-- L'attention dit où, le hint dit aussi quoi : sans une étiquette pour ses étages,
-  le student du hint gagne {points(what)}, celui de l'attention rien d'établi.
+- Le hint dit quoi, l'attention seulement où : à l'étage 2, sans une étiquette pour
+  ses étages, le student du hint gagne {points(what)}, celui de l'attention rejoint le
+  student seul.
 - Une imitation se pèse par son gradient : à l'étage 1, l'attention ne gagne rien
   d'établi à $\\beta = 1$, et {second_gain} à $10 \\cdot HW$.
 - L'adaptateur s'apprend avec le student : oublié de l'optimiseur, il ôte au hint
   {points(won)}.
 - L'étage et le budget se mesurent : à l'étage 2, à 100 images, le gain de
-  l'attention est de {points(lost[90][1])}, même avec quatre fois plus de pas.
+  l'attention ($\\beta = 90$) est de {points(lost[90][1])}, même avec quatre fois
+  plus de pas.
 """)
 
 # %% [markdown]

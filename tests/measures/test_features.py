@@ -53,20 +53,23 @@ def test_les_cartes_d_un_modele_sont_celles_de_ses_etages(data):
         torch.testing.assert_close(ours, attention_map(maps))
 
 
-def test_les_normes_de_gradient_sont_celles_de_backward(data, teacher_features):
+def test_les_normes_de_gradient_sont_celles_de_backward_sur_les_memes_parametres(data, teacher_features):
     model = initial_model(small, 0)
     norms = gradient_norms(model, data, teacher_features)
-    assert norms.shape == (3,)
+    stages = len(teacher_features.maps)
+    assert norms.shape == (2, stages)
     features = model.forward_features(data.images)
-    q_student, q_teacher = attention_map(features.maps[0]), attention_map(teacher_features.maps[0])
-    for index, loss in (
-        (0, F.cross_entropy(features.logits, data.labels)),
-        (1, (q_student - q_teacher).square().mean()),
-    ):
+    for stage in range(stages):
+        q_student, q_teacher = attention_map(features.maps[stage]), attention_map(teacher_features.maps[stage])
         model.zero_grad()
-        loss.backward(retain_graph=True)
-        squares = sum(p.grad.square().sum().item() for p in model.parameters() if p.grad is not None)
-        assert norms[index].item() == pytest.approx(squares**0.5, rel=1e-4)
+        (q_student - q_teacher).square().mean().backward(retain_graph=True)
+        reached = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        assert not any(name.startswith(("head", f"stages.{stage + 1}")) for name in reached)
+        model.zero_grad()
+        F.cross_entropy(features.logits, data.labels).backward(retain_graph=True)
+        by_labels = [p.grad for name, p in model.named_parameters() if name in reached]
+        for found, gradients in zip(norms[:, stage], (by_labels, reached.values()), strict=True):
+            assert found.item() == pytest.approx(sum(g.square().sum().item() for g in gradients) ** 0.5, rel=1e-4)
 
 
 def test_la_carte_uniforme_ne_regarde_rien_et_la_moyenne_ne_depend_pas_de_l_image():
