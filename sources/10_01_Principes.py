@@ -667,7 +667,7 @@ _ = check("10.1 a", soften), check("10.1 b", temperature_for)
 # étourdi a maintenant annoté les images du student : une étiquette sur cinq est tirée au hasard (`noisy`). Le
 # teacher n'a pas changé, et $T = 4$, $\alpha = 0{,}9$. Que devient le gain ?
 #
-# 1. Écrivez votre prévision : `"gain"`, `"perte"` ou `"rien d'établi"`.
+# 1. Écrivez votre prévision : `"gain"`, `"recul"` ou `"rien d'établi"`.
 # 2. Complétez `experiment`, qui rend les dix gains appariés au test. Exécutez : l'intervalle s'affiche.
 # 3. Écrivez ce qu'il dit dans `reading`, avec les mêmes mots.
 

@@ -26,7 +26,8 @@ def hinton_table() -> str:
             rates = paper["errors_on_threes"] / 1010, fmean(threes) / result["test_threes"]
             missed = [french(100 * rate) for rate in rates]
         rows.append((paper["label"], french(paper["errors"] / 100, 2), ours.text(2), *missed))
-    header = ("Erreur de test", "article (%)", "ici (%)", "3 manqués, article (%)", "3 manqués, ici (%)")
+    threes = "chiffres 3 manqués"
+    header = ("Erreur de test", "article (%)", "ici (%)", f"{threes}, article (%)", f"{threes}, ici (%)")
     gain, first = Interval(**result["gain"]), Interval(**result["first_run"]["gain"])
     choice = result["choice"]
     return "\n\n".join([
