@@ -1,7 +1,7 @@
 """Les relations de 10.4 à plusieurs budgets : le notebook s'en tient à un, cette mesure en parcourt quatre.
 
 Mêmes images, même teacher et mêmes graines qu'en 10.4. Le poids de chaque méthode est choisi sur la validation, pour
-chaque budget ; le test n'est lu qu'à ce poids. Un quart d'heure sur un cœur.
+chaque budget ; le test n'est lu qu'à ce poids. Dix minutes sur un cœur.
 """
 
 import time

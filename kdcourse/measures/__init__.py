@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     from kdcourse.measures.relations import (
         RelationBudgets as RelationBudgets,
         alpha_of as alpha_of,
+        center_errors as center_errors,
         class_contrast as class_contrast,
         nearest_class_error as nearest_class_error,
         relation_state as relation_state,

@@ -19,7 +19,7 @@ from kdcourse.losses.relations import (
 )
 from kdcourse.measures.stored import day, stored
 from kdcourse.models import predict_features
-from kdcourse.training.students import error_rate
+from kdcourse.training.students import Students, error_rate
 
 
 def alpha_of(weight: float) -> float:
@@ -58,6 +58,15 @@ def nearest_class_error(known: Tensor, labels: Tensor, features: Tensor, truth: 
     known, features = (F.normalize(values.flatten(1), dim=1) for values in (known, features))
     centers = torch.stack([known[labels == c].mean(dim=0) for c in range(int(labels.max()) + 1)])
     return error_rate(features @ F.normalize(centers, dim=1).T, truth)
+
+
+def center_errors(students: Students, named: Split, part: Split) -> Tensor:
+    """Ce taux pour chaque student, ``(S,)`` : les centres viennent de ``named``, ``part`` est à nommer."""
+    found = []
+    for index in range(len(students)):
+        known, features = (predict_features(students[index], one.images).embedding for one in (named, part))
+        found.append(nearest_class_error(known, named.labels, features, part.labels))
+    return torch.stack(found)
 
 
 class RelationState(NamedTuple):

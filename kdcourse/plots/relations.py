@@ -191,7 +191,7 @@ def plot_relation_budgets(
     axes[0].set_ylabel(f"gain sur {against} (points)")
     comma_axis(axes[0].yaxis)
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9,
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9,
                   title="pas (échelle log) ; bande : intervalle à 95 % ; marqueur creux : il contient 0",
                   title_fontsize=8.5)  # fmt: skip
     figure.suptitle(title, fontsize=11)
