@@ -194,7 +194,6 @@ ten_labels = torch.stack([
 from kdcourse import markdown_table, mean_interval, thousands
 from kdcourse.measures import relation_state
 from kdcourse.plots import plot_without_labels
-
 rows = {f"dix noms, le teacher, {thousands(n)} pas": few for n, few in named.items()}
 rows["dix noms, un teacher neuf, 400 pas"] = raw
 rows |= {f"aucun nom, sortie du student : {n}, 400 pas": e for n, e in answered.items()}
@@ -329,12 +328,9 @@ plot_cost(batches, cost, {"student, 32×32": steps})
 from kdcourse import points
 from kdcourse.measures import RelationBudgets
 from kdcourse.plots import plot_gains
-
 stored = RelationBudgets.load()
-
 def guided_by(loss):
     return lambda s, t, labels: loss(s.embedding, t.embedding)
-
 guides = {"logits": logits, "cosine": cosine, "SP": guided_by(losses["SP"]),
           "RKD distance": guided_by(losses["RKD distance"])}
 chosen = {name: stored.weight(100, name, 400) for name in guides}
@@ -408,7 +404,6 @@ say(markdown_table(["poids λ", "pas", "dernière couche : erreur (%)",
 
 # %% tags=["hide-input"]
 from kdcourse.plots import plot_relation_budgets
-
 panels = {name: {f"{thousands(size)} images": (stored.gains(size, name), role)
                  for size, role in ((100, "distilled"), (1000, "other"))}
           for name in ("logits", "cosine", "SP", "RKD distance")}
