@@ -36,10 +36,13 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         plot_scheme as plot_scheme,
     )
     from kdcourse.plots.relations import (
+        plot_by_weight as plot_by_weight,
         plot_cost as plot_cost,
+        plot_invariances as plot_invariances,
+        plot_relation_budgets as plot_relation_budgets,
         plot_relation_matrices as plot_relation_matrices,
         plot_small_batch as plot_small_batch,
-        plot_weights as plot_weights,
+        plot_without_labels as plot_without_labels,
     )
     from kdcourse.plots.self_distillation import (
         plot_generations as plot_generations,
