@@ -34,7 +34,7 @@ class Exercise:
     tolerance: float = 1e-4
     """Écart relatif admis : plus grand là où la réponse est le bout d'une recherche."""
     read: Callable[..., Tensor | str] | None = None
-    """Ce que l'on compare d'une réponse qui n'est pas un tenseur, ``read(réponse, *entrées)`` ; une phrase la refuse."""
+    """Ce que l'on compare d'une réponse qui n'est pas un tenseur : ``read(réponse, *entrées)`` ; une phrase refuse."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def _dropped(s: Tensor) -> Tensor:
 
 def _step(rest: Tensor, size: int, error: float, dropped=_dropped, more: int = 0, shares=(0.0, 1.0), order=None,
           transposed: bool = False, last: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Un pas de TT-SVD, et ses variantes fausses : ce que l'on croit jeter, le rang, où vont les valeurs singulières."""
+    """Un pas de TT-SVD et ses variantes fausses : ce que l'on croit jeter, le rang, où vont les valeurs singulières."""
     left = len(rest)
     unfolded = rest.reshape(left, size, -1)
     unfolded = (unfolded if order is None else unfolded.permute(order)).reshape(left * size, -1)
@@ -196,4 +196,15 @@ EXERCISES = {
     ),
 }  # fmt: skip
 
-PREDICTIONS: dict[str, Prediction] = {}
+PREDICTIONS = {
+    "10.6 d": Prediction(
+        expected=-0.3,
+        mistakes={
+            "Ce sont 100 images qui réparent : gardez les 1 000.": 1.8,
+            "Ce sont les étiquettes seules qui réparent : gardez alpha = 0,9.": 5.7,
+            "Le réseau neuf est coupé par la SVD : gardez rank_4.": 9.8,
+        },
+        tolerance=1.0,
+        lesson="À ce rang, les cœurs n'ont rien gardé d'utile du teacher : le student doit tout à la réparation.",
+    ),
+}

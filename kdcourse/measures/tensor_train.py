@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdcourse.compression.decompositions import tt_reconstruct
 from kdcourse.compression.tensor_train import TTLinear
+from kdcourse.formats import thousands
 from kdcourse.losses.checks import check_finite, check_floating, check_positive_integer
 from kdcourse.losses.numerics import at_least_float32
 from kdcourse.measures.stored import day, stored
@@ -128,7 +129,7 @@ class CompressionRuns(NamedTuple):
     """Les students de 10.6 à plusieurs tailles et budgets, que ``python -m benchmarks tensor_train`` a rangés."""
 
     runs: list[dict]
-    """Ce qui a été demandé (``shape``, ``size``, ``budget``, ``images``, ``alpha``, ``start``), et ce qui en est sorti."""
+    """Ce qui est demandé (``shape``, ``size``, ``budget``, ``images``, ``alpha``, ``start``), et ce qui en sort."""
     origin: str
     """Quand, sur quel processeur, avec quelle version."""
 
@@ -140,7 +141,7 @@ class CompressionRuns(NamedTuple):
 
     def run(self, shape: str, size: int, budget: float, images: int = 1000, alpha: float = 0.9,
             start: str = "teacher") -> dict:  # fmt: skip
-        """L'entraînement demandé : ``parameters``, ``learning_rate``, et une erreur par graine, ``test`` et ``int8``."""
+        """L'entraînement demandé : ``parameters``, ``learning_rate``, une erreur par graine, ``test`` et ``int8``."""
         asked = dict(shape=shape, size=size, budget=budget, images=images, alpha=alpha, start=start)
         (found,) = [run for run in self.runs if asked.items() <= run.items()]
         return found | {name: torch.tensor(found[name]) for name in ("validation", "test", "int8")}
@@ -150,3 +151,9 @@ class CompressionRuns(NamedTuple):
         sizes = sorted({run["size"] for run in self.runs if run["shape"] == shape and run["budget"] == budget})
         found = [self.run(shape, size, budget) for size in sizes]
         return [run["parameters"] for run in found], torch.stack([run[measure] for run in found])
+
+    def duel(self, mine: tuple[str, int], other: tuple[str, int], budget: float) -> tuple[str, Tensor]:
+        """Deux formes et leurs paramètres, en mots ; l'erreur de l'autre moins la mienne, en points, ``(graines,)``."""
+        ours, theirs = self.run(*mine, budget), self.run(*other, budget)
+        names = (f"{name} {thousands(run['parameters'])}" for (name, _), run in ((mine, ours), (other, theirs)))
+        return " contre ".join(names), theirs["test"] - ours["test"]

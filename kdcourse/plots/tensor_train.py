@@ -17,7 +17,6 @@ TT_ROLE, SVD_ROLE = "teacher", "student"  # deux façons d'approcher le teacher
 _STYLES = {
     "TT": (COLORS["distilled"], MARKERS["distilled"]),
     "SVD": (COLORS["other"], MARKERS["other"]),
-    "élagué": ("#56B4E9", "*"),
     "petit dense": (None, "P"),  # la couleur du texte, lisible sur un fond clair comme sombre
 }
 """Une forme de student : sa couleur (palette d'Okabe et Ito), son marqueur."""
@@ -76,9 +75,7 @@ def draw_rank_curves(ax, sweep: RankSweep) -> None:
     ax.set(xscale="log", xlabel="paramètres", ylabel="erreur relative (%)", ylim=(0, 105))
 
 
-def plot_layer_cut(
-    ranks: Sequence[int], lost: Mapping[str, tuple[Tensor, str]], added: Tensor, title: str
-) -> Figure:
+def plot_layer_cut(ranks: Sequence[int], lost: Mapping[str, tuple[Tensor, str]], added: Tensor, title: str) -> Figure:
     """Une couche coupée à plusieurs rangs : à gauche, ce qu'elle perd ; à droite, ce que le réseau y perd.
 
     Args:
@@ -179,7 +176,7 @@ def plot_front(panels: Mapping[str, Mapping[str, Curve]], teacher: tuple[int, Te
 
     Args:
         panels: titre du panneau → nom de la courbe → (paramètres ``(n,)``, erreurs ``(n, graines)``, forme :
-            ``"TT"``, ``"SVD"``, ``"élagué"`` ou ``"petit dense"``, réparé ou tel quel).
+            ``"TT"``, ``"SVD"`` ou ``"petit dense"``, réparé ou tel quel).
         teacher: ses paramètres et ses erreurs ``(graines,)``.
         title: ce que la figure montre.
     """

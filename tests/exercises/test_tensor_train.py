@@ -92,12 +92,18 @@ def test_la_reference_d_un_pas_jette_au_plus_l_erreur_demandee_et_pas_un_rang_de
     for rest, size, error in EXERCISES["10.6 a"].cases:
         core, left_over = tt_step(rest, size, error)
         unfolded = rest.reshape(-1, left_over.shape[1])
-        assert (unfolded - core.flatten(0, 1) @ left_over).norm() <= error < svd(unfolded)[1][core.shape[2] - 1 :].norm()
+        assert (
+            (unfolded - core.flatten(0, 1) @ left_over).norm() <= error < svd(unfolded)[1][core.shape[2] - 1 :].norm()
+        )
 
 
 def per_row(w, levels=127, top=None):
     top = w.abs().amax(1, keepdim=True) if top is None else top
     return (w * levels / top).round().clamp(-levels, levels) * top / levels
+
+
+def through_scale(w):
+    return w.abs().amax(1, keepdim=True) / 127
 
 
 def zero_point(w):
@@ -139,7 +145,7 @@ def codes_of(blob, kind=np.int8):
         ("10.6 b", lambda w: per_row(w, 128), "128 n'a pas d'opposé"),
         ("10.6 b", lambda w: per_row(w, 255), "255 niveaux"),
         ("10.6 b", lambda w: per_row(w, 256), "256 niveaux"),
-        ("10.6 b", lambda w: (w * 127 / w.abs().amax(1, True)).to(torch.int8) * w.abs().amax(1, True) / 127, "vers zéro"),
+        ("10.6 b", lambda w: (w / through_scale(w)).to(torch.int8) * through_scale(w), "vers zéro"),
         ("10.6 b", lambda w: (w * 127 / w.abs().amax(1, True)).floor() * w.abs().amax(1, True) / 127, "vers le bas"),
         ("10.6 b", lambda w: (w * 127 / w.abs().amax(1, True)).round(), "multipliez-les"),
         ("10.6 b", lambda w: (w * 127 / w.abs().amax(1, True)).round() / 127, "ramenés"),

@@ -53,7 +53,8 @@ FIGURES = {
     "gains": lambda: plot_gains({"a": {"KD": torch.tensor([1.0, 2.0, 1.5])}}, "titre"),
     "front": lambda: plot_front(
         {"p": {"dense": ([10, 100], torch.tensor([[9.0, 8.0], [5.0, 4.0]]), "petit dense", True)}},
-        (1000, torch.tensor([3.0, 3.0])), "t",
+        (1000, torch.tensor([3.0, 3.0])),
+        "t",
     ),  # fmt: skip
     "TT-SVD": lambda: plot_tt_steps(torch.randn(4, 4, 4), 2),
     "Tucker-2": lambda: plot_tucker((4, 8), 2, (288, 60)),
