@@ -141,7 +141,7 @@ plot_front({"sans rien réapprendre": raw}, (whole, reference), (
 # ## L'erreur des poids n'est pas celle du réseau
 #
 # Coupons **une seule** couche, celle du milieu, et comparons trois choses : ce qui manque à sa matrice $W$ ; ce qui manque à ses
-# sorties, sur les images de test ; et l'erreur que le réseau y gagne. Une quatrième courbe coupe $W - W_0$, ce que l'entraînement a
+# sorties, sur les images de test ; et l'erreur que cela ajoute au réseau. Une quatrième courbe coupe $W - W_0$, ce que l'entraînement a
 # ajouté aux poids tirés au hasard.
 #
 # **À vous de parier** : au rang 16, la matrice perd plus de la moitié de sa norme. Combien de points y perd le réseau ?
@@ -192,8 +192,8 @@ plot_layer_cut(ranks, {
 # %% [markdown]
 # Les poids semblent perdus, les sorties sont presque intactes, et le réseau n'a rien senti. Les valeurs singulières de $W$
 # décroissent lentement parce que la plupart viennent de l'**initialisation** : du bruit, que l'entraînement n'a pas touché. Ce qu'il
-# a ajouté tient en peu de termes, les plus grands, et la SVD les garde. De plus, les images n'occupent que quelques directions : une
-# erreur sur les autres ne se voit pas.
+# a ajouté tient en peu de termes, les plus grands, et la SVD les garde. Les sorties perdent moins encore que cette part apprise : une part
+# de ce qui manque ne se voit pas sur des images.
 #
 # Retenez la méthode : une erreur de reconstruction des poids ne prédit pas celle du réseau. On mesure le réseau.
 #
@@ -223,7 +223,7 @@ mine, ours = tt_by_hand(tensor, 3), tt_svd(tensor, 3)
 torch.testing.assert_close(tt_reconstruct(mine), tt_reconstruct(ours))
 flipped = [-mine[0], -mine[1], mine[2]]  # d'autres cœurs, le même tenseur
 torch.testing.assert_close(tt_reconstruct(flipped), tt_reconstruct(ours))
-print("formes des cœurs :", *(tuple(core.shape) for core in mine))
+say("Formes des cœurs :", *(f"`{tuple(core.shape)}`" for core in mine))
 
 # %% [markdown]
 # Deux trains aux cœurs différents peuvent être **le même tenseur** : on compare des reconstructions, jamais des cœurs.
@@ -290,9 +290,9 @@ display(plot_reconstructions(sweeps, ranks=[2, 3, 16, 64]))
 RankExplorer(sweeps["couche du teacher"])
 
 # %% [markdown]
-# Le filtre tient dans un train de rang 3 ; la SVD de même taille n'en garde presque rien. La couche du teacher n'a pas cette structure :
+# Le filtre tient dans un train de rang 3, sans erreur visible ; la SVD de taille voisine n'en garde presque rien. La couche du teacher n'a pas cette structure :
 # à taille égale, la SVD l'approche mieux. Son train de rang 64 est exact, et **plus gros** que la matrice : un train de plein rang ne
-# compresse rien. `convert_to_tensor_train` garde dense toute couche qui ne rétrécirait pas. (L'erreur respecte bien sa borne.)
+# compresse rien. `convert_to_tensor_train` garde dense toute couche qui ne rétrécirait pas. L'erreur imprimée respecte sa borne.
 #
 # Avec le curseur, montez le rang cran par cran : les grands coefficients de la couche n'apparaissent qu'à la fin. Une structure se paie
 # une fois ; le bruit, à chaque nombre.
@@ -300,7 +300,9 @@ RankExplorer(sweeps["couche du teacher"])
 # ## Réparer par la distillation
 #
 # Au rang 4, le tableau ci-dessous dit ce qui reste : l'erreur des deux couches dépasse 90 %, le réseau répond au hasard. (La dernière
-# couche reste dense : 10 n'est pas un produit de trois facteurs.) Réapprenons. Deux réparations partent de la même copie et voient les mêmes lots, 200 fois 25 images : par les étiquettes
+# couche reste dense : 10 n'est pas un produit de trois facteurs.)
+#
+# Réapprenons. Deux réparations partent de la même copie et voient les mêmes lots, 200 fois 25 images : par les étiquettes
 # seules ($\alpha = 0$), ou par le teacher ($T = 4$, $\alpha = 0{,}9$, comme en 10.1). Chacune a son pas d'apprentissage, choisi
 # sur la validation ; une mesure plus longue l'a rangé.
 #
@@ -326,7 +328,7 @@ repaired = {}
 for count, alpha in ((1000, 0.0), (1000, 0.9), (100, 0.0), (100, 0.9)):
     chosen = stored.run("TT", 4, 1, images=count, alpha=alpha)["learning_rate"]
     repaired[count, alpha] = finetune(rank_4, chosen, alpha, count)
-print(rank_4(teachers[0]).compression_report)
+say(f"```\n{rank_4(teachers[0]).compression_report}\n```")
 
 # %% tags=["hide-input"]
 from kdcourse import markdown_table
@@ -387,8 +389,8 @@ first, *_ = gaps["800 pas"].values()
 ahead = mean_interval(first)
 cheap, dear = stored.run("petit dense", 56, 4), stored.run("TT", 4, 1)
 same_cost = mean_interval(cheap["test"] - dear["test"])
-say(f"À temps de calcul voisin ({french(cheap['seconds'])} s pour 800 pas du petit dense, "
-    f"{french(dear['seconds'])} s pour 200 pas du train), "
+say(f"Au même temps de calcul ou presque ({french(cheap['seconds'])} s pour "
+    f"800 pas du petit dense, {french(dear['seconds'])} s pour 200 pas du train), "
     f"le train gagne {points(same_cost)}.")
 plot_gains(gaps, f"Réparé, le train gagne {points(ahead.mean)} sur une SVD plus lourde")
 
@@ -398,8 +400,9 @@ plot_gains(gaps, f"Réparé, le train gagne {points(ahead.mean)} sur une SVD plu
 # laissent loin derrière. Le train de même taille garde, lui, une matrice de rang élevé : c'est une piste, que nous n'avons pas isolée.
 # L'écart se referme quand la SVD reçoit plus de rangs.
 #
-# Devant le petit dense, à pas égaux, l'avance du train est petite ; et un de ses pas coûte plus de calcul. À calcul voisin, la phrase
-# imprimée ne trouve rien d'établi : d'où vient un poids ne compte pas, l'erreur et le coût du modèle, si. Le plus simple suffit ici.
+# Devant le petit dense, à pas égaux, l'avance du train est petite, et un de ses pas coûte plus de calcul. À calcul voisin, la phrase
+# imprimée ne trouve rien d'établi. Et le train ne descend pas sous 6 500 paramètres, dont 5 130 pour sa dernière couche, restée dense : à
+# gauche, le petit dense est seul. D'où vient un poids ne compte pas ; l'erreur et le coût du modèle, si. Ici, le plus simple suffit.
 #
 # <details><summary>Comment nous avons réglé</summary>
 #
@@ -436,7 +439,7 @@ say(markdown_table(["couche", "Kio", "une entrée (ms)", "64 entrées (ms)"], ro
 # %% [markdown]
 # La mémoire s'effondre, toujours. Le temps, cela dépend : pour **une** entrée, la couche dense doit lire ses 64 Mio, et le train va plus vite ;
 # pour un lot, cette lecture se partage, et le train fait plus de multiplications qu'elle. Moins de paramètres n'est pas moins de calculs. La
-# SVD de même taille est plus rapide partout. Le train ne se justifie donc pas par le temps, mais par une structure que la SVD ne voit pas.
+# SVD de même taille est plus rapide partout. Le train ne se justifie donc pas par le temps, mais par ce qu'il représente en peu de nombres.
 #
 # ## Les convolutions : Tucker-2
 #
@@ -460,8 +463,7 @@ say(markdown_table(["Tucker-2, tel quel", "paramètres", *(
 plot_tucker((32, 64), 8, (32 * 64 * 9, parameter_count(layer)))
 
 # %% [markdown]
-# Trois teachers, chacun dans sa colonne : une indication. Le réseau tient jusqu'au rang 16 environ, puis s'effondre lui aussi. Il se répare
-# comme les autres.
+# Trois teachers, chacun dans sa colonne : une indication. Le réseau perd quelques points au rang 16, et s'effondre en dessous.
 #
 # ## Tailler, arrondir, ranger en octets
 #
@@ -550,8 +552,8 @@ say(markdown_table(header, rows),
 # ## Chasse au bug
 #
 # Une collègue écrit sa propre couche. Elle replie la matrice par notre `fold`, la décompose, et la reforme à chaque passage. Compressée au
-# rang 4, puis réparée, elle se trompe à peine plus que le teacher : « tout va bien ». Puis elle essaie le rang 64, où rien n'est coupé et où
-# la copie **devrait être** le teacher. Lisez sa classe, et cherchez avant de dérouler la réponse.
+# rang 4, puis réparée, sa copie se trompe à peine plus que le teacher : « tout va bien ». Puis elle essaie le rang 64, où rien n'est coupé
+# et où la copie **devrait être** le teacher. Lisez sa classe, ses deux résultats, et cherchez avant de dérouler la réponse.
 
 # %%
 class HerLayer(nn.Module):

@@ -88,7 +88,7 @@ def plot_layer_cut(ranks: Sequence[int], lost: Mapping[str, tuple[Tensor, str]],
     for name, (values, role) in lost.items():
         mean_curve(left, ranks, values, role, name)
     left.set(ylabel="erreur relative (%)", ylim=(0, 105), title="ce que la coupe change à la couche")
-    left.legend(frameon=False, fontsize=8.5, loc="lower left")
+    left.legend(frameon=False, fontsize=8.5, loc="upper right")
     right.axhline(0, color="0.5", lw=1)
     mean_curve(right, ranks, added, "distilled")
     right.set(ylabel="erreur de test ajoutée (points)", title="ce qu'elle coûte au réseau")
@@ -202,7 +202,8 @@ def plot_front(panels: Mapping[str, Mapping[str, Curve]], teacher: tuple[int, Te
         ax.minorticks_off()
         ax.set_title(name, fontsize=10)
     axes[0, 0].set_ylabel("erreur de test (%, échelle log)")
-    axes[0, -1].legend(frameon=False, fontsize=8.5, loc="upper right")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5,
+                  title="trait vertical : intervalle à 95 %", title_fontsize=8.5)  # fmt: skip
     figure.suptitle(title, fontsize=11)
-    figure.supxlabel("trait vertical : intervalle à 95 %, dix teachers", fontsize=8.5)
     return finished(figure)
