@@ -205,6 +205,6 @@ PREDICTIONS = {
             "Le réseau neuf est coupé par la SVD : gardez rank_4.": 9.8,
         },
         tolerance=1.0,
-        lesson="À ce rang, les cœurs n'ont rien gardé d'utile du teacher : le student doit tout à la réparation.",
+        lesson="Dix graines ne voient rien d'utile du teacher dans ces cœurs : la réparation apprend le reste.",
     ),
 }

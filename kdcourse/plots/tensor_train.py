@@ -119,7 +119,9 @@ def plot_tt_steps(tensor: Tensor, rank: int) -> Figure:
             ax.set_title(name, fontsize=9)
             ax.set(xticks=[], yticks=[])
         places = range(1, len(cut.singular) + 1)
-        bars = row[1].bar(places, cut.singular / cut.singular[0], edgecolor=COLORS["teacher"], color=COLORS["teacher"])
+        bars = row[1].bar(
+            places, (cut.singular / cut.singular[0]).tolist(), edgecolor=COLORS["teacher"], color=COLORS["teacher"]
+        )
         for bar in bars[cut.rank :]:
             bar.set_facecolor("none")
         row[1].set(xticks=places, ylim=(0, 1.05), xlabel="valeur singulière, part de la 1re")
