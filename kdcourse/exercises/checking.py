@@ -125,7 +125,7 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         return TODO
     if not callable(answer):
         return False, f"une fonction est attendue, {type(answer).__name__} reçu."
-    expected = [exercise.reference(*case) for case in exercise.cases]
+    expected = _values(exercise, exercise.reference)
     results, gradients = [], []
     for case, right in zip(exercise.cases, expected, strict=True):
         inputs, leaf = _inputs(case, exercise.differentiable)
@@ -137,6 +137,10 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             return False, f"la fonction s'arrête sur {reason(error)}"
         if problem := unfinished(answer, result):
             return problem
+        if exercise.read is not None:
+            result = exercise.read(result, *case)
+            if isinstance(result, str):
+                return False, result
         if isinstance(result, float):
             result = torch.tensor(result)
         if not isinstance(result, Tensor) or not result.is_floating_point():
@@ -163,10 +167,18 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
     return False, f"pas encore{_why_not(results, expected, exercise)}"
 
 
+def _values(exercise: Exercise, answer: Callable) -> list[Tensor]:
+    """Ce que rend une réponse sur chaque jeu d'entrées, comme on le compare."""
+    found = [answer(*case) for case in exercise.cases]
+    if exercise.read is None:
+        return found
+    return [exercise.read(one, *case) for one, case in zip(found, exercise.cases, strict=True)]
+
+
 def _why_not(results: list[Tensor], expected: list[Tensor], exercise: Exercise) -> str:
     """L'erreur reconnue, à l'arrondi près, puis à celui d'un calcul grossier ; sinon, ce qui se voit du résultat."""
     mistakes = exercise.mistakes.items()
-    known = [(f". {hint}", [mistake(*case) for case in exercise.cases]) for hint, mistake in mistakes]
+    known = [(f". {hint}", _values(exercise, mistake)) for hint, mistake in mistakes]
     almost = ", mais presque : un epsilon, un arrondi, une recherche arrêtée trop tôt ?"
     for tolerance, candidates in ((1, known), (_COARSE, [(almost, expected), *known])):
         for message, values in candidates:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     )
     from kdcourse.measures.temperature_map import TemperatureMap as TemperatureMap, main_confusions as main_confusions
     from kdcourse.measures.tensor_train import (
+        CompressionRuns as CompressionRuns,
         RankSweep as RankSweep,
         rank_sweep as rank_sweep,
         tt_svd_steps as tt_svd_steps,

@@ -52,6 +52,9 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     )
     from kdcourse.plots.tensor_train import (
         plot_front as plot_front,
-        plot_rank_curves as plot_rank_curves,
+        plot_layer_cut as plot_layer_cut,
+        plot_matrices as plot_matrices,
         plot_reconstructions as plot_reconstructions,
+        plot_tt_steps as plot_tt_steps,
+        plot_tucker as plot_tucker,
     )

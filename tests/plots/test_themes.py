@@ -25,6 +25,8 @@ from kdcourse.plots import (
     plot_prediction,
     plot_scheme,
     plot_temperature_maps,
+    plot_tt_steps,
+    plot_tucker,
 )
 
 
@@ -50,8 +52,12 @@ FIGURES = {
     "prédiction": lambda: plot_prediction(MLP(), load_dataset().validation, 0),
     "gains": lambda: plot_gains({"a": {"KD": torch.tensor([1.0, 2.0, 1.5])}}, "titre"),
     "front": lambda: plot_front(
-        {"dense": ([10, 100], torch.tensor([[9.0, 8.0], [5.0, 4.0]]), "dense")}, (1000, 3.0), "t"
-    ),
+        {"p": {"dense": ([10, 100], torch.tensor([[9.0, 8.0], [5.0, 4.0]]), "petit dense", True)}},
+        (1000, torch.tensor([3.0, 3.0])),
+        "t",
+    ),  # fmt: skip
+    "TT-SVD": lambda: plot_tt_steps(torch.randn(4, 4, 4), 2),
+    "Tucker-2": lambda: plot_tucker((4, 8), 2, (288, 60)),
     "coût": lambda: plot_cost([1, 2, 4], {"SP": [1.0, 2.0, 4.0]}, {"teacher": [3.0, 3.0, 3.0]}),
 }
 
