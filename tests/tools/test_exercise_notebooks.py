@@ -15,10 +15,10 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parent.parent.parent
 
 CELL_TIMEOUT = 300
-SOURCES = sorted((ROOT / "sources" / "exercises").glob("exercice_*.py"))
+SOURCES = sorted((ROOT / "sources" / "exercises").glob("*.py"))
 NAMES = [path.stem for path in SOURCES]
 POINTS = {
-    "exercice_10_1": {
+    "multi_teacher": {
         "ex1-probabilites": 4,
         "ex1-logits": 3,
         "ex1-poids": 3,
@@ -26,13 +26,13 @@ POINTS = {
         "ex1-limites": 2,
         "ex1-reponse": 5,
     },
-    "exercice_10_2": {"ex2-moyennes": 4, "ex2-gain": 3, "ex2-intervalle": 5, "ex2-appels": 3, "ex2-reponse": 5},
-    "exercice_10_3": {"ex3-contrat": 4, "ex3-exactitude": 6, "ex3-taille": 6, "ex3-reponse": 4},
+    "size_study": {"ex2-moyennes": 4, "ex2-gain": 3, "ex2-intervalle": 5, "ex2-appels": 3, "ex2-reponse": 5},
+    "compression_challenge": {"ex3-contrat": 4, "ex3-exactitude": 6, "ex3-taille": 6, "ex3-reponse": 4},
 }
 FUNCTIONS = {
-    "exercice_10_1": ["multi_teacher_loss"],
-    "exercice_10_2": ["size_study", "plot_study"],
-    "exercice_10_3": ["compress", "predict"],
+    "multi_teacher": ["multi_teacher_loss"],
+    "size_study": ["size_study", "plot_study"],
+    "compression_challenge": ["compress", "predict"],
 }
 SOLUTION = re.compile(r"[ \t]*### BEGIN SOLUTION.*?### END SOLUTION\n?", re.S)
 
@@ -140,7 +140,7 @@ def workshop(tmp_path, monkeypatch):
     monkeypatch.setattr(build_notebooks, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(build_notebooks, "EXERCISE_SOURCES", tmp_path / "sources" / "exercises")
     monkeypatch.setattr(build_notebooks, "EXERCISES", tmp_path / "exercises")
-    source = tmp_path / "sources" / "exercises" / "exercice_10_9.py"
+    source = tmp_path / "sources" / "exercises" / "essai_9.py"
     source.parent.mkdir(parents=True)
     (tmp_path / "notebooks").mkdir()
     source.write_text(f"# %% [markdown]\n# # Essai\n\n{GRADED_CELL}", encoding="utf-8")
@@ -184,16 +184,16 @@ def test_une_sortie_gardee_dans_un_exercice_est_vue(workshop, monkeypatch, capsy
 
 
 def test_un_exercice_sans_source_est_vu(workshop, monkeypatch, capsys):
-    workshop[0].rename(workshop[0].with_name("exercice_10_8.py"))
+    workshop[0].rename(workshop[0].with_name("essai_8.py"))
     code, out = check_of(monkeypatch, capsys)
-    assert code == 1 and "exercice_10_9.ipynb n'a pas de source" in out and "exercice_10_8.ipynb n'existe pas" in out
+    assert code == 1 and "essai_9.ipynb n'a pas de source" in out and "essai_8.ipynb n'existe pas" in out
 
 
 def test_un_debut_de_nom_choisit_les_sources(workshop, monkeypatch, capsys):
     chapter = build_notebooks.SOURCES / "10_09_Essai.py"
     chapter.write_text("# %%\n1 + 1\n", encoding="utf-8")
     workshop[1].unlink()
-    monkeypatch.setattr(sys, "argv", ["build_notebooks.py", "exercice_10_9"])
+    monkeypatch.setattr(sys, "argv", ["build_notebooks.py", "essai_9"])
     assert build_notebooks.main() == 0
     assert workshop[1].exists() and list(build_notebooks.NOTEBOOKS.iterdir()) == []
     monkeypatch.setattr(sys, "argv", ["build_notebooks.py", "11_"])

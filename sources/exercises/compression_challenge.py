@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Exercice 10.3 : le défi de compression
 #
-# Un teacher de 26 000 paramètres, un capteur qui cadre mal, et presque pas de mémoire. Vous distillez, élaguez et
-# quantifiez un student jusqu'à ce qu'il tienne dans une suite d'octets, puis vous montrez qu'il reconnaît encore les
-# chiffres.
+# Un teacher de 26 000 paramètres, un capteur qui cadre mal, cent étiquettes, et presque pas de mémoire. Vous distillez,
+# élaguez et quantifiez un student jusqu'à ce qu'il tienne dans une suite d'octets, puis vous montrez qu'il reconnaît
+# encore les chiffres.
 
 # %% tags=["bootstrap"]
 from kdcourse import describe_environment
@@ -27,11 +27,12 @@ print(describe_environment())
 #
 # - enchaîner distillation, élagage (*pruning*) et quantification ;
 # - écrire un modèle dans des octets, et le relire ailleurs, sans rien d'autre ;
+# - mesurer, à deux budgets, ce que la distillation apporte quand les étiquettes sont rares ;
 # - défendre un compromis entre exactitude et taille par des mesures.
 #
 # **Durée** : trois heures. **Barème** : 20 points, dont 16 pour le code et 4 pour la réponse écrite.
 #
-# **Prérequis** : les chapitres 10.1, 10.2, et la fin de 10.6 (int8).
+# **Prérequis** : les chapitres 10.1 et 10.2, et, dans 10.6, la page « Tailler, arrondir, ranger en octets ».
 #
 # La correction cherche vos fonctions par leur nom, où qu'elles soient : vous pouvez ajouter des cellules et des fonctions
 # d'aide ; leur code compte dans la taille. Laissez en place la réponse écrite.
@@ -42,8 +43,11 @@ print(describe_environment())
 #
 # | fonction | ce qu'elle reçoit | ce qu'elle rend |
 # |---|---|---|
-# | `compress(teacher, images, labels)` | le teacher, en mode `eval` ; des images `(N, 1, 8, 8)` float32 de 0 à 1 (1 000 à la correction ; `check` en donne d'abord 100) ; leurs étiquettes `(N,)` int64 | `bytes` : l'**artefact** |
+# | `compress(teacher, images, labels)` | le teacher, en mode `eval` ; des images `(N, 1, 8, 8)` float32 de 0 à 1 ; les étiquettes `(L,)` int64 **des L premières seulement** | `bytes` : l'**artefact** |
 # | `predict(artifact, images)` | cet artefact ; des images `(B, 1, 8, 8)` float32 | des logits `(B, 10)` flottants et finis |
+#
+# À la correction, N = 1 000 et L = 100 ; `check` commence par N = 100 et L = 10. Neuf images sur dix n'ont donc pas
+# d'étiquette, mais le teacher répond pour toutes.
 #
 # Le **capteur** décale chaque image d'un pixel au plus dans chaque direction, au hasard, et lui ajoute un bruit
 # gaussien d'écart-type 0,1 : c'est `shift_and_noise`, du paquet `kdcourse`, avec ses valeurs par défaut. `compress`
@@ -61,13 +65,13 @@ print(describe_environment())
 #   rien. Les données n'y ont pas leur place : au-delà de 300 octets, ses constantes pèsent dix fois, et un nom trop
 #   long ou accentué aussi.
 # - **Contrat** (4 points) : des octets, puis des logits de la bonne forme, dans un processus neuf.
-# - **Exactitude** (6 points) : rien jusqu'à 70 % d'images reconnues, tout à partir de 90 %, en proportion entre les
+# - **Exactitude** (6 points) : rien jusqu'à 80 % d'images reconnues, tout à partir de 92 %, en proportion entre les
 #   deux.
 # - **Taille** (6 points) : tout jusqu'à 3 000 octets, rien à partir de 12 000 ; entre les deux, chaque doublement coûte
 #   3 points. Ces points sont multipliés par la part d'exactitude : un artefact minuscule qui ne reconnaît rien n'a rien
 #   compressé.
 #
-# Le même barème est dans `kdcourse.exercises.compression`, et `check` l'applique aux images de validation.
+# Le même barème est dans `kdcourse.exercises.challenge`, et `check` l'applique aux images de validation.
 #
 # ## Le teacher, et ce que voit le capteur
 #
@@ -119,20 +123,25 @@ _ = figure.suptitle(title, fontsize=11)
 # %% [markdown]
 # ## Un point de départ
 #
-# Le student de 10.1, distillé sur dix passages de chaque image, gardé en float32 : aucune compression. Il faut faire
-# plus juste, et bien plus petit.
+# Le student de 10.1, distillé sur dix passages de chaque image, sans une étiquette, gardé en float32 : aucune
+# compression. Il faut faire plus juste, et bien plus petit.
 
 # %%
 from kdcourse import digits_student, Split, train_one
 
-images, labels = digits.train
+images, labels = digits.train.images, digits.train.labels[:100]
 draw = torch.Generator().manual_seed(1)
-passes = [shift_and_noise(images, generator=draw) for _ in range(10)]
-many = torch.cat(passes)
+
+def through_sensor(images, passes):
+    seen = [shift_and_noise(images, generator=draw) for _ in range(passes)]
+    return torch.cat(seen)
+
+every = through_sensor(images, 10)  # toutes les images
 with torch.no_grad():
-    guide = teacher(many)
-seen = Split(many, labels.repeat(10))
-start = train_one(digits_student, seen, guide, alpha=0.9, epochs=8)
+    guide = teacher(every)
+every = Split(every, guide.argmax(-1))  # les réponses du teacher
+few = Split(through_sensor(images[:100], 100), labels.repeat(100))
+start = train_one(digits_student, every, guide, alpha=1.0, epochs=8)
 size = 4 * parameter_count(start)
 print(f"point de départ : {measured(size, accuracy(start))}")
 
@@ -140,9 +149,8 @@ print(f"point de départ : {measured(size, accuracy(start))}")
 # ## Votre réponse : compress
 #
 # Trois outils, dans l'ordre qui vous convient : un student plus petit ou d'une autre forme, distillé sur des images
-# fraîchement décalées ; des poids mis à zéro ; des poids arrondis à quelques niveaux. `zlib.compress` range ensuite les
-# zéros et les niveaux fréquents dans moins d'octets. Élaguer, c'est mettre à zéro les poids de plus petite valeur
-# absolue, puis réapprendre les autres.
+# fraîchement décalées ; des poids mis à zéro ; des poids arrondis à quelques niveaux. Le chapitre 10.6 les montre, à la
+# page « Tailler, arrondir, ranger en octets ».
 #
 # Comme `predict`, `compress` s'exécutera seule : elle ne lit que ses trois arguments, jamais `digits`, `train` ou une
 # autre variable du notebook.
@@ -183,14 +191,13 @@ def compress(teacher, images, labels):
                      for w, m in zip(weights, masks)]
         seen = shift_and_noise(images, generator=generator)
         with torch.no_grad():
-            guide = teacher(seen)
+            guide = teacher(seen)  # étiquetées ou non
         order = torch.randperm(len(images), generator=generator)
         for lot in order.split(100):
             now = map(used, weights, masks) if late else weights
             logits = torch.func.functional_call(
                 student, dict(zip(names, now)), seen[lot])
-            hard = F.cross_entropy(logits, labels[lot])
-            loss = 0.9 * kd_loss(logits, guide[lot], 2.0) + 0.1 * hard
+            loss = kd_loss(logits, guide[lot], 2.0)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -230,7 +237,7 @@ def predict(artifact, images):
 # %%
 from kdcourse import check
 
-_ = check("10.3", compress, predict)
+_ = check("compression_challenge", compress, predict)
 
 # %% [markdown]
 # ## Votre compromis
@@ -282,7 +289,7 @@ else:
 # **Quatre points** : 3 pour la première question, 1 pour la seconde.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex3-reponse", "locked": false, "points": 4, "schema_version": 3, "solution": true, "task": false}
-# <!-- réponse 10.3 a -->
+# <!-- réponse compression_challenge -->
 # ### BEGIN SOLUTION
 # 1. D'abord la forme : un perceptron supporte mal les décalages ; un petit réseau convolutif, bien mieux, à paramètres
 #    égaux. Puis les images : un tirage neuf à chaque époque compte plus que tout réglage, car le student voit alors ce

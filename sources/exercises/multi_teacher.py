@@ -100,7 +100,7 @@ def multi_teacher_loss(student_logits, teacher_logits, labels, *,
 # %%
 from kdcourse import check
 
-_ = check("10.1", multi_teacher_loss)
+_ = check("multi_teacher", multi_teacher_loss)
 
 # %% [markdown]
 # ## Deux comités, ou un seul ?
@@ -238,7 +238,7 @@ else:
 # **Cinq points** : 1 pour la première question, 2 pour chacune des deux autres.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex1-reponse", "locked": false, "points": 5, "schema_version": 3, "solution": true, "task": false}
-# <!-- réponse 10.1 a -->
+# <!-- réponse multi_teacher -->
 # ### BEGIN SOLUTION
 # 1. Moyenner les probabilités, c'est voter : aucun teacher n'apporte plus de 1/K à une classe. Moyenner les logits, c'est
 #    multiplier les probabilités, puis renormaliser : un teacher très sûr de lui peut l'emporter seul, et une classe
