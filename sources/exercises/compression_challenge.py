@@ -65,7 +65,7 @@ print(describe_environment())
 #   rien. Les données n'y ont pas leur place : au-delà de 300 octets, ses constantes pèsent dix fois, et un nom trop
 #   long ou accentué aussi.
 # - **Contrat** (4 points) : des octets, puis des logits de la bonne forme, dans un processus neuf.
-# - **Exactitude** (6 points) : rien jusqu'à 80 % d'images reconnues, tout à partir de 92 %, en proportion entre les
+# - **Exactitude** (6 points) : rien jusqu'à 80 % d'images reconnues, tout à partir de 91 %, en proportion entre les
 #   deux.
 # - **Taille** (6 points) : tout jusqu'à 3 000 octets, rien à partir de 12 000 ; entre les deux, chaque doublement coûte
 #   3 points. Ces points sont multipliés par la part d'exactitude : un artefact minuscule qui ne reconnaît rien n'a rien
@@ -245,7 +245,7 @@ _ = check("compression_challenge", compress, predict)
 # %%
 from kdcourse.plots.common import COLORS, MARKERS
 
-artifact = compress(teacher, *digits.train)
+artifact = compress(teacher, images, labels)
 if artifact is None:
     print("à compléter")
 else:
@@ -278,34 +278,62 @@ else:
     plot_points(points)
 
 # %% [markdown]
+# ## La distillation avait-elle sa chance ?
+#
+# Mesurez-le, avant d'élaguer et d'arrondir : la même forme de student, entraînée de deux façons, dix graines chacune.
+# **Seul**, il n'a que les étiquettes : `few`, cent passages des cent images étiquetées. **Distillé**, il n'a que le
+# teacher : `every`, dix passages de toutes les images. Les deux parties comptent 10 000 images : mêmes poids de départ,
+# mêmes lots, même nombre de pas. Les différences sont appariées.
+
+# %%
+from kdcourse import mean_interval, train_many
+
+images_seen, truth = digits.validation
+watched = Split(through_sensor(images_seen, 10), truth.repeat(10))
+make, seeds = (lambda: CNN(channels=(12, 12, 12))), range(10)
+
+# %% nbgrader={"grade": false, "grade_id": "ex3-mesure", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def measure(epochs):
+    """Les dix gains, un par graine : erreur du seul moins celle du distillé."""
+    ### BEGIN SOLUTION
+    run = dict(seeds=seeds, epochs=epochs, learning_rate=0.01)
+    alone = train_many(make, few, **run).errors(watched)
+    told = train_many(make, every, **run).errors(watched)
+    soft = dict(temperatures=2.0, alphas=1.0)  # told n'a que les réponses
+    taught = train_many(make, every, guide, **soft, **run).errors(watched)
+    names = "étiquettes", "réponses du teacher", "logits du teacher"
+    for name, errors in zip(names, (alone, told, taught)):
+        error = french(errors.mean().item())
+        print(f"{100 * epochs} pas, {name} : {error} % d'erreur")
+    print("des réponses aux logits :", mean_interval(told - taught))
+    return alone - taught
+    ### END SOLUTION
+
+# %%
+for epochs in (1, 4):
+    gains = measure(epochs)
+    if gains is None:
+        print("à compléter")
+        break
+    print(f"{100 * epochs} pas : gain de validation {mean_interval(gains)}")
+
+# %% [markdown]
 # ## Votre réponse écrite
 #
 # 1. Quels compromis avez-vous essayés, dans quel ordre, et qu'ont-ils coûté ou rapporté, en octets et en exactitude ?
 #    Donnez vos mesures, y compris ce qui n'a pas marché.
-# 2. Que ferait ici une table qui associerait à chaque image du jeu de données son étiquette ? Et un plus proche voisin ?
+# 2. Qu'a apporté la distillation, à chacun des deux budgets ? D'où vient ce gain : des images, ou de ce que le teacher
+#    dit de plus qu'une étiquette ? Dites quelle mesure les séparerait, et faites-la si vous le pouvez.
+# 3. Que ferait ici une table qui associerait à chaque image du jeu de données son étiquette ? Et un plus proche voisin ?
 #
 # Une dizaine de lignes.
 #
-# **Quatre points** : 3 pour la première question, 1 pour la seconde.
+# **Quatre points** : 1 pour la première question, 2 pour la deuxième, 1 pour la troisième.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex3-reponse", "locked": false, "points": 4, "schema_version": 3, "solution": true, "task": false}
 # <!-- réponse compression_challenge -->
 # ### BEGIN SOLUTION
-# 1. D'abord la forme : un perceptron supporte mal les décalages ; un petit réseau convolutif, bien mieux, à paramètres
-#    égaux. Puis les images : un tirage neuf à chaque époque compte plus que tout réglage, car le student voit alors ce
-#    que le capteur fera. Un octet par poids (int8) ne coûte rien de mesurable. Descendre à 15 niveaux à la fin
-#    seulement coûte plusieurs points d'exactitude ; arrondir **pendant** la seconde moitié de l'apprentissage, le
-#    gradient passant à travers, n'en coûte presque aucun. Élaguer la moitié des poids gagne peu d'octets une fois
-#    ceux-ci arrondis, car l'arrondi en met déjà beaucoup à zéro, et coûte environ un point d'exactitude ; en élaguer
-#    80 % dans un réseau plus large a été bien pire. Ce qui n'a pas marché : la distillation elle-même. Avec les étiquettes seules (`alpha` nul), les mêmes images
-#    et les mêmes tirages, l'exactitude est la même, aux graines près. Les étiquettes abondent, et les tirages neufs
-#    apportent déjà ce que le teacher apporterait. Avec cinq fois moins d'images, un petit gain semble reparaître ; trois
-#    graines ne l'établissent pas.
-# 2. Une table de hachage exacte ne retrouve aucune image : un décalage ou un bruit change le hachage, et elle répond au
-#    hasard. Un plus proche voisin, lui, marche : il cherche l'image la plus proche parmi celles qu'il garde, à un
-#    décalage près. Mais il garde des images, 256 octets chacune en float32, huit à un bit par pixel. Celles de
-#    l'entraînement, à un bit, pèsent plusieurs fois le student ; celles du test, il faudrait les écrire dans le code,
-#    dont les constantes pèsent dix fois.
+@@ANSWER@@
 # ### END SOLUTION
 
 # %% [markdown]
@@ -319,7 +347,7 @@ else:
 
 # %% nbgrader={"grade": true, "grade_id": "ex3-exactitude", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
 # 6 points : la part des images cachées que predict reconnaît,
-# de 70 % (rien) à 90 % (tout).
+# de 80 % (rien) à 91 % (tout).
 
 # %% nbgrader={"grade": true, "grade_id": "ex3-taille", "locked": true, "points": 6, "schema_version": 3, "solution": false, "task": false}
 # 6 points : les octets de l'artefact et du code, de 12 000 (rien)
