@@ -68,8 +68,6 @@ NEIGHBOUR_MISTAKES: dict[str, Callable[..., Tensor]] = {
         partial(_wrong, kept=lambda m: _on_diagonal(m, 0.0)),
     "La diagonale est ôtée après le softmax : les autres images doivent se partager toute la probabilité.":
         partial(_wrong, kept=lambda m: m, end=_masked_late),
-    "−inf sur la diagonale des deux côtés, puis −inf − (−inf) : c'est NaN. Ôtez la diagonale, ou ces termes.":
-        partial(_wrong, kept=lambda m: _on_diagonal(m, float("-inf"))),
     "La KL est à l'envers : ce sont les voisins du teacher qui la pondèrent.":
         partial(_wrong, end=lambda p, q: _kl(q, p)),
     "C'est l'entropie croisée : il manque l'entropie des voisins du teacher. Le gradient, lui, est le bon.":
@@ -107,6 +105,8 @@ NEIGHBOUR_MISTAKES: dict[str, Callable[..., Tensor]] = {
         partial(_wrong, end=_through_probabilities),
     "À température basse, 1e-8 ajouté dans le logarithme remplace la probabilité. Restez en logarithmes, sans rien "
     "ajouter.": partial(_wrong, end=_shifted_logarithm),
+    "−inf sur la diagonale des deux côtés, puis −inf − (−inf) : c'est NaN. Ôtez la diagonale, ou ces termes.":
+        partial(_wrong, kept=lambda m: _on_diagonal(m, float("-inf"))),
 }  # fmt: skip
 """Indice → la réponse fausse qui le mérite, de même signature que ``neighbours``."""
 

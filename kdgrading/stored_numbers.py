@@ -85,9 +85,7 @@ def _calls(question: Question, cases: list[Case]) -> dict:
 
 
 def _tidy(value: Tensor) -> float | list | None:
-    """Un nombre, ou un tableau de nombres ; rien s'ils ne sont pas tous finis."""
-    if not value.isfinite().all():
-        return None
+    """Un nombre, ou un tableau de nombres."""
     return _short(value.item()) if value.dim() == 0 else [_tidy(one) for one in value]
 
 

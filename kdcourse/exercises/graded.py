@@ -50,7 +50,7 @@ def verdict(name: str, *answers: Callable) -> tuple[bool, str]:
 
 
 def _calls(name: str, answer: Callable, what: str, guide: str = "") -> tuple[bool, str]:
-    """Une fonction jugée sur ce qu'elle rend ; ``what`` dit à quoi sert sa forme, ``guide`` nomme ce qu'elle détache."""
+    """Une fonction jugée sur ce qu'elle rend ; ``what`` dit ce qu'est la forme, ``guide`` ce qu'elle détache."""
     stored, results = _numbers()[name], []
     for case in stored["cases"]:
         first, *others = map(torch.tensor, case["inputs"])
@@ -115,19 +115,25 @@ def _recognised(values: list[Tensor], mistakes: dict[str, list]) -> str | None:
     for hint, wrong in mistakes.items():
         if all(map(_same, values, wrong)):
             return hint
-    finite = [index for index, value in enumerate(values) if value.isfinite().all()]
     for hint, wrong in mistakes.items():  # une erreur peut s'ajouter à un NaN
-        if len(finite) > 1 and all(_same(values[i], wrong[i]) for i in finite if wrong[i] is not None):
+        pairs = [pair for pair in zip(values, wrong, strict=True) if pair[0].isfinite().all()]
+        pairs = [pair for pair in pairs if _tensor(pair[1]).isfinite().all()]
+        if len(pairs) > 1 and all(_same(*pair) for pair in pairs):
             return hint
     return None
 
 
-def _same(value: Tensor, stored) -> bool:
-    """Vrai si les deux se valent ; ce qui n'est pas fini est rangé comme rien, d'un nombre ou d'un tableau entier."""
-    if stored is None:
-        return not value.isfinite().all()
-    expected = torch.tensor(stored, dtype=torch.float64)
-    return value.shape == expected.shape and torch.allclose(value, expected, rtol=2e-4, atol=2e-5)
+def _same(value: Tensor, stored: float | list | None) -> bool:
+    """Vrai si les deux se valent, à la même place ; ce qui n'est pas fini vaut NaN."""
+    value, expected = torch.where(value.isfinite(), value, torch.nan), _tensor(stored)
+    return value.shape == expected.shape and torch.allclose(value, expected, rtol=2e-4, atol=2e-5, equal_nan=True)
+
+
+def _tensor(stored: float | list | None) -> Tensor:
+    """Un nombre rangé, ou un tableau ; rien s'y lit NaN."""
+    if isinstance(stored, list):
+        return torch.stack([_tensor(one) for one in stored])
+    return torch.tensor(torch.nan if stored is None else stored, dtype=torch.float64)
 
 
 def _size_study(answer: Callable) -> tuple[bool, str]:

@@ -25,8 +25,8 @@ _TEACHER_BYTES = 4 * 25978
 _COLLAPSE = 15.0  # points d'exactitude perdus entre images nettes et images du capteur
 _PICKLED = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save et pickle
 _DEAF = (
-    "Remarque : un autre teacher donne les mêmes octets ; votre student n'écoute pas le teacher, que l'on a pour toutes "
-    "les images. Dites dans votre réponse ce que cela coûte ou rapporte."
+    "Remarque : un autre teacher donne les mêmes octets ; votre student n'écoute pas le teacher, que l'on a pour "
+    "toutes les images. Dites dans votre réponse ce que cela coûte ou rapporte."
 )
 
 
@@ -47,9 +47,7 @@ def challenge_verdict(compress: Callable, predict: Callable) -> tuple[bool, str]
         artifact, other = (_artifact(compress_alone, teacher, few, labelled[: _FEW // 10])[0] for teacher in untrained)
         _check_logits(predict_alone, artifact, digits.validation.images[:20])
         deaf = other == artifact
-        artifact, seconds = _artifact(
-            compress_alone, challenge.compression_teacher(), digits.train.images, labelled
-        )
+        artifact, seconds = _artifact(compress_alone, challenge.compression_teacher(), digits.train.images, labelled)
         if seconds > _SECONDS:
             raise _Refused(f"compress a pris {french(seconds, 0)} s de calcul, {_SECONDS} au plus sont accordées.")
         clean, seen = _accuracies(predict_alone, artifact, digits.validation)

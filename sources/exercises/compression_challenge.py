@@ -333,7 +333,7 @@ for epochs in (1, 4):
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex3-reponse", "locked": false, "points": 4, "schema_version": 3, "solution": true, "task": false}
 # <!-- réponse compression_challenge -->
 # ### BEGIN SOLUTION
-@@ANSWER@@
+# À écrire.
 # ### END SOLUTION
 
 # %% [markdown]

@@ -77,6 +77,12 @@ def test_un_nom_qui_cache_des_donnees_pese_comme_elles(name):
 # --- check --------------------------------------------------------------------------------------------------
 
 
+def received():
+    """Ce que reçoit ``compress`` : toutes les images du train, les étiquettes des premières."""
+    images, labels = load_dataset("digits").train
+    return images, labels[: challenge.LABELLED]
+
+
 def nearest_labels(teacher, images, labels):
     """Un artefact vite fait, qui écoute le teacher : la moyenne de chaque classe, et ses logits moyens."""
     with torch.no_grad():
@@ -121,7 +127,7 @@ def test_une_reponse_sans_teacher_est_juste_si_elle_a_tous_ses_points(capsys, mo
 
 def test_l_exactitude_annoncee_est_celle_de_la_cellule_du_notebook(capsys):
     check("compression_challenge", nearest_labels, nearest_mean)
-    artifact = nearest_labels(compression_teacher(), *load_dataset("digits").train)
+    artifact = nearest_labels(compression_teacher(), *received())
     (images, labels), generator = load_dataset("digits").validation, torch.Generator().manual_seed(0)
     draws = [nearest_mean(artifact, shift_and_noise(images, generator=generator)) for _ in range(10)]
     right = 100 - error_rate(torch.stack(draws), labels).mean().item()
@@ -179,11 +185,12 @@ def own_images(images):
 
 
 def labels_only(teacher, images, labels):
-    return nearest_labels(lambda x: torch.eye(10)[labels], images, labels)
+    return nearest_labels(lambda x: torch.eye(10)[labels], images[: len(labels)], labels)
 
 
 def trained_means(teacher, images, labels, alpha):
     """Les moyennes de chaque classe, apprises par descente de gradient avec une perte de distillation."""
+    images = images[: len(labels)]
     with torch.no_grad():
         guide = teacher(images)
     means = torch.zeros(10, 64, requires_grad=True)
@@ -266,11 +273,11 @@ def test_la_solution_du_defi_a_tous_ses_points_sur_dix_tirages():
     imports = ["numpy as np", "torch", "torch.nn.functional as F"]
     names = "".join(f"import {name}\n" for name in imports) + "from kdcourse import CNN, kd_loss, shift_and_noise\n"
     exec(names + code, answer := {})
-    artifact = answer["compress"](compression_teacher(), *load_dataset("digits").train)
+    artifact = answer["compress"](compression_teacher(), *received())
     size = challenge.answer_size(artifact, ast.unparse(ast.parse(names + code)))
     assert size < 0.95 * challenge.SIZE[0]
     for seed in range(10):
         images, labels = hidden_set(seed)
         accuracy = 100 * (answer["predict"](artifact, images).argmax(-1) == labels).float().mean().item()
-        assert accuracy > challenge.ACCURACY[1] + 1
+        assert accuracy > challenge.ACCURACY[1]
         assert challenge.size_share(size, accuracy) == 1

@@ -1,4 +1,4 @@
-"""Les trois exercices notés : leurs références, leurs erreurs reconnues, et le retour immédiat de ``check``."""
+"""Les exercices notés : leurs références, leurs erreurs reconnues, et le retour immédiat de ``check``."""
 
 import json
 import math
@@ -44,7 +44,7 @@ def test_le_fichier_ne_contient_que_des_nombres_et_du_texte():
     assert "softmax(" not in text and "lambda" not in text and "def " not in text
 
 
-# --- 10.1 : la référence -------------------------------------------------------------------------------------------
+# --- multi_teacher : la référence -------------------------------------------------------------------------------------------
 
 
 def softened(logits, temperature):
@@ -138,7 +138,7 @@ def test_les_erreurs_de_multi_teacher_sont_numeriquement_distinctes_entre_elles_
             assert max(gaps) > 2e-3, (mine, other)
 
 
-# --- 10.1 : check --------------------------------------------------------------------------------------------------
+# --- multi_teacher : check --------------------------------------------------------------------------------------------------
 
 
 def answer_of(formula):
@@ -215,13 +215,13 @@ def leave(*_, **__):
 
 
 @pytest.mark.parametrize("stub", [nothing, ellipsis, not_implemented])
-@pytest.mark.parametrize("name", ["10.1", "10.2", "10.3"])
+@pytest.mark.parametrize("name", graded.ANSWERS)
 def test_une_ebauche_d_exercice_note_affiche_a_completer(name, stub, capsys):
     assert check(name, *[stub] * len(graded.ANSWERS[name])) is False
     assert capsys.readouterr().out.splitlines()[-1] == f"Exercice {name} : à compléter."
 
 
-@pytest.mark.parametrize("name", ["10.1", "10.2", "10.3"])
+@pytest.mark.parametrize("name", graded.ANSWERS)
 def test_une_reponse_qui_quitte_python_n_arrete_pas_le_notebook(name, capsys):
     assert check(name, *[leave] * len(graded.ANSWERS[name])) is False
     assert "s'arrête sur SystemExit" in capsys.readouterr().out
@@ -277,7 +277,7 @@ def test_une_erreur_connue_se_reconnait_meme_avec_un_nan_sur_les_logits_extremes
     assert "sont échangés" in capsys.readouterr().out
 
 
-# --- 10.2 ----------------------------------------------------------------------------------------------------------
+# --- size_study ------------------------------------------------------------------------------------------------------
 
 # Quantiles de Student à 97,5 %, d'une table.
 QUANTILE = {2: 4.302653, 4: 2.776445, 9: 2.262157}

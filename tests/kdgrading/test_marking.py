@@ -1,7 +1,7 @@
 """Le correcteur, par la vraie commande ``nbgrader autograde`` : des copies justes, fausses, absentes, hostiles.
 
-Une seule correction note toutes les copies de multi_teacher, l'une après l'autre : si l'une gênait les suivantes, leurs notes le
-diraient.
+Une seule correction note toutes les copies de multi_teacher, l'une après l'autre : si l'une gênait les suivantes,
+leurs notes le diraient.
 """
 
 import json
@@ -13,8 +13,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from support.grading_course import ENVIRONMENT, ROOT, Course, find
-from support.submissions_multi_teacher import BROKEN, CRITERIA, FULL, MISTAKES, RIGHT, ZERO, answer, hostile, loss
 from support.submissions_compression_challenge import HASHES
+from support.submissions_multi_teacher import BROKEN, CRITERIA, FULL, MISTAKES, RIGHT, ZERO, answer, hostile, loss
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap absent : apt install bubblewrap.")
 
@@ -399,7 +399,7 @@ def test_le_fichier_illisible_est_garde(course):
     assert (folder / "multi_teacher.ipynb.recu").read_bytes().startswith(b'{"cells": [{')
 
 
-@pytest.mark.parametrize("assignment", ["size_study", "compression_challenge"])
+@pytest.mark.parametrize("assignment", ["size_study", "compression_challenge", "neighbours_and_memory"])
 def test_la_solution_a_tout_et_le_notebook_distribue_zero(assignment, tmp_path):
     other = Course.make(tmp_path / "cours", assignment)
     for student, folder in (("solution", "source"), ("vide", "release")):

@@ -1,4 +1,4 @@
-"""Les pièces du correcteur, sans nbgrader : le bac à sable, le découpage du notebook, les notes de size_study et du défi."""
+"""Les pièces du correcteur, sans nbgrader : le bac à sable, le découpage du notebook, les notes des autres exercices."""
 
 import contextlib
 import json
@@ -17,10 +17,11 @@ from slicing import slice_answer
 from support.submissions_compression_challenge import HASHES
 
 from kdcourse import error_rate, load_dataset
-from kdcourse.exercises.challenge import ACCURACY, SIZE, compression_teacher
+from kdcourse.exercises.challenge import ACCURACY, LABELLED, SIZE, compression_teacher
 from kdgrading import (
     mark_challenge,
     mark_multi_teacher,
+    mark_neighbours_and_memory,
     mark_size_study,
     sandbox,
 )
@@ -315,7 +316,7 @@ class Liar:
 @given(st.lists(st.fixed_dictionaries({"case": JSON}) | st.fixed_dictionaries({"error": JSON}), max_size=18), st.data())
 def test_aucun_mensonge_ne_rapporte_de_point_ni_n_arrete_la_correction(messages, data):
     calls = data.draw(st.lists(st.lists(JSON, max_size=5) | JSON, max_size=4))
-    for module in (mark_multi_teacher, mark_size_study):
+    for module in (mark_multi_teacher, mark_size_study, mark_neighbours_and_memory):
         marks, _ = module.grade(Liar(messages, calls), 0)
         assert set(shares(marks).values()) == {0.0}
         assert all(isinstance(mark.feedback, str) for mark in marks.values())
@@ -435,7 +436,7 @@ KNOWN_BY_HEART = """
 
     def compress(teacher, images, labels):
         # Un classifieur appris d'avance tiendrait dans le code ; ici, le teacher d'origine en tient lieu.
-        return bytes((teacher(images).argmax(1) == labels).to(torch.uint8))
+        return bytes((teacher(images[: len(labels)]).argmax(1) == labels).to(torch.uint8))
 
     def predict(artifact, images):
         return torch.tensor([[float(artifact[0] == 1)] * 10] * len(images))
@@ -447,7 +448,7 @@ def test_le_teacher_et_les_etiquettes_sont_renumerotes_ensemble(worker):
         Answer(worker, code(KNOWN_BY_HEART), ("compress", "predict")), 3, torch.arange(10).roll(3)
     )
     assert artifact is not None, reason
-    assert sum(artifact) > 0.97 * len(artifact)
+    assert len(artifact) == LABELLED and sum(artifact) > 0.97 * LABELLED
 
 
 def test_une_reponse_apprise_d_avance_repond_a_cote(worker):
