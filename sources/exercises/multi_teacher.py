@@ -28,7 +28,8 @@ print(describe_environment())
 # - écrire une perte juste jusque dans ses cas limites ;
 # - décider, intervalle à l'appui, si un comité vaut mieux que son meilleur membre.
 #
-# **Durée** : deux heures. **Barème** : 20 points, dont 15 pour la fonction et 5 pour la réponse écrite.
+# **Temps** : 15 minutes de lecture, deux heures de travail, 30 secondes de machine pour tout exécuter. **Barème** :
+# 20 points, dont 15 pour la fonction et 5 pour la réponse écrite.
 #
 # **Prérequis** : les chapitres 10.1 et 10.2.
 #

@@ -29,8 +29,8 @@ print(describe_environment())
 # - calculer l'intervalle à 95 % d'un gain ;
 # - lire dans une courbe ce qu'elle dit, et ne dit pas, de l'écart de capacité (*capacity gap*).
 #
-# **Durée** : une heure et demie. **Barème** : 20 points, dont 15 pour la fonction et 5 pour la réponse écrite et sa
-# figure.
+# **Temps** : 10 minutes de lecture, une heure et demie de travail, 20 secondes de machine pour tout exécuter.
+# **Barème** : 20 points, dont 15 pour la fonction et 5 pour la réponse écrite et sa figure.
 #
 # **Prérequis** : les chapitres 10.1 et 10.2.
 #

@@ -270,7 +270,7 @@ def test_la_solution_du_defi_a_tous_ses_points_sur_dix_tirages():
     code = "\n".join(
         c.source for c in cells if c.metadata.get("nbgrader", {}).get("grade_id", "").startswith("ex3-sol")
     )
-    imports = ["numpy as np", "torch", "torch.nn.functional as F"]
+    imports = ["numpy as np", "torch"]
     names = "".join(f"import {name}\n" for name in imports) + "from kdcourse import CNN, kd_loss, shift_and_noise\n"
     exec(names + code, answer := {})
     artifact = answer["compress"](compression_teacher(), *received())

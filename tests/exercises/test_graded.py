@@ -16,7 +16,7 @@ NUMBERS = json.loads(stored_numbers.TARGET.read_text(encoding="utf-8"))
 DEFAULTS = {"weights": None, "temperature": 4.0, "alpha": 0.7, "combine": "probabilities"}
 
 
-# --- Les nombres rangés --------------------------------------------------------------------------------------------
+# --- Les nombres rangés ----------------------------------------------------------------------------------------------
 
 
 def same_numbers(mine, other):
@@ -44,7 +44,7 @@ def test_le_fichier_ne_contient_que_des_nombres_et_du_texte():
     assert "softmax(" not in text and "lambda" not in text and "def " not in text
 
 
-# --- multi_teacher : la référence -------------------------------------------------------------------------------------------
+# --- multi_teacher : la référence ------------------------------------------------------------------------------------
 
 
 def softened(logits, temperature):
@@ -138,7 +138,7 @@ def test_les_erreurs_de_multi_teacher_sont_numeriquement_distinctes_entre_elles_
             assert max(gaps) > 2e-3, (mine, other)
 
 
-# --- multi_teacher : check --------------------------------------------------------------------------------------------------
+# --- multi_teacher : check -------------------------------------------------------------------------------------------
 
 
 def answer_of(formula):

@@ -1,4 +1,4 @@
-"""Les pièces du correcteur, sans nbgrader : le bac à sable, le découpage du notebook, les notes des autres exercices."""
+"""Les pièces du correcteur, sans nbgrader : le bac à sable, le découpage, les notes des autres exercices."""
 
 import contextlib
 import json

@@ -75,8 +75,7 @@ def neighbour_loss(student, teacher, temperature):
     logs = []
     for f in (student, teacher.detach()):
         r = cosine_relations(f) / temperature
-        r = r.fill_diagonal_(-1e9) if not r.requires_grad else r.masked_fill(r.new_ones(r.shape).tril().triu() > 0, -1e9)
-        logs.append(F.log_softmax(r, dim=-1))
+        logs.append(F.log_softmax(r - 1e9 * r.new_ones(len(r)).diag(), dim=-1))
     return F.kl_div(*logs, reduction="batchmean", log_target=True)
 """
 MEMORY_BY_DICT = """
