@@ -17,8 +17,8 @@ from kdcourse.training.many_students import train_one
 LABELLED = 100
 """Images étiquetées du défi, les premières du train ; les autres n'ont que le teacher."""
 # Exactitude en %, sur des images décalées et bruitées : rien jusqu'à la première, tout à partir de la seconde. Sur la
-# validation, dix tirages : le student de 10.1 distillé fait 83, le réseau de la solution 89 sur les étiquettes seules, la
-# solution 95, le teacher 98.
+# validation, dix tirages : le student de 10.1 distillé fait 83, le réseau de la solution 89 sur ses étiquettes seules,
+# la solution 95, le teacher 98.
 ACCURACY = (80.0, 91.0)
 # Octets, artefact et code ensemble : tout jusqu'au premier, rien à partir du second, linéaire en log2 entre les deux.
 # La solution pèse 2,5 ko, dont 1 de code ; le même student en int8, 4,1 ; en float32, 14.

@@ -294,7 +294,7 @@ make, seeds = (lambda: CNN(channels=(12, 12, 12))), range(10)
 
 # %% nbgrader={"grade": false, "grade_id": "ex3-mesure", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def measure(epochs):
-    """Les dix gains, un par graine : erreur du seul moins celle du distillé."""
+    """Les dix gains, un par graine : erreur seul, moins distillé."""
     ### BEGIN SOLUTION
     run = dict(seeds=seeds, epochs=epochs, learning_rate=0.01)
     alone = train_many(make, few, **run).errors(watched)

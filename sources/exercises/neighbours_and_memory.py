@@ -103,7 +103,8 @@ clear = torch.randn(64, 16, generator=draw)
 noisy = clear + 0.3 * torch.randn(64, 16, generator=draw)
 for temperature in (0.02, 0.1, 0.5, 2.0):
     loss = neighbour_loss(noisy, clear, temperature)
-    seen = "à compléter" if loss is None else f"{french(loss.item(), 4)} nat"
+    done = loss is not None
+    seen = f"{french(loss.item(), 4)} nat" if done else "à compléter"
     print(f"T = {french(temperature, 2)} : {seen}")
 
 # %% [markdown]
