@@ -315,7 +315,8 @@ for epochs in (1, 4):
     if gains is None:
         print("à compléter")
         break
-    print(f"{100 * epochs} pas : gain de validation {mean_interval(gains)}")
+    gain = mean_interval(gains)
+    print(f"{100 * epochs} pas : gain de validation {gain}")
 
 # %% [markdown]
 # ## Votre réponse écrite

@@ -206,11 +206,10 @@ from kdcourse import mean_interval
 if now:
     now, before = torch.stack(now), torch.stack(before)
     for epoch in (10, 20, 60):
-        gain = mean_interval((now - before)[:, epoch - 1])
-        print(f"époque {epoch} : le student se trompe à "
-              f"{french(now[:, epoch - 1].mean().item())} %, "
-              f"sa mémoire à {french(before[:, epoch - 1].mean().item())} % ; "
-              f"gain {gain}")
+        here, past = now[:, epoch - 1], before[:, epoch - 1]
+        means = (french(errors.mean().item()) for errors in (here, past))
+        print(f"époque {epoch} :", " % d'erreur, sa mémoire ".join(means),
+              f"% ; gain {mean_interval(here - past)}")
 
 # %%
 import matplotlib.pyplot as plt
