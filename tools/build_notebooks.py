@@ -5,7 +5,7 @@ Un chapitre est exécuté, et gardé avec ses sorties. Un exercice va dans le co
 
 python tools/build_notebooks.py                toutes les sources
 python tools/build_notebooks.py 10_01          celles dont le nom commence ainsi
-python tools/build_notebooks.py exercice_10_1  un exercice, de même
+python tools/build_notebooks.py multi_teacher  un exercice, de même
 python tools/build_notebooks.py --check    compare seulement le code et la prose ; code de sortie 1 s'ils diffèrent
 """
 
@@ -192,7 +192,7 @@ def main() -> int:
     prefixes = tuple(arguments.prefixes or [""])
     chapters, exercises = (
         [p for p in sorted(folder.glob(pattern)) if p.name.startswith(prefixes)]
-        for folder, pattern in ((SOURCES, "10_*.py"), (EXERCISE_SOURCES, "exercice_*.py"))
+        for folder, pattern in ((SOURCES, "10_*.py"), (EXERCISE_SOURCES, "*.py"))
     )
     if not chapters and not exercises:
         print(f"Aucune source ne commence par {arguments.prefixes} dans {SOURCES.name}/.", file=sys.stderr)

@@ -26,10 +26,10 @@ def check(name: str, *answers: Callable | str) -> bool:
     Ne lève jamais à cause de la réponse : une ébauche, dont le corps est ``...`` ou ``pass``, affiche « à compléter ».
 
     Args:
-        name: nom de l'exercice, celui de l'énoncé : ``"10.1 a"`` dans un chapitre, ``"10.1"`` pour l'exercice noté.
-        answers: la fonction à vérifier ; les deux de l'exercice 10.3, ``check("10.3", compress, predict)`` ; là où l'on
-            prévoit, la prévision, l'expérience (une fonction sans argument qui rend les gains, un par graine) et la
-            lecture : ``check("10.1 c", "gain", experiment, "rien d'établi")``.
+        name: nom de l'exercice, celui de l'énoncé : ``"10.1 a"`` dans un chapitre, ``"size_study"`` s'il est noté.
+        answers: la fonction à vérifier ; les deux du défi, ``check("compression_challenge", compress, predict)`` ; là
+            où l'on prévoit, la prévision, l'expérience (une fonction sans argument qui rend les gains, un par graine)
+            et la lecture : ``check("10.1 c", "gain", experiment, "rien d'établi")``.
 
     Returns:
         Vrai si la réponse est juste. La note d'un exercice noté ne dépend pas de cette vérification.

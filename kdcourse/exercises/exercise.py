@@ -58,6 +58,8 @@ def is_stub(answer: Callable) -> bool:
     """Vrai si le corps d'une fonction est encore vide : ``...``, ``pass``, une constante, seule ou imprimée."""
     while isinstance(answer, partial):
         answer = answer.func
+    if isinstance(answer, nn.Module) and type(answer).forward is nn.Module.forward:
+        return True
     answer = answer.forward if isinstance(answer, nn.Module) else inspect.unwrap(answer)
     code = getattr(answer, "__code__", None) or getattr(type(answer).__call__, "__code__", None)
     if not isinstance(code, CodeType):
