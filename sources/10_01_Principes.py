@@ -383,8 +383,7 @@ panels, gains = {}, {}
 for name, (by_steps, roles) in shown.items():
     tables = by_steps.values()
     gains[name] = torch.stack([table[0] - table[1:] for table in tables], dim=1)
-    panels[name] = budgets, {temperature: (gain, role) for gain, (temperature, role)
-                             in zip(gains[name], roles.items())}
+    panels[name] = budgets, dict(zip(roles, zip(gains[name], roles.values())))
 first, *_, last = map(mean_interval, gains["1 000 images"][1])
 cold, narrow = (mean_interval(gains[name][row, -1])
                 for name, row in zip(list(shown)[1:], (0, 1)))
@@ -498,15 +497,10 @@ from kdcourse.plots import plot_tiles_and_bars
 
 at_best = {(budget, name): sweep.at(tuned) for budget, found in mystic.items()
            for name, (sweep, tuned) in found.items()}  # rappel et erreur
-untuned = {(budget, name): sweep.recall[:, 0].mean() for budget, found in mystic.items()
-           for name, (sweep, _) in found.items()}
-rows = [[*key, french(untuned[key]), french(pair[0].mean()), mean_interval(pair[1])]
-        for key, pair in at_best.items()]
 recalls = {name: {b: at_best[b, name][0] for b in mystic} for name in names}
 second, (_, hot, cold) = seen_second(three_logits, label=3, count=8), recalls.values()
 reached = french(hot["120 époques"].mean(), 0)
 wrong = french(at_best["120 époques", names[1]][1].mean())
-none = int((cold["30 époques"] < 1).sum())
 roles = dict(zip(names, zip(recalls.values(), ("student", "distilled", "neutral"))))
 display(plot_tiles_and_bars(
     no_three.images[second], [f"{label}, puis 3" for label in no_three.labels[second]],
@@ -514,6 +508,12 @@ display(plot_tiles_and_bars(
     f"Aucun 3 dans ses images ; distillé, un biais réglé, il en reconnaît {reached} %, "
     f"pour {wrong} % d'erreur",
     "à gauche : l'étiquette, puis la deuxième classe du teacher, qui la talonne"))
+
+# %% tags=["hide-input"]
+none = int((cold["30 époques"] < 1).sum())
+rows = [[*key, french(mystic[key[0]][key[1]][0].recall[:, 0].mean()),
+         french(recall.mean()), mean_interval(error)]
+        for key, (recall, error) in at_best.items()]
 say(markdown_table(["budget", "student", "rappel à biais nul (%)",
                     "rappel réglé (%)", "erreur, tous chiffres (%)"], rows),
     *(f"À {budget}, le rappel à $T = 20$ dépasse celui à $T = 1$ de "
