@@ -91,15 +91,13 @@ for steps in (300, 1200):  # des lots de cent images
 from kdcourse import french, mean_interval, points, say, thousands
 from kdcourse.plots import plot_tiles_and_bars
 
-both = {"bruit": noisy, "100 chiffres étiquetés": labelled}
 known = {name: {f"{thousands(steps)} pas": 100 - students.errors(digits.test)
                 for steps, students in by_steps.items()}
-         for name, by_steps in both.items()}
-shown = noisy[1200].one(seed=0)
-answers = predict_features(shown, digits.test.images[:4]).logits.argmax(-1).tolist()
-told = [f"répond {answer}" + ("" if answer == label else f" : c'est un {label}")
-        for answer, label in zip(answers, digits.test.labels[:4].tolist())]
-longest = list(known["bruit"])[-1]
+         for name, by_steps in (("bruit", noisy), ("100 étiquettes", labelled))}
+shown = predict_features(noisy[1200].one(seed=0), digits.test.images[:4]).logits
+told = [f"répond {said}" + f" : c'est un {label}" * (said != label)
+        for said, label in zip(shown.argmax(-1).tolist(), digits.test.labels.tolist())]
+longest = f"{thousands(1200)} pas"
 share = french(known["bruit"][longest].mean(), 0)
 display(plot_tiles_and_bars(
     torch.cat([noise[:4], digits.test.images[:4]]),
@@ -432,8 +430,7 @@ small = [m.alone - m.errors[m.temperatures.index(8), m.alphas.index(1.0)]
 say(f"De 240 à 960 pas, le gain du student de 6 unités à $\\alpha = 1$ remonte de "
     f"{points(mean_interval(small[1] - small[0]))}.",
     "<details><summary>Les mêmes au test, en nombres</summary>",
-    markdown_table(header, rows), "Chaque gain, en points, est calculé avant que les "
-    "erreurs soient arrondies.", "</details>")
+    markdown_table(header, rows), "Un gain est calculé avant arrondi.", "</details>")
 
 # %% [markdown]
 # - **32 unités, 100 images.** Le gain du plateau grandit. À $T = 1$, il reste loin derrière, même avec quatre fois plus de pas :

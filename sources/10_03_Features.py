@@ -419,10 +419,10 @@ for name, (make, guide) in bodies.items():
     imitators = train(make, guide, alphas=1.0)
     blind = imitators.errors(digits.test)  # à la fin, ceux du hint
     bodies[name] = alone - torch.stack(list(map(last_layer, imitators, seeds)))
-joint = torch.stack(list(map(last_layer, runs["hint, étage 2"], seeds)))
-bodies["hint et étiquettes, puis la couche"] = alone - joint
 
 # %% tags=["hide-input"]
+joint = torch.stack(list(map(last_layer, runs["hint, étage 2"], seeds)))
+bodies["hint et étiquettes, puis la couche"] = alone - joint
 longer = {name: stored.gain(25, name, 4.0) for name in list(bodies)[:3]}
 what, where = (mean_interval(bodies[f"corps {name}, étage 2"])
                for name in ("du hint", "de l'attention"))
