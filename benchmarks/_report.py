@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 
+import kdcourse
 from kdcourse.training.checkpoints import write_json
 
 RESULTS = Path(__file__).parent / "results"
+SHOWN = Path(kdcourse.__file__).parent / "measures"  # ce qu'un chapitre montre est dans le paquet, et n'est que là
 
 
 def provenance() -> dict:
@@ -47,14 +49,15 @@ def targets(met: dict[str, bool | None]) -> list[dict]:
     return [{"target": sentence, "met": reached} for sentence, reached in met.items()]
 
 
-def publish(name: str, result: dict, whole: bool = True) -> None:
-    """Range le résultat dans ``results/NOM.json``, et l'imprime en une ligne, la dernière.
+def publish(name: str, result: dict, whole: bool = True, folder: Path | None = None) -> None:
+    """Range le résultat dans ``results/NOM.json``, ou dans ``folder``, et l'imprime en une ligne, la dernière.
 
     Un essai réduit (``whole`` faux) ne remplace pas la mesure entière : il est seulement imprimé.
     """
+    folder = folder or RESULTS
     if whole:
-        RESULTS.mkdir(exist_ok=True)
-        write_json(RESULTS / f"{name}.json", {**result, "provenance": provenance()})
+        folder.mkdir(exist_ok=True)
+        write_json(folder / f"{name}.json", {**result, "provenance": provenance()})
     else:
         print(f"Essai réduit : {name}.json n'est pas remplacé.")
     print(json.dumps(result, ensure_ascii=False))

@@ -14,7 +14,7 @@ from ipywidgets import Image, SelectionSlider, VBox, interact
 
 from benchmarks._stock import Rebuilt
 from kdcourse import cosine_relation_loss, grid, load_dataset, predict_features, train_many
-from kdcourse.measures import TemperatureMap, bias_sweep, model_attention, rank_sweep, tune_bias
+from kdcourse.measures import TemperatureMap, alpha_of, bias_sweep, model_attention, rank_sweep, tune_bias
 from kdcourse.models import MLP, digits_student, digits_teacher
 from kdcourse.training.frozen_teacher import frozen_logits
 from kdcourse.widgets import (
@@ -105,6 +105,9 @@ def invariance() -> Callable:
     return partial(InvarianceExplorer, centers + 0.35 * torch.randn(12, 2, generator=torch.Generator().manual_seed(0)))
 
 
+RELATION_WEIGHTS = [0, 3, 30, 300]
+
+
 @cache
 def snapshots() -> dict:
     guide = predict_features(teacher(), digits().train.images)
@@ -112,7 +115,7 @@ def snapshots() -> dict:
     def distance(student, target, labels):
         return cosine_relation_loss(student.embedding, target.embedding)
 
-    alphas = [0.0, 0.1, 0.5, 0.9]
+    alphas = [alpha_of(weight) for weight in RELATION_WEIGHTS]
     return {
         epochs: train_many(
             digits_student, digits().train, **grid(alphas=alphas, seeds=[0]), distillation=distance,
@@ -124,7 +127,7 @@ def snapshots() -> dict:
 
 @cache
 def relations() -> Callable:
-    return partial(RelationExplorer, snapshots(), teacher(), digits().test)
+    return partial(RelationExplorer, snapshots(), RELATION_WEIGHTS, teacher(), digits().test)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Corriger des copies de 10.1 : nbgrader tel quel, qui exécute chaque notebook, contre le correcteur isolé.
+"""Corriger des copies de multi_teacher : nbgrader tel quel, qui exécute chaque notebook, contre le correcteur isolé.
 
 Les deux corrigent les mêmes copies par la même commande, ``nbgrader autograde``, l'une après l'autre. Le notebook est
 réduit à ses imports, à la réponse et aux cellules notées : le correcteur isolé n'exécute jamais l'entraînement, et le
@@ -22,21 +22,23 @@ from kdcourse.command_line import FrenchParser, positive
 from kdcourse.formats import french
 
 ROOT = Path(__file__).resolve().parent.parent
-ASSIGNMENT = "exercice_10_1"
+ASSIGNMENT = "multi_teacher"
 CRITERIA = ("ex1-probabilites", "ex1-logits", "ex1-poids", "ex1-gradient", "ex1-limites")
 # La même exigence que le correcteur isolé, écrite comme un enseignant l'écrirait dans une cellule de test.
 STOCK_TEST = """### BEGIN HIDDEN TESTS
-from kdgrading.mark_multi_teacher import draw_cases
+from kdgrading.mark_multi_teacher import QUESTION
 from kdgrading.reference_multi_teacher import reference
 
-for _case in draw_cases(1):
+for _case in QUESTION.draw(1):
     if _case.criterion == {criterion!r}:
-        _value, _gradient = _case.solve(reference)
-        _leaf = _case.student.clone().requires_grad_()
-        _teachers = [t + _leaf if _case.tied else t for t in _case.teachers]
-        _result = multi_teacher_loss(_leaf, _teachers, _case.labels, **_case.options)
-        assert torch.allclose(_result.double(), torch.tensor(_value).double(), rtol=5e-5, atol=2e-5)
-        assert torch.allclose(torch.autograd.grad(_result, _leaf)[0].double(), _gradient, rtol=1e-3, atol=1e-5)
+        _value, _gradient = QUESTION.solve(_case, reference)
+        _student, _teachers, _labels = _case.inputs
+        _leaf = _student.clone().requires_grad_()
+        _teachers = [t + _leaf if _case.tied else t for t in _teachers]
+        _result = multi_teacher_loss(_leaf, _teachers, _labels, **_case.options)
+        assert torch.allclose(_result.double(), _value, rtol=5e-5, atol=2e-5)
+        if _case.tied:
+            assert torch.allclose(torch.autograd.grad(_result, _leaf)[0].double(), _gradient, rtol=1e-3, atol=1e-5)
 ### END HIDDEN TESTS"""
 
 
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="kdcourse-") as folder:
         times = {name: _grade(Path(folder, name), name == "isolé", options.copies) for name in ("isolé", "tel quel")}
     ratio = times["tel quel"] / times["isolé"]
-    print(f"{options.copies} copies de 10.1, nbgrader {version('nbgrader')}")
+    print(f"{options.copies} copies de multi_teacher, nbgrader {version('nbgrader')}")
     for name, seconds in times.items():
         print(f"  {name:<9}{french(seconds):>7} s, soit {french(seconds / options.copies, 2)} s par copie")
     print(f"  rapport  {french(ratio):>7}")

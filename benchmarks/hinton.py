@@ -7,21 +7,19 @@ d'autres graines ; le biais de la classe 3 aussi, student par student. L'article
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-import kdcourse
-from benchmarks._report import provenance, publish
+from benchmarks import _report
+from benchmarks._report import publish
 from kdcourse import best_device, error_rate, load_dataset, mean_interval, mnist_student, mnist_teacher, train_one
 from kdcourse.command_line import FrenchParser, positive, several
 from kdcourse.data.splits import Dataset, Split
 from kdcourse.formats import french, short, thousands
 from kdcourse.measures import bias_sweep, tune_bias
-from kdcourse.training.checkpoints import write_json
 from kdcourse.training.large_student import distill
 
 TEMPERATURE, OMITTED, JITTER = 20.0, 3, 2
@@ -31,7 +29,6 @@ TUNING_SEEDS = range(100, 104)  # à deux graines, le hasard choisissait un pas 
 BIASES = torch.arange(0, 15.05, 0.1)
 # La première mesure, réglée sur deux graines ; nous sommes passés à quatre après l'avoir vue.
 FIRST_RUN = {"tuning_seed_count": 2, "gain": {"mean": 0.97, "low": -0.1853, "high": 2.1253}}
-RESULTS = Path(kdcourse.__file__).parent / "measures/hinton_results.json"  # ce que 10.2 montre
 SOURCE = "Hinton, Vinyals, Dean (2015), section 3, arXiv:1503.02531"
 
 
@@ -108,18 +105,10 @@ def main(argv: list[str] | None = None) -> None:
         "paper": {name: row._asdict() for name, row in PAPER.items()}, "source": SOURCE,
     }  # fmt: skip
     whole = len(runs) >= SEEDS and budget == PUBLISHED
-    if whole and options.data == "mnist_t10k":
-        keep({**result, "provenance": provenance()})
-    publish("hinton" if options.data == "mnist_t10k" else f"hinton-{options.data}", result, whole)
-
-
-def keep(result: dict) -> None:
-    """Range dans le paquet ce que ``kdcourse.measures.hinton_table`` montre."""
-    names = (
-        "sizes", "test_threes", "budget", "choice", "tuning_seeds", "runs", "gain", "paper", "source", "provenance",
-    )  # fmt: skip
-    kept = {name: result[name] for name in names} | {"first_run": FIRST_RUN}
-    write_json(RESULTS, kept)
+    if options.data == "mnist_t10k":  # ce que 10.2 montre
+        publish("hinton_results", {**result, "first_run": FIRST_RUN}, whole, _report.SHOWN)
+    else:
+        publish(f"hinton-{options.data}", result, whole)
 
 
 def described(choice: Choice) -> str:

@@ -48,7 +48,7 @@ class Answer:
         found = outcome.messages[0] if outcome.end == "fini" and outcome.messages else {}
         self.sources = found.get("sources", {})
         self.size = int(found.get("size", 0))
-        """Octets que pèse, selon le barème de 10.3, le code des fonctions et de ce dont elles ont besoin."""
+        """Octets que pèse, selon le barème du défi, le code des fonctions et de ce dont elles ont besoin."""
         self._stubs, self._problems = found.get("stubs", []), found.get("problems", [])
         self._unreadable = "" if "sources" in found else f"le notebook ne se lit pas ({outcome.error or outcome.end})"
 

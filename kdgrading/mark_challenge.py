@@ -1,4 +1,4 @@
-"""Noter l'exercice 10.3 : l'artefact naît dans un bac à sable ; un autre le juge, sur des images cachées.
+"""Noter le défi de compression : l'artefact naît dans un bac à sable ; un autre le juge, sur des images cachées.
 
 Le teacher et le barème sont publics, dans ``kdcourse.exercises.challenge``.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdcourse.data.datasets import load_dataset
 from kdcourse.data.splits import Split, shift_and_noise
-from kdcourse.exercises.challenge import accuracy_share, compression_teacher, size_share
+from kdcourse.exercises.challenge import LABELLED, accuracy_share, compression_teacher, size_share
 from kdcourse.formats import french
 from kdgrading.answer import Answer, Mark, decode, encode, failure
 from kdgrading.warm import Limits
@@ -69,7 +69,7 @@ def _make(answer: Answer, seed: int, order: Tensor) -> tuple[bytes | None, str]:
     for name in ("head.weight", "head.bias"):
         state[name] = state[name][order.argsort()]
     weights = {name: encode(value) for name, value in state.items()}
-    data = {"teacher": weights, "images": encode(train.images), "labels": encode(order[train.labels])}
+    data = {"teacher": weights, "images": encode(train.images), "labels": encode(order[train.labels[:LABELLED]])}
     outcome = answer.ask("compress", "compress", _MAKING, hidden=_HIDDEN_WHILE_MAKING, seed=seed, **data)
     message = outcome.messages[0] if outcome.messages else {}
     try:

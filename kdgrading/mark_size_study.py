@@ -1,4 +1,4 @@
-"""Noter l'exercice 10.2 : les erreurs des students restent ici ; la réponse les demande une à une, et on les compte."""
+"""Noter l'étude des largeurs : les erreurs des students restent ici ; la réponse les demande, et on compte."""
 
 import math
 from collections import Counter

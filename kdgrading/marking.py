@@ -21,11 +21,12 @@ from kdgrading.isolation import Isolation
 from kdgrading.plain_copy import clean, new_cell, plain_copy, without_html
 from kdgrading.sandbox import SandboxError
 
-# Importés au besoin : noter 10.1 ne charge pas scikit-learn.
+# Importés au besoin : noter multi_teacher ne charge pas scikit-learn.
 _EXERCISES = {
-    "exercice_10_1": "mark_multi_teacher",
-    "exercice_10_2": "mark_size_study",
-    "exercice_10_3": "mark_challenge",
+    "multi_teacher": "mark_multi_teacher",
+    "size_study": "mark_size_study",
+    "compression_challenge": "mark_challenge",
+    "neighbours_and_memory": "mark_neighbours_and_memory",
 }
 _ANCHOR = re.compile(r"<!--.*?-->")
 

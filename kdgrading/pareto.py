@@ -1,6 +1,6 @@
-"""L'image de la classe pour l'exercice 10.3 : exactitude contre octets, sans aucun nom.
+"""L'image de la classe pour le défi de compression : exactitude contre octets, sans aucun nom.
 
-python -m kdgrading.pareto DOSSIER_DU_COURS            écrit pareto_10_3.png dans ce dossier
+python -m kdgrading.pareto DOSSIER_DU_COURS            écrit pareto_compression_challenge.png dans ce dossier
 """
 
 import argparse
@@ -13,7 +13,7 @@ import nbformat
 
 from kdcourse.formats import thousands
 
-_ASSIGNMENT = "exercice_10_3"
+_ASSIGNMENT = "compression_challenge"
 
 
 class Entry(NamedTuple):
@@ -77,7 +77,7 @@ def main() -> int:
         where = course / "autograded"
         print(f"Aucune copie notée dans {where} : lancez d'abord nbgrader autograde {_ASSIGNMENT}.", file=sys.stderr)
         return 1
-    target = course / "pareto_10_3.png"
+    target = course / f"pareto_{_ASSIGNMENT}.png"
     partial = target.with_suffix(".partiel")
     plot_front(points).savefig(partial, format="png", dpi=120)
     os.replace(partial, target)

@@ -1,4 +1,4 @@
-"""Exercice 10.1 : la perte de plusieurs teachers, écrite en clair, et les erreurs que la correction sait nommer."""
+"""La perte de plusieurs teachers, écrite en clair, et les erreurs que la correction sait nommer."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,22 +7,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+DEFAULTS = {"weights": None, "temperature": 4.0, "alpha": 0.7, "combine": "probabilities"}
 
-def reference(
-    student_logits: Tensor,
-    teacher_logits: list[Tensor],
-    labels: Tensor,
-    *,
-    weights: list[float] | None = None,
-    temperature: float = 4.0,
-    alpha: float = 0.7,
-    combine: str = "probabilities",
-) -> Tensor:
+
+def reference(student_logits: Tensor, teacher_logits: list[Tensor], labels: Tensor, **options) -> Tensor:
     r"""``alpha·T²·KL(comité ‖ student) + (1 − alpha)·entropie croisée(student, étiquettes)``, dans le dtype reçu.
 
     Écrite sans emprunter une ligne à ``kdcourse.losses`` : une faute commune ne pourrait pas se voir.
     """
-    log_target = _committee(_stacked(teacher_logits), _shares(weights, teacher_logits), temperature, combine)
+    return leaking(student_logits, [logits.detach() for logits in teacher_logits], labels, **options)
+
+
+def leaking(
+    student_logits: Tensor,
+    teacher_logits: list[Tensor],
+    labels: Tensor,
+    *,
+    weights: list[float] | None,
+    temperature: float,
+    alpha: float,
+    combine: str,
+) -> Tensor:
+    """La même valeur ; son gradient traverse les teachers."""
+    shares = _shares(weights, teacher_logits)
+    log_target = _committee(torch.stack(list(teacher_logits)), shares, temperature, combine)
     soft = _kl(log_target, F.log_softmax(student_logits / temperature, -1))
     return alpha * temperature**2 * soft + (1 - alpha) * F.cross_entropy(student_logits, labels)
 

@@ -1,4 +1,4 @@
-"""Exercice 10.2 : moyennes, gain apparié et intervalle de chaque largeur, et les erreurs que l'on sait nommer."""
+"""Moyennes, gain apparié et intervalle de chaque largeur, et les erreurs que l'on sait nommer."""
 
 from collections.abc import Callable
 from functools import partial

@@ -15,9 +15,9 @@
 #
 # **Que gagne-t-on à imiter l'intérieur du teacher ?**
 #
-# Voici deux chiffres, et où quatre réseaux y sont actifs : sombre, le réseau l'est beaucoup ; le trait est le contour du chiffre. Les
-# deux students de droite sont actifs là où l'est le teacher. Le dernier répond pourtant au hasard ; son voisin, lui, se trompe moins que
-# le student seul.
+# Voici deux chiffres, et l'endroit où quatre réseaux y sont actifs : plus une case est sombre, plus le réseau l'est ; le trait
+# est le contour du chiffre. Les deux students de droite sont actifs là où l'est le teacher. L'un se trompe moins que le
+# student seul. L'autre, qui n'a vu aucune étiquette, répond au hasard.
 #
 # ![Sur un 4 et un 7, la carte du student seul diffère de celle du teacher ; celles des deux students guidés lui sont presque égales, mais le dernier se trompe presque toujours](attachment:ouverture.png)
 #
@@ -35,12 +35,13 @@ say(describe_environment())
 #
 # - lire et calculer une carte d'attention ;
 # - dire ce que fait un adaptateur, et qui l'entraîne ;
-# - choisir la couche à imiter, et combien peser cette imitation, en mesurant ;
+# - choisir l'étage à imiter, et le poids de cette imitation, en mesurant ;
 # - reconnaître les cas où imiter des features n'aide pas, ou fait perdre.
 #
 # **Durée : une heure** de lecture ; le notebook s'exécute en moins d'une minute.
 #
-# **Prérequis** : le chapitre 10.1 (ses mots, sa perte, sa fonction `train_many`), et ce qu'est une convolution.
+# **Prérequis** : les chapitres 10.1 (ses mots, sa fonction `train_many`) et 10.2 (la perte KD et sa température), et ce
+# qu'est une convolution.
 #
 # <details><summary>Les mots du chapitre</summary>
 #
@@ -65,13 +66,13 @@ from kdcourse.plots import plot_feature_scheme
 plot_feature_scheme()
 
 # %% [markdown]
-# L'image traverse trois étages dans chaque réseau. À droite, la flèche de 10.2 compare les logits. Le hint compare deux
-# cartes : celle du student a 8 canaux, celle du teacher 32, et une convolution 1×1 les met d'accord. L'attention
-# compare deux images sans canaux : elle n'a pas besoin d'adaptateur.
+# L'image traverse trois étages dans chaque réseau. À droite, KD compare les logits : c'est 10.2. À chaque étage, deux
+# imitations sont possibles. L'attention compare deux images sans canaux. Le hint compare toute la carte : à l'étage 1, celle
+# du student a 8 canaux, celle du teacher 32, et un adaptateur les met d'accord. Laquelle choisir, et à quel étage ?
 #
 # Les données sont les chiffres de 10.1, agrandis de 8×8 à 10×10 pixels par interpolation : aucun détail n'est ajouté,
-# les cartes ont seulement plus de pixels. Le teacher apprend sur 1 000 images. Le student, dix fois plus petit, n'aura
-# que 25 étiquettes, puis 100.
+# les cartes ont seulement plus de pixels. Le teacher apprend sur 1 000 images. Le student, presque dix fois plus petit,
+# n'aura que 25 étiquettes, puis 100.
 
 # %%
 import torch
@@ -89,10 +90,10 @@ def big():
     return CNN(channels=(16, 32, 32))
 
 teacher = train_one(big, digits.train, epochs=15, learning_rate=0.01)
-error = error_rate(teacher(digits.test.images), digits.test.labels)
+teacher_error = error_rate(teacher(digits.test.images), digits.test.labels)
 sizes = [parameter_count(model()) for model in (big, small_student)]
 say(markdown_table(["", "paramètres", "canaux par étage", "erreur de test (%)"], [
-    ["teacher", sizes[0], "16, 32, 32", french(error)],
+    ["teacher", sizes[0], "16, 32, 32", french(teacher_error)],
     ["student", sizes[1], "8, 8, 8", "à mesurer"]]))
 
 # %% [markdown]
@@ -106,51 +107,50 @@ say(markdown_table(["", "paramètres", "canaux par étage", "erreur de test (%)"
 #
 # Ce n'est pas l'attention d'un Transformer : aucune requête, aucun poids appris, une activité que l'on mesure.
 #
-# Le nombre de canaux a disparu, donc l'adaptateur aussi. Si les deux cartes n'ont pas la même taille, on ramène la plus
-# grande à la plus petite **avant** de normaliser ; après, sa norme ne vaudrait plus 1.
+# Le nombre de canaux a disparu, donc l'adaptateur aussi. Si les deux réseaux n'ont pas la même taille de carte, on
+# ramène le plus grand $a$ au plus petit, après le carré et **avant** la norme.
 #
-# ## Combien peser l'attention
+# ## Quel poids donner à l'attention
 #
 # Une carte $Q$ est de norme 1 : la moyenne de ses écarts au carré est au plus $2/HW$. Sur 100 pixels, c'est au plus
 # 0,02, à côté d'une entropie croisée de l'ordre de 2. Mais ce qui déplace les poids n'est pas la valeur d'une perte,
-# c'est son **gradient**. Mesurons les deux, sur dix students neufs.
+# c'est son **gradient**. Mesurons-le, sur dix students neufs.
 #
 # **À vous de parier** : à l'étage 0, combien de fois le gradient des étiquettes dépasse-t-il celui de l'attention ?
 
 # %%
-from kdcourse import attention_loss
+from kdcourse import thousands
 from kdcourse.measures import gradient_norms
 
 seeds = list(range(10))
 targets = predict_features(teacher, few.images)
-norms, losses = [], []
+norms = []
 for seed in seeds:
     torch.manual_seed(seed)
-    model = small_student()
-    norms.append(gradient_norms(model, few, targets))  # étiquettes, puis chaque étage
-    maps = model.forward_features(few.images).maps
-    losses.append(torch.stack(list(map(attention_loss, maps, targets.maps))))
-labels_norm, *stage_norms = torch.stack(norms).mean(dim=0)
+    norms.append(gradient_norms(small_student(), few, targets))  # étiquettes, attention
 rows = []
-for stage, (loss, norm) in enumerate(zip(torch.stack(losses).mean(0), stage_norms)):
+for stage, (by_labels, norm) in enumerate(torch.stack(norms).mean(dim=0).T):
     side = targets.maps[stage].shape[-1]
-    rows.append([f"étage {stage} ({side}×{side})", french(loss.item(), 4),
-                 french(labels_norm / norm, 0)])
-header = ["", "perte d'attention", "gradient des étiquettes / attention"]
-say(markdown_table(header, rows))
+    ratio = by_labels / norm
+    rows.append([f"étage {stage} ({side}×{side})", french(ratio, 0),
+                 thousands(10 * side**2), french(10 * side**2 / ratio, 0)])
+say(markdown_table(["", "gradient des étiquettes / attention", "10·HW",
+                    "à β = 10·HW, gradient de l'attention / étiquettes"], rows))
 
 # %% [markdown]
-# La dernière colonne répond au pari. Plus la carte a de pixels, plus l'attention est légère : à l'étage 0, le student ne
-# la sent presque pas. Les auteurs multiplient donc leur perte par $\beta = 1\,000$. Comme elle est de l'ordre de
-# $1/HW$, nous prenons $\beta = 10 \cdot HW$, qui ramène ces pertes à une même échelle. Les gradients, eux, ne sont pas mis à
-# égalité : avec cette règle, l'attention pèse le plus à l'étage 2.
+# La première colonne répond au pari. (Les deux gradients sont pris sur les mêmes paramètres : ceux que l'attention de cet étage
+# atteint.) Plus la carte a de pixels, plus l'attention est légère : à l'étage 0, le student ne la sent presque pas. Les auteurs
+# multiplient donc leur perte par $\beta = 1\,000$. Nous prenons $\beta = 10 \cdot HW$, qui suit le nombre de pixels : la
+# dernière colonne montre que l'attention domine alors partout, d'un même ordre aux trois étages. La perte entière s'écrit
+#
+# $$\mathcal{L} = (1 - \alpha)\, \mathcal{L}_{\text{CE}} + \alpha\, \beta\, \mathcal{L}_{\text{AT}}.$$
 #
 # Préparons deux fonctions pour tout le chapitre. `attention` est la perte sur les étages que l'on veut, moyennée.
 # `train` est l'entraînement, toujours le même : dix graines, 1 600 images vues, par lots de 10 (le dernier d'une
 # époque peut être plus petit). Cela fait 192 pas à 25 images, 160 à 100 images.
 
 # %%
-from kdcourse import grid, train_many
+from kdcourse import attention_loss, grid, train_many
 
 def attention(*stages, factor=10):
     def guide(s, t, labels):
@@ -170,14 +170,12 @@ def train(make, guide, size=25, alphas=0.5, features=None):
     )
 
 # %% [markdown]
-# Guidons maintenant le student à l'étage du milieu, l'étage 1, dont la carte a 25 pixels. Deux réglages pèsent
-# l'attention : le facteur $\beta$, et le poids $\alpha$ de 10.1, qui laisse $1-\alpha$ aux étiquettes. D'abord
+# Guidons d'abord le student à l'étage du milieu, l'étage 1, dont la carte a 25 pixels. Deux réglages fixent
+# son poids : le facteur $\beta$, et le $\alpha$ de 10.1, qui laisse $1-\alpha$ aux étiquettes. Faisons varier
 # $\beta$, de 1 à 2 500, avec $\alpha = 0{,}5$.
-#
-# **À vous de parier** : la bonne plage est-elle étroite ou large ?
 
 # %%
-from kdcourse import mean_interval, points, thousands
+from kdcourse import mean_interval, points
 from kdcourse.plots import plot_gains
 
 alphas = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -190,7 +188,7 @@ for factor in (0.04, 1, 10, 100):
     by_beta[f"β = {thousands(int(25 * factor))}"] = alone - run.errors(digits.test)
 weak, *strong = (gains.mean().item() for gains in by_beta.values())
 plot_gains({"25 images, attention à l'étage 1": by_beta}, (
-    f"À β = 1, {points(weak)} ; de 25 à 2 500, "
+    f"À β = 1, l'attention gagne {points(weak)} ; de 25 à 2 500, "
     f"de {french(min(strong))} à {points(max(strong))}"))
 
 # %% [markdown]
@@ -200,63 +198,45 @@ plot_gains({"25 images, attention à l'étage 1": by_beta}, (
 # losange contient 0.
 #
 # À $\beta = 1$, aucun gain n'est établi. Ensuite, la plage est large : de 25 à 2 500, les gains se valent. Le
-# facteur exact importe peu, pourvu que le gradient se sente.
+# facteur exact importe peu, pourvu que le gradient se sente. Pourquoi un grand $\beta$ ne fait-il pas taire les étiquettes ? Parce
+# que l'attention n'atteint pas la dernière couche : elles y sont seules, et Adam met leur gradient à l'échelle.
 #
 # ## Imiter n'est pas réussir
 #
 # Faisons varier $\alpha$, de 0 (le student seul) à 1 (l'attention seule). Nous retrouvons l'image d'ouverture. La
 # *ressemblance* est le cosinus entre la carte du student et celle du teacher, moyen sur les images de test : 1 si
-# elles coïncident.
+# elles coïncident. Les cartes dessinées sont celles d'une graine ; l'erreur et la ressemblance, des moyennes sur les dix.
 
 # %% tags=["hide-input", "opening"]
-from kdcourse.measures import map_similarity, model_attention
-from kdcourse.plots import plot_attention_maps
-
-shown = {"student seul": 0.0, "guidé, α = 0,5": 0.5, "attention seule, α = 1": 1.0}
-aim = model_attention(teacher, digits.test.images)[1]
-close = {}
-for name, alpha in shown.items():
-    maps = [model_attention(weighed.one(alpha=alpha, seed=k), digits.test.images)[1]
-            for k in seeds]
-    close[name] = map_similarity(torch.stack(maps), aim).mean().item()
-chosen = [int((digits.test.labels == c).nonzero()[0]) for c in (4, 7)]
-images, labels = digits.test.images[chosen], digits.test.labels[chosen]
-teacher_error = error_rate(teacher(digits.test.images), digits.test.labels)
-columns = {f"teacher\nerreur {french(teacher_error)} %": aim[chosen]}
-for name, alpha in shown.items():
-    own = model_attention(weighed.one(alpha=alpha, seed=0), images)[1]
-    columns[f"{name}\nerreur {french(error[alpha].mean())} %"] = own
-plot_attention_maps(images, labels, columns, (
-    "À α = 1, le student regarde comme le teacher (ressemblance "
-    f"{french(close[name], 2)}) et se trompe {french(error[1.0].mean())} % du temps"))
-
-# %% tags=["hide-input"]
 from kdcourse import attention_map
-from kdcourse.measures import mean_map, uniform_map
-from kdcourse.plots import plot_alpha_maps
-
-rows = [[name, french(close[name], 2), french(error[alpha].mean())]
-        for name, alpha in shown.items()]
-maps = predict_features(teacher, digits.test.images).maps[1]
-guesses = {"une carte uniforme": uniform_map, "la carte moyenne": mean_map}
-for name, guess in guesses.items():
-    likeness = map_similarity(attention_map(guess(maps)), aim).item()
-    rows.append([f"repère : {name}", french(likeness, 2), ""])
-gained = mean_interval(alone - error[0.5])
-say(markdown_table(["étage 1", "ressemblance au teacher", "erreur (%)"], rows),
-    f"À $\\alpha = 0{{,}}5$, le gain est de {points(gained)}.")
-own = [model_attention(weighed.one(alpha=a, seed=0), images)[1][0] for a in alphas]
-plot_alpha_maps(images[0], int(labels[0]), aim[chosen[0]], alphas, torch.stack(own),
-                torch.stack(list(error.values())))
+from kdcourse.measures import map_similarity, mean_map, model_attention, uniform_map
+from kdcourse.plots import plot_attention_maps
+shown = {"student seul": 0.0, "guidé, α = 0,5": 0.5, "attention seule, α = 1": 1.0}
+images, labels = digits.test
+chosen = [int((labels == c).nonzero()[0]) for c in (4, 7)]
+maps = predict_features(teacher, images).maps[1]
+aim = attention_map(maps)
+flat, mean = (french(map_similarity(attention_map(guess(maps)), aim).item(), 2)
+              for guess in (uniform_map, mean_map))
+say(f"Repères de ressemblance : une carte uniforme, {flat} ; la moyenne, {mean}. À "
+    f"$\\alpha = 0{{,}}5$, le gain est de {points(mean_interval(alone - error[0.5]))}.")
+columns = {f"teacher\nerreur {french(teacher_error)} %\n": aim[chosen]}
+for name, a in shown.items():
+    own = torch.stack([model_attention(weighed.one(alpha=a, seed=k), images)[1]
+                       for k in seeds])
+    wrong, close = error[a].mean(), french(map_similarity(own, aim).mean().item(), 2)
+    columns[f"{name}\nerreur {french(wrong)} %\nressemblance {close}"] = own[0, chosen]
+plot_attention_maps(images[chosen], labels[chosen], columns, (
+    f"À α = 1, le student imite la carte, et se trompe à {french(wrong)} %"))
 
 # %% [markdown]
-# Dans le tableau, lisez d'abord les repères. Une carte **uniforme**, qui ne regarde rien, ressemble déjà beaucoup à
-# celle du teacher : le student seul ne fait pas mieux. La carte **moyenne** du teacher, la même pour toutes les images,
-# s'en approche davantage. Les students guidés dépassent les deux : ils suivent le teacher image par image.
+# Lisez d'abord les repères. Une carte **uniforme**, la même valeur partout, ressemble déjà beaucoup à celle du
+# teacher : le student seul ne fait pas mieux. La carte **moyenne** du teacher, la même pour toutes les images, s'en approche
+# davantage. Les students guidés dépassent les deux : ils suivent le teacher image par image.
 #
-# Dès que $\alpha$ quitte 0, la carte rejoint celle du teacher, puis ne change presque plus. L'erreur, elle, baisse, puis
-# explose à $\alpha = 1$ : savoir **où** regarder ne dit pas **quoi** répondre. Aucune étiquette, aucun logit n'a
-# entraîné la dernière couche : toute imitation seule finirait ainsi.
+# L'erreur, elle, baisse, puis explose à $\alpha = 1$. Mais à $\alpha = 1$, aucune étiquette, aucun logit n'entraîne la dernière
+# couche : tout student qui ne fait qu'imiter finirait ainsi. Cela ne dit donc pas ce que valent ces cartes. La section
+# *Où, ou quoi ?* le mesurera.
 #
 # Le curseur parcourt ces mêmes students, sur six images et trois étages ; il s'ouvre à l'étage 1, celui que l'on guide.
 # Les deux cartes côte à côte ont la même échelle.
@@ -273,15 +253,14 @@ AttentionExplorer(
 
 # %% [markdown]
 # Amenez $\alpha$ de 0 à 0,25 : la carte du student rejoint celle du teacher. Amenez $\alpha$
-# à 1 : elle y reste, et l'erreur est celle du hasard. Passez à l'étage 2, que rien n'a guidé : la carte y reste celle
-# du student.
+# à 1 : elle y reste, et l'erreur est celle du hasard. Passez à l'étage 2, que rien n'a guidé : les deux cartes y diffèrent
+# encore.
 #
 # ## Est-ce bien le teacher qui aide ?
 #
-# Un gain peut venir de la contrainte elle-même, quelle que soit la carte imposée. Essayons trois cartes
+# Un gain peut venir de la contrainte elle-même, quelle que soit la carte imposée. Essayons trois témoins, trois cartes
 # sans le savoir du teacher sur l'image : une carte uniforme ; sa carte moyenne, la même pour toutes ; celles d'un réseau
-# semblable qui n'a rien appris. À droite, quatre fois plus de pas : ces mesures-là sont lues dans un fichier, la commande qui les refait est donnée
-# plus bas.
+# semblable qui n'a rien appris. À droite, quatre fois plus de pas : ces gains-là ont été mesurés d'avance, et sont relus.
 #
 # **À vous de parier** : l'une des trois aide-t-elle autant que la vraie ?
 
@@ -299,26 +278,28 @@ for name, features in controls.items():
     run = train(small_student, attention(1), features=features)
     live[name] = alone - run.errors(digits.test)
 longer = {name: stored.gain(25, name, 4.0) for name in live}
-true, later = (mean_interval(gains["attention, étage 1"] - gains["carte uniforme"])
-               for gains in (live, longer))
-say(f"La vraie carte, comparée à l'uniforme, gagne {points(true)} à 192 pas. "
-    f"À 768 pas, l'écart est de {points(later)}.")
+worth = {name: [mean_interval(gains["attention, étage 1"] - gains[name])
+                for gains in (live, longer)] for name in controls}
+say(markdown_table(["le vrai teacher gagne, sur…", "192 pas (points)", "768 pas"],
+                   [[name, *found] for name, found in worth.items()]))
+true = worth["carte uniforme"][0].mean
 plot_gains({"192 pas": live, "768 pas (enregistré)": longer}, (
-    f"Le vrai teacher gagne {points(true.mean)} de plus qu'une carte uniforme"))
+    f"Le vrai teacher gagne {points(true)} de plus qu'une carte uniforme"))
 
 # %% [markdown]
-# La première ligne est le vrai teacher ; elle dépasse les trois autres aux deux budgets. La carte moyenne et le teacher
-# non entraîné n'apportent rien d'établi. La carte uniforme gagne un peu quand l'entraînement s'allonge : un seul des
-# témoins suggère qu'une part du gain pourrait se passer de teacher.
+# La première ligne de la figure est le vrai teacher. Le tableau l'oppose à chaque témoin, graine par graine : il les dépasse
+# tous, aux deux budgets. La carte moyenne et le teacher non entraîné n'apportent rien d'établi. La carte uniforme gagne un peu
+# quand l'entraînement s'allonge : une part du gain pourrait se passer de teacher.
 #
 # ## Le hint et son adaptateur
 #
-# Le hint est plus exigeant : retrouver les cartes elles-mêmes, canaux compris (FitNets, Romero et al., 2015). Mais 8
+# Le hint demande plus : retrouver les cartes elles-mêmes, canaux compris (FitNets, Romero et al., 2015). Mais 8
 # canaux ne se comparent pas à 32. Même à nombres égaux, rien ne dit que le canal 5 de l'un soit le canal 5 de l'autre :
 # leur ordre est le hasard d'un entraînement.
 #
 # On place donc entre les deux un adaptateur, une convolution 1×1. En chaque pixel, elle mélange les 8 canaux du student
-# pour refaire chacun des 32 du teacher. Voici un de ces 32 mélanges, avec un student et un adaptateur neufs.
+# pour refaire chacun des 32 du teacher. Voici un de ces 32 mélanges, avec un student et un adaptateur neufs, au dernier
+# étage, dont les 3×3 pixels se lisent d'un coup d'œil.
 
 # %%
 from kdcourse import AdaptationLayer
@@ -337,47 +318,49 @@ def one_mix():
 one_mix()
 
 # %% [markdown]
-# Suivez le carré orange : la valeur du mélange en ce pixel ne dépend que des huit valeurs du student au même pixel. Les
-# huit poids sont les mêmes partout. Tirés au hasard, ils ne refont rien. Avec $r$ l'adaptateur et $N$ le nombre
-# d'éléments, le hint est
+# Suivez le carré orange : la valeur du mélange en ce pixel est la somme des huit valeurs du student au même pixel, chacune
+# fois son poids, plus le biais. Les huit poids sont les mêmes partout. Tirés au hasard, ils ne refont rien. Avec $r$
+# l'adaptateur et $N$ le nombre d'éléments, le hint est
 #
 # $$\mathcal{L}_{\text{hint}} = \frac{1}{N} \sum_n \big( r(f^s)_n - f^t_n \big)^2$$
 #
 # Ces poids, personne ne les connaît d'avance. **Ils s'apprennent avec le student** ; le teacher reste figé. Voici toute
-# la boucle : deux choses changent, la perte et la liste donnée à l'optimiseur. Le facteur 10 a été choisi sur la
+# la boucle : deux choses changent, la perte et la liste donnée à l'optimiseur, `trained`. Le facteur 10 a été choisi sur la
 # validation ; $\alpha$ vaut 0,5.
 
 # %%
 import torch.nn.functional as F
 from kdcourse import hint_loss
 
-trained = [*student.parameters(), *adapter.parameters()]  # les deux
-optimizer = torch.optim.Adam(trained, lr=0.02)
-shuffle = torch.Generator().manual_seed(0)
-for _ in range(64):
-    for batch in torch.randperm(25, generator=shuffle).split(10):
-        features = student.forward_features(few.images[batch])
-        gap = hint_loss(adapter(features.maps[2]), targets.maps[2][batch])
-        hard = F.cross_entropy(features.logits, few.labels[batch])
-        loss = 0.5 * 10 * gap + 0.5 * hard
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+def fit(student, adapter, trained, seed=0):
+    optimizer = torch.optim.Adam(trained, lr=0.02)
+    shuffle, losses = torch.Generator().manual_seed(seed), torch.zeros(64)
+    for epoch in range(64):
+        for batch in torch.randperm(25, generator=shuffle).split(10):
+            features = student.forward_features(few.images[batch])
+            gap = hint_loss(adapter(features.maps[2]), targets.maps[2][batch])
+            hard = F.cross_entropy(features.logits, few.labels[batch])
+            loss = 0.5 * 10 * gap + 0.5 * hard
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[epoch] += loss.item() * len(batch) / 25
+    return losses
+
+fit(student, adapter, [*student.parameters(), *adapter.parameters()])  # les deux
 one_mix()
 
 # %% [markdown]
 # Les canaux du student ont changé, les poids aussi : ensemble, ils s'approchent du canal demandé. L'adaptateur ne sert
 # plus ; on le jette, et le student garde sa taille.
 #
-# Si les canaux diffèrent et que l'adaptateur manque, `hint_loss` refuse. PyTorch seul laisse parfois passer : une carte
-# d'un seul canal est recopiée sans rien dire, et la perte compare autre chose que ce que l'on croit.
-#
-# ## Quelle couche imiter
+# ## Quel étage imiter
 #
 # `AdaptedStudent` range le student et son adaptateur dans un seul module : `train_many` donne donc les deux à
-# l'optimiseur. Essayons chaque étage, et choisissons **sur la validation**.
+# l'optimiseur. Essayons chaque étage, et choisissons **sur la validation**. À l'étage 2, notre règle pèse un peu plus
+# qu'à l'étage 1 : deux poids plus légers y séparent l'effet de l'étage de celui du poids.
 #
-# **À vous de parier** : l'entrée du réseau, le milieu, ou le dernier étage ?
+# **À vous de parier** : l'entrée du réseau, le milieu, ou le dernier étage ? Le même pour le hint et pour l'attention ?
 
 # %%
 from kdcourse import AdaptedStudent
@@ -390,9 +373,10 @@ def hint(stage):
     return lambda s, t, labels: 10 * hint_loss(s.maps[stage], t.maps[stage])
 
 runs = {f"hint, étage {k}": train(adapted(k), hint(k)) for k in range(3)}
-for k in range(3):
-    runs[f"attention, étage {k}"] = train(small_student, attention(k))
-runs["attention, tous"] = train(small_student, attention(0, 1, 2))
+tried = {f"attention, étage {k}": attention(k) for k in range(3)} | {
+    f"attention, étage 2, β = {b}": attention(2, factor=b / 9) for b in (40, 4)}
+tried["attention, tous"] = attention(0, 1, 2)
+runs |= {name: train(small_student, guide) for name, guide in tried.items()}
 reference = weighed.table(digits.validation)[alphas.index(0)]
 layers = {name: reference - run.errors(digits.validation) for name, run in runs.items()}
 longer = {name: stored.gain(25, name, 4.0, "validation") for name in runs}
@@ -401,14 +385,70 @@ plot_gains({"192 pas": layers, "768 pas (enregistré)": longer}, (
     f"Étage 2 : le hint gagne {points(deep)}, l'attention {french(flat)} (validation)"))
 
 # %% [markdown]
-# Les deux méthodes ne veulent pas la même couche. Le hint gagne au fond du réseau, et rien à l'entrée.
-# L'attention gagne au milieu ; à l'entrée et au dernier étage, rien n'est établi. Réunir les trois étages ne fait pas
-# mieux que celui du milieu. L'image est la même avec quatre fois plus de pas. La suite garde donc le hint à l'étage 2 et
-# l'attention à l'étage 1.
+# Les deux méthodes ne veulent pas le même étage. Le hint gagne au fond du réseau, et rien à l'entrée.
+# L'attention gagne au milieu ; à l'entrée et au dernier étage, rien n'est établi. Alléger son poids n'y
+# change rien d'établi. Réunir les trois étages ne fait pas mieux que celui du milieu. Le constat est le même avec quatre fois plus
+# de pas. (Le facteur du hint, lui, est le même aux trois étages : nous ne l'avons pas réglé étage par étage.) La suite garde donc le hint à l'étage 2 et l'attention à l'étage 1.
+#
+# ## Où, ou quoi ?
+#
+# Revenons aux students qui ne font qu'imiter ($\alpha = 1$). Figeons leurs étages, leur *corps*, et entraînons leur dernière
+# couche, elle seule, sur les 25 étiquettes (192 pas de plus). L'erreur dit alors ce que l'imitation a mis dans le corps. Un corps tiré au hasard
+# sert de repère ; le gain se compte, comme toujours, sur le student seul.
+#
+# **À vous de parier** : un corps qui n'a imité que l'attention vaut-il celui du student seul ? Et celui du hint ?
+
+# %%
+def last_layer(model, seed):  # elle seule apprend : les étages ne bougent plus
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(8 * 4, 10)  # 8 canaux, moyennés sur 2×2 pixels
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
+    inside, unseen = (model.forward_features(images).embedding.detach()
+                      for images in (few.images, digits.test.images))
+    for _ in range(192):
+        loss = F.cross_entropy(head(inside), few.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return error_rate(head(unseen), digits.test.labels)
+
+bodies = {"corps au hasard": (small_student, lambda s, t, labels: 0 * s.logits.sum()),
+          "corps de l'attention, étage 2": (small_student, attention(2)),
+          "corps du hint, étage 2": (adapted(2), hint(2))}
+for name, (make, guide) in bodies.items():
+    imitators = train(make, guide, alphas=1.0)
+    blind = imitators.errors(digits.test)  # à la fin, ceux du hint
+    bodies[name] = alone - torch.stack(list(map(last_layer, imitators, seeds)))
+
+# %% tags=["hide-input"]
+joint = torch.stack(list(map(last_layer, runs["hint, étage 2"], seeds)))
+bodies["hint et étiquettes, puis la couche"] = alone - joint
+longer = {name: stored.gain(25, name, 4.0) for name in list(bodies)[:3]}
+what, where = (mean_interval(bodies[f"corps {name}, étage 2"])
+               for name in ("du hint", "de l'attention"))
+say(f"Avant cela, les students du hint se trompaient {french(blind.mean())} % du "
+    "temps. Leur dernière couche entraînée, ils gagnent "
+    f"{points(what)} sur le student seul. À 768 pas, "
+    f"{points(mean_interval(longer['corps du hint, étage 2']))}.",
+    "Sur un corps au hasard, celui de l'attention gagne "
+    f"{points(mean_interval(bodies[list(bodies)[1]] - bodies['corps au hasard']))}.")
+plot_gains({"192 pas": bodies, "768 pas (enregistré)": longer}, (
+    f"La dernière couche entraînée seule : le hint gagne {points(what.mean)}, "
+    f"l'attention au même étage {french(where.mean)}"))
+
+# %% [markdown]
+# Avec le hint aussi, $\alpha = 1$ donnait un student qui répond au hasard : ce hasard ne disait rien des cartes. La dernière
+# couche entraînée, tout se sépare. Sans avoir vu une étiquette, le corps de l'attention laisse loin derrière un corps au hasard, et
+# rejoint le student seul : savoir **où** apprend déjà quelque chose. Celui du hint va bien plus loin : les canaux disent **quoi**.
+# (À l'étage 2, pour les deux ; c'est celui du hint.)
+#
+# Deux phases feraient-elles mieux que notre hint, qui gagnait moins ? La dernière ligne répond : entraînez sa dernière couche aussi
+# longtemps, et il les rejoint. FitNets commence lui aussi par le hint seul, mais sa seconde phase entraîne tout le student, avec KD ;
+# ici, figer le corps sert à le juger.
 #
 # ## L'expérience
 #
-# Que gagne-t-on, en tout ? Comparons au student seul KD (la perte de 10.1, $T = 4$), le hint, l'attention, et chacun des deux ajouté
+# Que gagne-t-on, en tout ? Comparons au student seul KD (10.2, à $T = 4$), le hint, l'attention, et chacun des deux ajouté
 # à KD sous le même $\alpha = 0{,}5$. Mêmes poids de départ, mêmes lots, même nombre de pas ; 25 images, puis 100.
 #
 # **À vous de parier** : si le student imite déjà les réponses, l'intérieur apporte-t-il encore quelque chose ?
@@ -452,46 +492,52 @@ plot_gains(panels, f"Hint + KD gagne {points(few_gain)} à 25 images, "
 
 # %% [markdown]
 # À 25 images, tout gagne, et l'intérieur s'ajoute aux réponses : les deux meilleurs students imitent l'un **et** les
-# autres. À 100 images, les gains fondent ; celui de l'attention seule n'est plus établi.
+# autres. À 100 images, les gains fondent ; celui de l'attention seule n'est pas établi.
 #
 # ## Et avec plus de pas ?
 #
-# Un gain mesuré à un seul budget peut n'être qu'une avance. La commande `python -m benchmarks features` refait chaque
-# mesure du chapitre à cinq budgets, du quart au quadruple du nôtre, et range ses résultats.
+# Un gain mesuré à un seul budget peut n'être qu'une avance. Voici les mêmes méthodes à cinq budgets, du quart au quadruple du
+# nôtre, mesurées d'avance. Dans le dépôt du cours, `python -m benchmarks features` les refait.
 
 # %% tags=["hide-input"]
-from kdcourse.plots import plot_feature_budgets
+from IPython.display import display
+from kdcourse.plots import plot_budgets
 
-followed = ["KD", "hint, étage 2", "attention, étage 1",
-            "hint + KD", "attention + KD", "attention, étage 2"]
+roles = ("neutral", "distilled", "other")
+families = {"sans KD": ("KD", "hint, étage 2", "attention, étage 1"),
+            "avec KD": ("KD", "hint + KD", "attention + KD")}
+panels = {f"{size} images, {name}": (stored.steps[size], {
+    method: (stored.gains(size, method), role) for method, role in zip(family, roles)
+}) for size in (25, 100) for name, family in families.items()}
 best = mean_interval(stored.gain(25, "hint + KD", 4.0))
-lost = {times: mean_interval(stored.gain(100, "attention, étage 2", times))
-        for times in (1.0, 4.0)}
-say(f"Ces résultats sont enregistrés, {stored.origin}. "
-    f"Hint + KD, à quatre fois plus de pas, gagne {points(best)} à 25 images.",
-    "À 100 images, l'attention à l'étage 2 perd aux deux budgets : "
-    f"son gain est de {points(lost[1.0])} au nôtre. "
-    f"Il est de {points(lost[4.0])} au quadruple.")
-plot_feature_budgets(stored, followed, (
-    f"Avec quatre fois plus de pas, hint + KD gagne {points(best.mean)} à 25 images ; "
-    f"l'attention à l'étage 2 en perd {french(-lost[4.0].mean)} à 100"))
+lost = {beta: [mean_interval(stored.gain(100, f"attention, étage 2{end}", times))
+               for times in (1.0, 4.0)]
+        for beta, end in ((90, ""), (40, ", β = 40"), (4, ", β = 4"))}
+display(plot_budgets(panels, (
+    f"Avec quatre fois plus de pas, hint + KD gagne {points(best.mean)} à 25 images")))
+say(f"Ces gains ont été {stored.origin}. Au quadruple, hint + KD gagne {points(best)} "
+    "à 25 images. Voici maintenant l'attention à l'étage 2, avec 100 images :",
+    markdown_table(["β", "gain à 160 pas (points)", "gain à 640 pas (points)"],
+                   [[beta, *found] for beta, found in lost.items()]))
 
 # %% [markdown]
 # Trois choses se lisent.
 #
-# - **Imiter coûte d'abord.** À gauche des panneaux, la plupart des courbes sont sous 0 : avec trop peu de pas, le student
-#   qui imite est en retard sur celui qui n'écoute que les étiquettes.
-# - **Ensuite, les gains durent.** À partir du budget du chapitre, l'ordre des méthodes ne change plus.
-# - **Une méthode perd à 100 images.** Au dernier étage, l'attention y est sous le student seul à tous les budgets,
-#   alors que le hint, au même étage, gagne. À 25 images, elle ne gagne à aucun.
+# - **Imiter coûte souvent d'abord.** Au quart du budget, à 100 images, toutes les courbes sont sous 0 : avec trop peu de pas,
+#   le student qui imite est en retard. À 25 images, l'attention fait exception.
+# - **Ensuite, les gains durent.** À partir du budget du chapitre, hint + KD et attention + KD restent devant KD à 25 images. À
+#   100 images, tout se resserre, et l'attention seule n'a de gain établi à aucun budget. À 25 images et 768 pas, le hint seul et KD se rejoignent.
+# - **Une imitation peut faire perdre.** À 100 images, l'attention à l'étage 2 (le tableau) est sous le student seul avec notre
+#   poids, $\beta = 90$. Un poids plus léger perd moins ; aucun ne gagne. Le hint, au même étage, gagne.
 #
-# Pourquoi l'attention perd-elle là où le hint gagne ? Nous ne l'avons pas mesuré. L'adaptateur laisse au student le choix
-# de ses canaux, et l'attention contraint leur énergie juste avant les logits : c'est une piste. Une autre : c'est
-# à cet étage que notre règle pèse le plus. Nous n'avons pas séparé la couche du poids.
+# Une réserve : il n'y a ici qu'un teacher, et un seul choix des 25 images.
+#
+# Pourquoi l'attention gagne-t-elle moins à cet étage ? Nous ne l'avons pas mesuré. Une piste : juste avant les logits,
+# imposer où les canaux sont actifs laisse moins de liberté pour dire quelle classe on voit.
 #
 # <details><summary>Des tableaux publiés montrent aussi des pertes</summary>
 #
-# Trois des treize couples du README de RepDistiller. Exactitude sur CIFAR-100, en %, une valeur par case, sans
+# Quatre des treize couples du README de RepDistiller. Exactitude sur CIFAR-100, en %, une valeur par case, sans
 # intervalle ; ce sont leurs mesures, pas les nôtres :
 #
 # | RepDistiller (README du dépôt) | teacher | student seul | KD | FitNet (hint) | AT |
@@ -499,9 +545,10 @@ plot_feature_budgets(stored, followed, (
 # | resnet32x4 → resnet8x4 | 79,42 | 72,50 | 73,33 | 73,50 | 73,44 |
 # | wrn-40-2 → wrn-16-2 | 75,61 | 73,26 | 74,92 | 73,58 | 74,08 |
 # | vgg13 → MobileNetV2 | 74,64 | 64,60 | 67,37 | 64,14 | 59,40 |
+# | resnet32x4 → ShuffleNetV1 | 79,42 | 70,50 | 74,07 | 73,59 | 71,73 |
 #
-# Entre réseaux d'une même famille, hint et AT gagnent un point ou moins. De vgg13 à MobileNetV2, AT est cinq points
-# **sous** le student seul. KD, qui ne regarde que les sorties, gagne dans les trois cas.
+# Dans les deux premiers couples, hint et AT gagnent un point ou moins. De vgg13 à MobileNetV2, AT est cinq points **sous** le
+# student seul ; vers ShuffleNetV1, pourtant d'une autre famille aussi, les deux gagnent. KD gagne dans les quatre cas.
 # </details>
 #
 # <details><summary>Comment nous avons réglé</summary>
@@ -510,53 +557,60 @@ plot_feature_budgets(stored, followed, (
 # des pas d'apprentissage de 0,003, 0,005, 0,01 et 0,02 ; des students de 4, 8 ou 16 canaux par étage, ou à deux étages
 # seulement ; 25, 50 et 100 images ; KD à $\alpha = 0{,}9$ ; pour le hint, les facteurs 1, 3, 10, 30 et 100 (à partir de
 # 10, dix graines ne les départagent plus) ; pour l'attention, 0,1, 0,3, 1, 3, 10 et 30 fois HW. Dix autres graines ont
-# retenu les mêmes couches. Il n'y a ici qu'un teacher, et un seul choix des 25 images.
+# retenu les mêmes étages. Le critère était le gain des méthodes,
+# non l'erreur du student seul : ces réglages montrent où l'effet se voit.
 # </details>
 #
 # ## Chasse au bug
 #
-# Une collègue reprend le hint, sur 25 images. « Côté teacher, tout est figé », dit-elle, comme il se doit. Ses students
-# gagnent bien moins que les nôtres. Lisez sa fonction, regardez sa courbe, et cherchez avant de dérouler la réponse.
+# Une collègue range ses adaptateurs dans une liste : un seul aujourd'hui, un par étage demain. Elle reprend notre boucle, `fit`,
+# sur les mêmes 25 images. Tout s'exécute, la perte descend, mais elle gagne bien moins que nous. Lisez son code, regardez les
+# deux courbes, et cherchez avant de dérouler la réponse.
 
 # %%
 from kdcourse.plots import plot_curves
 
-def colleague_student():
-    model = AdaptedStudent(small_student(), 2, 8, 32)
-    model.adapter.requires_grad_(False)  # côté teacher, tout est figé
-    return model
+class Guided(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.student = small_student()
+        self.adapters = [AdaptationLayer(8, 32)]
 
-frozen = train(colleague_student, hint(2))
-hers = mean_interval(alone - frozen.errors(digits.test))
-ours = gain(25, "hint")
-say(f"Sur le student seul, la collègue gagne {points(hers)}. "
-    f"Nous gagnions {points(ours)}.")
-plot_curves(
-    range(1, 65), {"collègue": (frozen.losses.T, "neutral")},
-    "époque", "perte d'entraînement",
-    f"La perte de la collègue plafonne à {french(frozen.losses[:, -1].mean())}")
+curves, errors = [], []
+for seed in seeds:
+    torch.manual_seed(seed)
+    model = Guided()
+    curves.append(fit(model.student, model.adapters[0], model.parameters(), seed))
+    errors.append(error_rate(model.student(digits.test.images), digits.test.labels))
+hers, ours = torch.stack(errors), runs["hint, étage 2"]
+say(f"Sur le student seul, la collègue gagne {points(mean_interval(alone - hers))}. "
+    f"Nous gagnions {points(gain(25, 'hint'))}.")
+plot_curves(range(1, 65), {"collègue": (torch.stack(curves).T, "neutral"),
+                           "nous": (ours.losses.T, "distilled")},
+            "époque", "perte d'entraînement", "La perte de la collègue reste au-dessus")
 
 # %% [markdown]
 # <details><summary><b>La réponse</b></summary>
 #
-# L'adaptateur n'est pas du côté du teacher. Figé, il reste la matrice tirée au hasard au départ : huit canaux, mélangés
-# n'importe comment, doivent redonner les 32 du teacher. La perte reste haute : l'erreur dit que l'on gagne moins, la perte dit où chercher.
+# `model.parameters()` ne cherche que dans les modules, et une liste Python n'en est pas un. L'optimiseur n'a jamais reçu
+# l'adaptateur : il reste la matrice tirée au hasard au départ. Huit canaux, mélangés n'importe comment, doivent redonner les 32 du
+# teacher. Rien ne le signale : le gradient traverse l'adaptateur, le student apprend, la perte descend. L'indice est un compte,
+# `parameter_count(model)` : celui du student seul.
 #
-# La réparation : donner les paramètres de l'adaptateur à l'optimiseur. Le même bug a une forme plus discrète : ranger
-# l'adaptateur dans une liste Python, que `parameters()` ne voit pas. `nn.ModuleList` la remplace.
+# La réparation tient en un mot : `torch.nn.ModuleList([AdaptationLayer(8, 32)])`.
 # </details>
 
 # %% tags=["hide-input", "repair"]
-repaired = runs["hint, étage 2"]
-won = mean_interval(frozen.errors(digits.test) - repaired.errors(digits.test))
-ratio = frozen.losses[:, -1].mean() / repaired.losses[:, -1].mean()
-say(f"Réparé, le student gagne {points(won)} sur celui de la collègue.")
-plot_curves(
-    range(1, 65),
-    {"collègue": (frozen.losses.T, "neutral"),
-     "réparé": (repaired.losses.T, "distilled")},
-    "époque", "perte d'entraînement",
-    f"À la fin, la perte est {french(ratio)} fois plus haute chez la collègue")
+repaired = Guided()
+before = parameter_count(repaired)
+repaired.adapters = torch.nn.ModuleList(repaired.adapters)
+won = mean_interval(hers - ours.errors(digits.test))
+ratio = torch.stack(curves)[:, -1].mean() / ours.losses[:, -1].mean()
+say("<details><summary><b>Ce que la réparation change</b></summary>\n\n"
+    f"Par la liste, l'optimiseur reçoit {thousands(before)} nombres ; par "
+    f"`ModuleList`, {thousands(parameter_count(repaired))}. Notre student, dont "
+    f"l'adaptateur apprend, gagne {points(won)} sur celui de la collègue. La perte "
+    f"finale de celui-ci était {french(ratio)} fois la nôtre.\n\n</details>")
 
 # %% [markdown]
 # ## À vous de jouer
@@ -565,7 +619,12 @@ plot_curves(
 # carte de norme L2 égale à 1.
 #
 # **Exercice 10.3 b.** Écrivez `my_attention_loss(student, teacher)`. Les cartes du teacher sont plus grandes :
-# ramenez-les à la taille de celles du student par `F.adaptive_avg_pool2d`, au bon moment.
+# ramenez ce qu'il faut à la taille du student par `F.adaptive_avg_pool2d`, au bon moment.
+#
+# **Exercice 10.3 c.** Un pas de descente de gradient pour l'adaptateur. Écrivez
+# `adapter_step(student, teacher, weight, learning_rate)` : les cartes du student et du teacher, la matrice `(canaux du
+# teacher, canaux du student)` de l'adaptateur, sans biais. Rendez cette matrice après un pas sur la perte du hint
+# (facteur 1).
 
 # %% tags=["nbval-check-output"]
 from kdcourse import check
@@ -576,8 +635,12 @@ def my_map(features):
 def my_attention_loss(student, teacher):
     ...  # à compléter
 
+def adapter_step(student, teacher, weight, learning_rate):
+    ...  # à compléter
+
 _ = check("10.3 a", my_map)
 _ = check("10.3 b", my_attention_loss)
+_ = check("10.3 c", adapter_step)
 
 # %% [markdown]
 # <details><summary>Une solution de 10.3 a</summary>
@@ -602,19 +665,7 @@ _ = check("10.3 b", my_attention_loss)
 # Normaliser, puis réduire, donnerait une carte dont la norme dépend de l'image : c'est une erreur courante.
 # </details>
 #
-# **Exercice 10.3 c.** Un pas de descente de gradient pour l'adaptateur. Écrivez
-# `adapter_step(student, teacher, weight, learning_rate)` : les cartes du student et du teacher, la matrice `(canaux du
-# teacher, canaux du student)` de l'adaptateur, sans biais. Rendez cette matrice après un pas sur la perte du hint
-# (facteur 1).
-
-# %% tags=["nbval-check-output"]
-def adapter_step(student, teacher, weight, learning_rate):
-    ...  # à compléter
-
-_ = check("10.3 c", adapter_step)
-
-# %% [markdown]
-# <details><summary>Une solution</summary>
+# <details><summary>Une solution de 10.3 c</summary>
 #
 # ```python
 # def adapter_step(student, teacher, weight, learning_rate):
@@ -631,7 +682,7 @@ _ = check("10.3 c", adapter_step)
 # **Exercice 10.3 d.** Prévoir, puis mesurer. Donnons à chaque image les cartes qu'un teacher, le vrai, calcule pour **une
 # autre** : celle d'avant, dans les 25. Le student imite le hint à l'étage 2 ; rien d'autre ne change.
 #
-# 1. Dans `prediction`, écrivez ce que vous attendez : `"gain"`, `"perte"` ou `"rien d'établi"`.
+# 1. Dans `prediction`, écrivez ce que vous attendez : `"gain"`, `"recul"` ou `"rien d'établi"`.
 # 2. `experiment` entraîne ces students, et rend dix gains : l'erreur de test du student seul, `alone`, moins la leur.
 #    `targets.map(f)` applique `f` à chaque tenseur, `part.roll(1, dims=0)` décale les exemples d'un rang, et `train` a
 #    un argument `features`.
@@ -657,7 +708,7 @@ _ = check("10.3 d", prediction, experiment, reading)
 #     misled = train(adapted(2), hint(2), features=others)
 #     return alone - misled.errors(digits.test)
 #
-# reading = "perte"
+# reading = "recul"
 # ```
 #
 # Les cartes d'une autre image contredisent l'étiquette : le student recule.
@@ -667,21 +718,21 @@ _ = check("10.3 d", prediction, experiment, reading)
 #
 # Choisissez, puis déroulez l'option.
 #
-# **1. Le student et le teacher ont tous deux 32 canaux. L'adaptateur sert-il encore ?**
+# **1. À l'étage 1, le student et le teacher ont tous deux 32 canaux. Le hint a-t-il encore besoin d'un adaptateur ?**
 #
 # <details><summary>Non, les formes sont égales</summary>Non : les formes le sont, le sens des canaux ne l'est pas. Rien
 # ne dit que le canal 5 de l'un soit le canal 5 de l'autre.</details>
 # <details><summary>Non, l'entraînement remettra les canaux dans l'ordre</summary>Non : sans adaptateur, le student devrait
 # ranger ses canaux comme le teacher, une contrainte de plus que rien ne demande.</details>
-# <details><summary>Il sert encore : l'ordre des canaux est arbitraire</summary>Oui : il les mélange et les réordonne.
+# <details><summary>Oui : l'ordre des canaux est arbitraire</summary>Oui : il les mélange et les réordonne.
 # (`AdaptationLayer` rend alors l'identité, par convention : à vous d'y mettre une convolution 1×1.)</details>
 #
 # **2. Qui entraîne l'adaptateur ?**
 #
 # <details><summary>L'optimiseur du student</summary>Oui : ses paramètres s'ajoutent à ceux du student, et on le jette à
 # la fin.</details>
-# <details><summary>Personne : le teacher est figé</summary>Non : c'est le bug de la chasse. Figé, il reste un mélange au
-# hasard.</details>
+# <details><summary>Personne : le teacher est figé</summary>Non : c'est le symptôme de la chasse au bug. Jamais entraîné, il
+# reste un mélange au hasard.</details>
 # <details><summary>L'optimiseur du teacher, avant la distillation</summary>Non : le teacher a fini d'apprendre, et il ne
 # connaît pas les canaux du student.</details>
 #
@@ -696,7 +747,7 @@ _ = check("10.3 d", prediction, experiment, reading)
 # <details><summary>Elle apprend ses poids, comme un Transformer</summary>Non : rien ne s'apprend dans cette
 # carte.</details>
 #
-# **4. Une perte d'attention avec $\alpha = 0{,}5$ et $\beta = 1$ : que prévoyez-vous ?**
+# **4. Une perte d'attention à l'étage 1, avec $\alpha = 0{,}5$ et $\beta = 1$ : que prévoyez-vous ?**
 #
 # <details><summary>Un bon compromis, moitié-moitié</summary>Non : la moitié d'un gradient bien trop petit ne pèse
 # presque rien.</details>
@@ -705,12 +756,14 @@ _ = check("10.3 d", prediction, experiment, reading)
 # <details><summary>Un student qui gagne moitié moins</summary>Non : à ce poids, aucun gain n'est établi.</details>
 # <details><summary>Le student seul, ou presque</summary>Oui : la figure sur $\beta$ ne les distingue pas.</details>
 #
-# **5. À $\alpha = 1$, la carte du student est presque celle du teacher. Pourquoi répond-il au hasard ?**
+# **5. À $\alpha = 1$, un student imite seulement le hint. Pourquoi répond-il au hasard ?**
 #
-# <details><summary>Il n'a pas convergé</summary>Non : ses cartes sont presque celles du teacher.</details>
-# <details><summary>Son teacher se trompe trop</summary>Non : le teacher se trompe rarement.</details>
-# <details><summary>Rien n'a entraîné sa dernière couche</summary>Oui : la carte dit où regarder. Ce qu'il faut répondre
-# vient des étiquettes, ou des logits du teacher.</details>
+# <details><summary>Il n'a pas convergé</summary>Non : sa dernière couche entraînée, le même student dépasse le student
+# seul.</details>
+# <details><summary>Ses étages n'ont rien appris d'utile</summary>Non : ils en savent assez pour dépasser le student seul, une fois
+# la dernière couche entraînée.</details>
+# <details><summary>Rien n'a entraîné sa dernière couche</summary>Oui : aucune étiquette, aucun logit ne l'a atteinte. Ses étages,
+# eux, ont appris.</details>
 #
 # ## Sur GPU
 #
@@ -752,14 +805,15 @@ first_gain, second_gain = points(gain(25, "hint + KD")), points(gain(25, "attent
 say(f"""
 - Quand les étiquettes sont rares, imiter l'intérieur s'ajoute à imiter les
   réponses : hint + KD gagne {first_gain} à 25 images.
-- L'attention dit où, non quoi : à $\\alpha = 1$, le student se trompe
-  {french(error[1.0].mean())} % du temps.
-- L'attention se pèse par son gradient : à $\\beta = 1$, rien n'est établi ; à
-  $10 \\cdot HW$, elle gagne {second_gain}.
-- L'adaptateur s'apprend avec le student : figé, il ôte au hint
+- Le hint dit quoi, l'attention seulement où : à l'étage 2, sans une étiquette pour
+  ses étages, le student du hint gagne {points(what)}, celui de l'attention rejoint le
+  student seul.
+- Une imitation se pèse par son gradient : à l'étage 1, l'attention ne gagne rien
+  d'établi à $\\beta = 1$, et {second_gain} à $10 \\cdot HW$.
+- L'adaptateur s'apprend avec le student : oublié de l'optimiseur, il ôte au hint
   {points(won)}.
-- La couche et le budget se mesurent : au dernier étage, à 100 images,
-  l'attention perd {points(-lost[1.0].mean)}, et perd encore avec quatre fois
+- L'étage et le budget se mesurent : à l'étage 2, à 100 images, le gain de
+  l'attention ($\\beta = 90$) est de {points(lost[90][1])}, même avec quatre fois
   plus de pas.
 """)
 

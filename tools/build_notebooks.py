@@ -5,7 +5,7 @@ Un chapitre est exécuté, et gardé avec ses sorties. Un exercice va dans le co
 
 python tools/build_notebooks.py                toutes les sources
 python tools/build_notebooks.py 10_01          celles dont le nom commence ainsi
-python tools/build_notebooks.py exercice_10_1  un exercice, de même
+python tools/build_notebooks.py multi_teacher  un exercice, de même
 python tools/build_notebooks.py --check    compare seulement le code et la prose ; code de sortie 1 s'ils diffèrent
 """
 
@@ -79,13 +79,18 @@ def clean(notebook: nbformat.NotebookNode) -> None:
 
 
 def open_with_picture(notebook: nbformat.NotebookNode) -> None:
-    """Donne à la première cellule l'image de celle qui porte ``opening`` : ce que le chapitre mesurera."""
+    """Donne à la première cellule l'image de celle qui porte ``opening`` : ce que le chapitre mesurera.
+
+    Une cellule étiquetée aussi ``moved`` ne la garde pas : l'image n'y serait qu'une seconde fois.
+    """
     for cell in notebook.cells:
         if chapter_rules.OPENING in chapter_rules.tags(cell):
             pictures = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
             if len(pictures) != 1:
                 sys.exit(f"La cellule {chapter_rules.OPENING} affiche {len(pictures)} images, une seule attendue.")
             notebook.cells[0].attachments = {chapter_rules.PICTURE: {"image/png": pictures[0]}}
+            if chapter_rules.MOVED in chapter_rules.tags(cell):
+                cell.outputs = [output for output in cell.outputs if "image/png" not in output.get("data", {})]
 
 
 def build(path: Path) -> None:
@@ -187,7 +192,7 @@ def main() -> int:
     prefixes = tuple(arguments.prefixes or [""])
     chapters, exercises = (
         [p for p in sorted(folder.glob(pattern)) if p.name.startswith(prefixes)]
-        for folder, pattern in ((SOURCES, "10_*.py"), (EXERCISE_SOURCES, "exercice_*.py"))
+        for folder, pattern in ((SOURCES, "10_*.py"), (EXERCISE_SOURCES, "*.py"))
     )
     if not chapters and not exercises:
         print(f"Aucune source ne commence par {arguments.prefixes} dans {SOURCES.name}/.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Le défi de 10.3 : son teacher et son barème, que l'énoncé, ``check`` et la correction partagent."""
+"""Le défi de compression : son teacher et son barème, que l'énoncé, ``check`` et la correction partagent."""
 
 import ast
 import copy
@@ -14,11 +14,14 @@ from kdcourse.data.splits import Split, shift_and_noise
 from kdcourse.models import digits_teacher
 from kdcourse.training.many_students import train_one
 
-# Exactitude en %, sur des images décalées et bruitées : rien jusqu'à la première, tout à partir de la seconde. Sur dix
-# tirages, une classification linéaire fait 53, le student de 10.1 distillé 91, la solution 95, le teacher 98.
-ACCURACY = (70.0, 90.0)
+LABELLED = 100
+"""Images étiquetées du défi, les premières du train ; les autres n'ont que le teacher."""
+# Exactitude en %, sur des images décalées et bruitées : rien jusqu'à la première, tout à partir de la seconde. Sur la
+# validation, dix tirages : le student de 10.1 distillé fait 83, le réseau de la solution 89 sur ses étiquettes seules,
+# la solution 95, le teacher 98.
+ACCURACY = (80.0, 91.0)
 # Octets, artefact et code ensemble : tout jusqu'au premier, rien à partir du second, linéaire en log2 entre les deux.
-# La solution pèse 2,5 ko, dont 1 de code ; le même student en int8, 4,0 ; en float16, 7,1 ; en float32, 13,6.
+# La solution pèse 2,5 ko, dont 1 de code ; le même student en int8, 4,1 ; en float32, 14.
 SIZE = (3000, 12000)
 # Les données n'ont pas leur place dans le code : au-delà de ces octets, ses constantes pèsent dix fois. Sans cela, une
 # table des images publiques à un bit par pixel ferait 97 % d'exactitude pour moins de 4 ko.

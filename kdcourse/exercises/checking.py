@@ -15,7 +15,7 @@ from kdcourse.measures.intervals import mean_interval, points
 _CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_train)
 EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}
 PREDICTIONS = {name: one for chapter in _CHAPTERS for name, one in getattr(chapter, "PREDICTIONS", {}).items()}
-READINGS = ("gain", "perte", "rien d'établi")
+READINGS = ("gain", "recul", "rien d'établi")
 _COARSE = 50  # fois la tolérance : assez pour reconnaître une erreur sous un calcul grossier, trop peu pour se tromper
 _PARTS = ("prediction", "experiment", "reading")
 
@@ -26,10 +26,10 @@ def check(name: str, *answers: Callable | str) -> bool:
     Ne lève jamais à cause de la réponse : une ébauche, dont le corps est ``...`` ou ``pass``, affiche « à compléter ».
 
     Args:
-        name: nom de l'exercice, celui de l'énoncé : ``"10.1 a"`` dans un chapitre, ``"10.1"`` pour l'exercice noté.
-        answers: la fonction à vérifier ; les deux de l'exercice 10.3, ``check("10.3", compress, predict)`` ; là où l'on
-            prévoit, la prévision, l'expérience (une fonction sans argument qui rend les gains, un par graine) et la
-            lecture : ``check("10.1 c", "gain", experiment, "rien d'établi")``.
+        name: nom de l'exercice, celui de l'énoncé : ``"10.1 a"`` dans un chapitre, ``"size_study"`` s'il est noté.
+        answers: la fonction à vérifier ; les deux du défi, ``check("compression_challenge", compress, predict)`` ; là
+            où l'on prévoit, la prévision, l'expérience (une fonction sans argument qui rend les gains, un par graine)
+            et la lecture : ``check("10.1 c", "gain", experiment, "rien d'établi")``.
 
     Returns:
         Vrai si la réponse est juste. La note d'un exercice noté ne dépend pas de cette vérification.
@@ -101,7 +101,8 @@ def _read(exercise: Prediction, prediction: str, experiment: Callable, reading: 
 def _word(value: object) -> object:
     """Une réponse sans ses majuscules, ses espaces, ses guillemets, ni son apostrophe courbe ; ``...`` devient None."""
     if isinstance(value, str):
-        return value.strip(" .«»\N{NO-BREAK SPACE}").lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'") or None
+        word = value.strip(" .«»\N{NO-BREAK SPACE}").lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+        return READINGS[1] if word == "perte" else word or None  # un gain négatif s'appelle aussi ainsi
     return None if value is ... else value
 
 
@@ -124,7 +125,7 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
         return TODO
     if not callable(answer):
         return False, f"une fonction est attendue, {type(answer).__name__} reçu."
-    expected = [exercise.reference(*case) for case in exercise.cases]
+    expected = _values(exercise, exercise.reference)
     results, gradients = [], []
     for case, right in zip(exercise.cases, expected, strict=True):
         inputs, leaf = _inputs(case, exercise.differentiable)
@@ -136,6 +137,10 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             return False, f"la fonction s'arrête sur {reason(error)}"
         if problem := unfinished(answer, result):
             return problem
+        if exercise.read is not None:
+            result = exercise.read(result, *case)
+            if isinstance(result, str):
+                return False, result
         if isinstance(result, float):
             result = torch.tensor(result)
         if not isinstance(result, Tensor) or not result.is_floating_point():
@@ -162,10 +167,18 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
     return False, f"pas encore{_why_not(results, expected, exercise)}"
 
 
+def _values(exercise: Exercise, answer: Callable) -> list[Tensor]:
+    """Ce que rend une réponse sur chaque jeu d'entrées, comme on le compare."""
+    found = [answer(*case) for case in exercise.cases]
+    if exercise.read is None:
+        return found
+    return [exercise.read(one, *case) for one, case in zip(found, exercise.cases, strict=True)]
+
+
 def _why_not(results: list[Tensor], expected: list[Tensor], exercise: Exercise) -> str:
     """L'erreur reconnue, à l'arrondi près, puis à celui d'un calcul grossier ; sinon, ce qui se voit du résultat."""
     mistakes = exercise.mistakes.items()
-    known = [(f". {hint}", [mistake(*case) for case in exercise.cases]) for hint, mistake in mistakes]
+    known = [(f". {hint}", _values(exercise, mistake)) for hint, mistake in mistakes]
     almost = ", mais presque : un epsilon, un arrondi, une recherche arrêtée trop tôt ?"
     for tolerance, candidates in ((1, known), (_COARSE, [(almost, expected), *known])):
         for message, values in candidates:

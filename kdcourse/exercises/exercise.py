@@ -26,13 +26,15 @@ class Exercise:
     """
 
     cases: tuple[tuple, ...]
-    reference: Callable[..., Tensor]
-    mistakes: dict[str, Callable[..., Tensor]]
+    reference: Callable
+    mistakes: dict[str, Callable]
     """Indice à donner → la réponse fausse qui le mérite."""
     differentiable: bool = True
     """Le gradient de la réponse pour la première entrée, si elle est flottante, est vérifié aussi."""
     tolerance: float = 1e-4
     """Écart relatif admis : plus grand là où la réponse est le bout d'une recherche."""
+    read: Callable[..., Tensor | str] | None = None
+    """Ce que l'on compare d'une réponse qui n'est pas un tenseur : ``read(réponse, *entrées)`` ; une phrase refuse."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def is_stub(answer: Callable) -> bool:
     """Vrai si le corps d'une fonction est encore vide : ``...``, ``pass``, une constante, seule ou imprimée."""
     while isinstance(answer, partial):
         answer = answer.func
+    if isinstance(answer, nn.Module) and type(answer).forward is nn.Module.forward:
+        return True
     answer = answer.forward if isinstance(answer, nn.Module) else inspect.unwrap(answer)
     code = getattr(answer, "__code__", None) or getattr(type(answer).__call__, "__code__", None)
     if not isinstance(code, CodeType):

@@ -168,7 +168,7 @@ EXERCISES = {
                 lambda s, t: F.mse_loss(_unit(_energy(s)), _pool(_unit(_energy(t)), s)),
             "La carte du teacher est normalisée, puis interpolée : elle n'est plus de norme 1. Quel ordre, et quelle "
             "réduction ?": lambda s, t: F.mse_loss(_unit(_energy(s)), _resized("bilinear")(_unit(_energy(t)), s)),
-            "Vous réduisez les features du teacher, puis les élevez au carré : leurs signes se sont déjà annulés.":
+            "Vous réduisez les features du teacher, puis les élevez au carré : est-ce la moyenne des carrés ?":
                 lambda s, t: _gap(s, _pool(t, s)),
             "Une interpolation bilinéaire ne lit que quatre pixels, oublie les autres : prenez la moyenne.":
                 lambda s, t: _gap(s, t, pool=_resized("bilinear")),

@@ -1,11 +1,10 @@
-"""Le retour immédiat des trois exercices notés, depuis des nombres rangés d'avance.
+"""Le retour immédiat des exercices notés, depuis des nombres rangés d'avance.
 
 Ces nombres sont ce que rendent, sur quelques entrées fixes, la bonne réponse et les erreurs classiques : le code de la
 bonne réponse n'est pas dans le paquet de l'étudiant. La note, elle, vient d'autres entrées, et ne croit rien d'ici.
 """
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -16,12 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdcourse.exercises.exercise import TODO, reason, unfinished
+from kdcourse.exercises.exercise import TODO, is_stub, reason, unfinished
 from kdcourse.exercises.graded_challenge import challenge_verdict
 from kdcourse.losses.checks import shape_of
 from kdcourse.losses.numerics import LossTerms
 
-ANSWERS = {"10.1": ("multi_teacher_loss",), "10.2": ("size_study",), "10.3": ("compress", "predict")}
+ANSWERS = {
+    "multi_teacher": ("multi_teacher_loss",),
+    "size_study": ("size_study",),
+    "compression_challenge": ("compress", "predict"),
+    "neighbours": ("neighbour_loss",),
+    "memory": ("memory_targets",),
+}
 _KEYS = ("width", "mean_alone", "mean_distilled", "gain", "ci_low", "ci_high")
 _ROUNDING = 6e-3  # points : une réponse arrondie à deux décimales est juste
 
@@ -44,82 +49,97 @@ def verdict(name: str, *answers: Callable) -> tuple[bool, str]:
         return False, f"la réponse s'arrête sur {reason(error)}"
 
 
-def _multi_teacher(answer: Callable) -> tuple[bool, str]:
-    stored, results = _numbers()["10.1"], []
+def _calls(name: str, answer: Callable, what: str, guide: str = "") -> tuple[bool, str]:
+    """Une fonction jugée sur ce qu'elle rend ; ``what`` dit ce qu'est la forme, ``guide`` ce qu'elle détache."""
+    stored, results = _numbers()[name], []
     for case in stored["cases"]:
-        student = torch.tensor(case["student"]).requires_grad_()
-        teachers = [torch.tensor(logits).requires_grad_() for logits in case["teachers"]]
-        given = [teacher.clone() for teacher in teachers]  # des copies, que la réponse peut modifier
+        first, *others = map(torch.tensor, case["inputs"])
+        leaves = [first.requires_grad_(), others[0].requires_grad_()] if guide else []
+        given = [leaf.clone() for leaf in leaves] + [first, *others][len(leaves) :]  # la réponse peut les modifier
+        if "listed" in case:
+            given[1] = list(given[1])
         try:
-            result = answer(student.clone(), given, torch.tensor(case["labels"]), **case["options"])
+            result = answer(*given, **case["options"])
         except NotImplementedError:
             return TODO
         except (Exception, SystemExit) as error:
+            if is_stub(answer):  # un module sans forward
+                return TODO
             return False, f"la fonction s'arrête sur {reason(error)} (cas « {case['title']} »)"
         if problem := unfinished(answer, result):
             return problem
-        if problem := _not_a_loss(result):
+        if problem := _not_like(result, torch.tensor(case["value"]), what):
             return False, problem
-        gradients = [None] * (1 + len(teachers))
+        gradients = [None] * len(leaves)
         if result.requires_grad:
-            gradients = torch.autograd.grad(result, [student, *teachers], allow_unused=True)
-        results.append((result.detach().double().item(), gradients[0], gradients[1:]))
-    return _loss_verdict(stored, results)
+            gradients = torch.autograd.grad(result, leaves, allow_unused=True)
+        results.append((result.detach().double(), *gradients))
+    return _calls_verdict(stored, results, guide)
 
 
-def _not_a_loss(result) -> str | None:
-    """Ce que le résultat a d'autre qu'un scalaire flottant, en une phrase."""
+def _not_like(result, expected: Tensor, what: str) -> str | None:
+    """Ce que le résultat a d'autre qu'un tenseur flottant de la bonne forme, en une phrase."""
     if not isinstance(result, Tensor):
         advice = " ; rendez son .total" if isinstance(result, LossTerms) else ""
         return f"un tenseur est attendu, {type(result).__name__} reçu{advice}."
     if result.dtype not in (torch.float32, torch.float64):
         return f"dtype {result.dtype} reçu, torch.float32 attendu."
-    if result.shape != ():
-        return f"forme {shape_of(result)} reçue, () attendue : un scalaire, la moyenne sur le lot."
+    if result.shape != expected.shape:
+        return f"forme {shape_of(result)} reçue, {shape_of(expected)} attendue : {what}."
     return None
 
 
-def _loss_verdict(stored: dict, results: list) -> tuple[bool, str]:
-    values = [value for value, _, _ in results]
+def _calls_verdict(stored: dict, results: list, guide: str) -> tuple[bool, str]:
+    values = [value for value, *_ in results]
     right = [_same(value, case["value"]) for value, case in zip(values, stored["cases"], strict=True)]
     if all(right):
-        for (_, gradient, others), case in zip(results, stored["cases"], strict=True):
-            if gradient is None:
+        for (_, *gradients), case in zip(results, stored["cases"] if guide else (), strict=bool(guide)):
+            if gradients[0] is None:
                 return (
                     False,
-                    "la valeur est juste, mais aucun gradient n'atteint student_logits : detach ou item de trop ?",
+                    "la valeur est juste, mais aucun gradient n'atteint le student : detach ou item de trop ?",
                 )
-            if any(other is not None and other.any() for other in others):
-                return False, "la valeur est juste, mais un gradient traverse les teachers : détachez-les."
-            if not torch.allclose(gradient, torch.tensor(case["gradient"]), rtol=1e-3, atol=1e-5):
+            if gradients[1] is not None and gradients[1].any():
+                return False, f"la valeur est juste, mais un gradient traverse {guide}."
+            if not torch.allclose(gradients[0], torch.tensor(case["gradient"]), rtol=1e-3, atol=1e-5):
                 return False, f"la valeur est juste, mais pas le gradient pour le student (cas « {case['title']} »)."
         return True, "juste."
-    finite = [index for index, value in enumerate(values) if math.isfinite(value)]
-    if hint := _recognised(values, finite, stored["mistakes"]):
+    if hint := _recognised(values, stored["mistakes"]):
         return False, f"pas encore. {hint}"
     titles = [f"« {case['title']} »" for case, ok in zip(stored["cases"], right, strict=True) if not ok]
     ending = f"fausse sur {', '.join(titles)}" if any(right) else "fausse sur tous les cas"
-    extra = "" if len(finite) == len(values) else " Le résultat contient NaN ou infini."
+    extra = "" if all(value.isfinite().all() for value in values) else " Le résultat contient NaN ou infini."
     return False, f"pas encore, et ce n'est pas une erreur connue : la valeur est {ending}.{extra}"
 
 
-def _recognised(values: list[float], finite: list[int], mistakes: dict[str, list]) -> str | None:
+def _recognised(values: list[Tensor], mistakes: dict[str, list]) -> str | None:
     """L'indice de l'erreur qui rend ces valeurs, NaN compris ; sinon, de celle qui les rend là où tout est fini."""
     for hint, wrong in mistakes.items():
-        if all(_same(v, w) if w is not None else not math.isfinite(v) for v, w in zip(values, wrong, strict=True)):
+        if all(map(_same, values, wrong)):
             return hint
     for hint, wrong in mistakes.items():  # une erreur peut s'ajouter à un NaN
-        if len(finite) > 1 and all(_same(values[i], wrong[i]) for i in finite if wrong[i] is not None):
+        pairs = [pair for pair in zip(values, wrong, strict=True) if pair[0].isfinite().all()]
+        pairs = [pair for pair in pairs if _tensor(pair[1]).isfinite().all()]
+        if len(pairs) > 1 and all(_same(*pair) for pair in pairs):
             return hint
     return None
 
 
-def _same(value: float, expected: float) -> bool:
-    return math.isclose(value, expected, rel_tol=2e-4, abs_tol=2e-5)
+def _same(value: Tensor, stored: float | list | None) -> bool:
+    """Vrai si les deux se valent, à la même place ; ce qui n'est pas fini vaut NaN."""
+    value, expected = torch.where(value.isfinite(), value, torch.nan), _tensor(stored)
+    return value.shape == expected.shape and torch.allclose(value, expected, rtol=2e-4, atol=2e-5, equal_nan=True)
+
+
+def _tensor(stored: float | list | None) -> Tensor:
+    """Un nombre rangé, ou un tableau ; rien s'y lit NaN."""
+    if isinstance(stored, list):
+        return torch.stack([_tensor(one) for one in stored])
+    return torch.tensor(torch.nan if stored is None else stored, dtype=torch.float64)
 
 
 def _size_study(answer: Callable) -> tuple[bool, str]:
-    stored, results, calls = _numbers()["10.2"], [], []
+    stored, results, calls = _numbers()["size_study"], [], []
     for case in stored["cases"]:
         calls.append(Counter())
         try:
@@ -202,8 +222,14 @@ def _call_problem(case: dict, calls: Counter) -> str | None:
 
 
 VERDICTS: dict[str, Callable[..., tuple[bool, str]]] = {
-    "10.1": _multi_teacher,
-    "10.2": _size_study,
-    "10.3": challenge_verdict,
+    "multi_teacher": lambda answer: _calls(
+        "multi_teacher", answer, "un scalaire, la moyenne sur le lot", "les teachers : détachez-les"
+    ),
+    "size_study": _size_study,
+    "compression_challenge": challenge_verdict,
+    "neighbours": lambda answer: _calls(
+        "neighbours", answer, "un scalaire, la moyenne sur le lot", "le teacher : détachez-le"
+    ),
+    "memory": lambda answer: _calls("memory", answer, "une distribution par place et par lot"),
 }
 """Exercice → ce qui juge ses réponses."""

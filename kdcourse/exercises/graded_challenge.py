@@ -1,4 +1,4 @@
-"""Le retour immédiat de l'exercice 10.3 : le contrat d'abord, sur peu d'images, puis la mesure, sur la validation."""
+"""Le retour immédiat du défi de compression : le contrat sur peu d'images, puis la mesure, sur la validation."""
 
 import inspect
 import time
@@ -25,8 +25,8 @@ _TEACHER_BYTES = 4 * 25978
 _COLLAPSE = 15.0  # points d'exactitude perdus entre images nettes et images du capteur
 _PICKLED = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save et pickle
 _DEAF = (
-    "Remarque : un autre teacher donne les mêmes octets ; votre student n'apprend que des étiquettes. Dites dans votre "
-    "réponse ce que cela coûte ou rapporte."
+    "Remarque : un autre teacher donne les mêmes octets ; votre student n'écoute pas le teacher, que l'on a pour "
+    "toutes les images. Dites dans votre réponse ce que cela coûte ou rapporte."
 )
 
 
@@ -37,17 +37,17 @@ class _Refused(Exception):
 def challenge_verdict(compress: Callable, predict: Callable) -> tuple[bool, str]:
     """Vrai si le contrat est rempli et que la validation promet tous les points ; et ce que l'on en dit."""
     digits = load_dataset("digits")
-    few = digits.train.where(slice(0, _FEW))
+    few, labelled = digits.train.images[:_FEW], digits.train.labels[: challenge.LABELLED]
     try:
         found = reachable(compress, predict) if _readable(compress) and _readable(predict) else None
         compress_alone = _isolated("compress", compress, found, "ses trois arguments")
         predict_alone = _isolated("predict", predict, found, "l'artefact")
         # Deux teachers sans entraînement suffisent à ces essais, et ne coûtent rien : une ébauche se dit sans attendre.
         untrained = [initial_model(digits_teacher, seed).eval() for seed in (0, 1)]
-        artifact, other = (_artifact(compress_alone, teacher, few)[0] for teacher in untrained)
+        artifact, other = (_artifact(compress_alone, teacher, few, labelled[: _FEW // 10])[0] for teacher in untrained)
         _check_logits(predict_alone, artifact, digits.validation.images[:20])
         deaf = other == artifact
-        artifact, seconds = _artifact(compress_alone, challenge.compression_teacher(), digits.train)
+        artifact, seconds = _artifact(compress_alone, challenge.compression_teacher(), digits.train.images, labelled)
         if seconds > _SECONDS:
             raise _Refused(f"compress a pris {french(seconds, 0)} s de calcul, {_SECONDS} au plus sont accordées.")
         clean, seen = _accuracies(predict_alone, artifact, digits.validation)
@@ -63,14 +63,14 @@ def _readable(function: Callable) -> bool:
     return inspect.isfunction(inspect.unwrap(function))
 
 
-def _artifact(compress: Callable, teacher: nn.Module, data: Split) -> tuple[bytes, float]:
+def _artifact(compress: Callable, teacher: nn.Module, images: Tensor, labels: Tensor) -> tuple[bytes, float]:
     """L'artefact et ses secondes de calcul ; mêmes tirages à chaque appel, sur un fil comme à la correction."""
     torch.manual_seed(0)
     np.random.seed(0)
     threads, start = torch.get_num_threads(), time.process_time()
     torch.set_num_threads(1)
     try:
-        artifact = compress(teacher, data.images.clone(), data.labels.clone())
+        artifact = compress(teacher, images.clone(), labels.clone())
     finally:
         torch.set_num_threads(threads)
     if isinstance(artifact, bytearray | memoryview):
@@ -98,7 +98,7 @@ def _isolated(name: str, function: Callable, found: dict | None, source: str) ->
                 ) from None
             raise _Refused(f"{name} s'arrête sur {reason(error)}") from None
         except (Exception, SystemExit) as error:
-            raise _Refused(f"{name} s'arrête sur {reason(error)} ({len(inputs[-1])} images)") from None
+            raise _Refused(f"{name} s'arrête sur {reason(error)} ({len(inputs[1])} images)") from None
         if problem := unfinished(function, result):
             raise _Refused(problem[1] if problem is TODO else f"{name} : {problem[1]}")
         return result

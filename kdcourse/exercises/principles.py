@@ -194,8 +194,11 @@ PREDICTIONS = {
         mistakes={
             "C'est le gain des bonnes étiquettes : donnez noisy à train_many.": -0.2,
             "Ce sont 1 200 pas : on en demande 300, donc 30 époques de dix lots.": 10.4,
+            "Ce sont 3 000 pas : 300 époques de dix lots. On demande 300 pas.": 20.4,
+            "Ce sont 30 pas : trois époques de dix lots. On demande 300 pas.": -12.4,
+            "C'est le gain en validation : on demande celui du test.": 1.4,
         },
         tolerance=1.5,
-        lesson="Le teacher a appris sur de bonnes étiquettes : il corrige celles du student.",
+        lesson="Le teacher a appris sur de bonnes étiquettes : il corrige celles du student, à T = 1 comme à T = 20.",
     )
 }

@@ -1,11 +1,19 @@
 """Les exercices de 10.4."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.exercises.exercise import Exercise
-from kdcourse.losses.relations import cosine_relations, rkd_distance_loss, similarity_preserving_loss
+from kdcourse.exercises.exercise import ANY, Exercise, Prediction
+from kdcourse.losses.relations import (
+    cosine_relation_loss,
+    cosine_relations,
+    rkd_angle_loss,
+    rkd_distance_loss,
+    similarity_preserving_loss,
+)
 
 
 def _features(seed: int, *shape: int) -> Tensor:
@@ -41,36 +49,70 @@ def _pairs_only(s: Tensor, t: Tensor) -> Tensor:
     return rkd_distance_loss(s, t) * len(s) / (len(s) - 1)
 
 
-def _gram(f: Tensor) -> Tensor:
-    return f @ f.T
+def _root_of_square(s: Tensor, t: Tensor) -> Tensor:
+    return _rkd(s, t, loss=F.mse_loss).sqrt()
 
 
-def _sp(s: Tensor, t: Tensor, norm=lambda g: F.normalize(g, dim=1)) -> Tensor:
-    return (norm(_gram(s)) - norm(_gram(t))).square().mean()
+def _centered(f: Tensor) -> Tensor:
+    """Chaque dimension, centrée et réduite sur le lot : ses échelles s'oublient, l'orientation non."""
+    return (f - f.mean(dim=0)) / f.std(dim=0)
+
+
+def _gap(of: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda s, t: (of(s) - of(t)).square().mean()
+
+
+# La perte inconnue, et le lot : celles du chapitre, puis d'autres, chacune avec ses propres oublis.
+_UNKNOWN = (
+    cosine_relation_loss,
+    similarity_preserving_loss,
+    rkd_distance_loss,
+    rkd_angle_loss,
+    _gap(_distances),
+    _gap(lambda f: f @ f.T),
+    _gap(_centered),
+    _gap(lambda f: f),
+)
+_BATCH = _features(45, 7, 4).double()
+
+
+def _turn(width: int) -> Tensor:
+    generator = torch.Generator().manual_seed(46)
+    return torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64)).Q
+
+
+def _shift(f: Tensor) -> Tensor:
+    return f + torch.linspace(1, 2, f.shape[1], dtype=f.dtype)
+
+
+def _by_row(f: Tensor) -> Tensor:
+    return f * torch.linspace(0.5, 2, len(f), dtype=f.dtype)[:, None]
+
+
+def _by_column(f: Tensor) -> Tensor:
+    return f * torch.linspace(0.5, 2, f.shape[1], dtype=f.dtype)
+
+
+def _mixed(f: Tensor) -> Tensor:
+    """Une matrice quelconque au lieu d'une rotation."""
+    return f @ (_turn(f.shape[1]) * torch.linspace(0.5, 2, f.shape[1], dtype=f.dtype))
+
+
+def _ignored(
+    loss: Callable, f: Tensor, shift=_shift, turn=lambda f: f @ _turn(f.shape[1]), grow=lambda f: 3 * f,
+    rows=_by_row, columns=_by_column, below=1e-10,
+) -> Tensor:  # fmt: skip
+    moved = (change(f) for change in (shift, turn, grow, rows, columns))
+    return torch.tensor([float(loss(g, f).abs() < below) for g in moved])
+
+
+def _exactly(loss: Callable, f: Tensor) -> Tensor:
+    """Comparée à 0 exactement, une perte ignorée l'est ou non, selon l'arrondi."""
+    return _ignored(loss, f) * ANY
 
 
 EXERCISES = {
     "10.4 a": Exercise(
-        cases=tuple((f,) for pair in _PAIRS for f in pair),
-        reference=cosine_relations,
-        mistakes={
-            "Les lignes ne sont pas normalisées : ce sont des produits scalaires, pas des cosinus.": _gram,
-            "Vous normalisez les colonnes : c'est chaque exemple, donc chaque ligne, qui doit avoir une norme de 1.":
-                lambda f: _gram(F.normalize(f, dim=0)),
-            "Vous divisez par la norme de tout le lot : chaque ligne a la sienne.": lambda f: _gram(f / f.norm()),
-            "Vous divisez par le carré de la norme : il manque une racine.":
-                lambda f: _gram(f / f.square().sum(1, keepdim=True)),
-            "La norme est la somme des valeurs absolues (L1) : un cosinus demande la norme L2.":
-                lambda f: _gram(F.normalize(f, p=1, dim=1)),
-            "Vous normalisez après le produit, et non avant : c'est la matrice de SP, pas celle des cosinus.":
-                lambda f: F.normalize(_gram(f), dim=1),
-            "Un softmax est de trop : un cosinus se lit tel quel.":
-                lambda f: torch.softmax(cosine_relations(f), dim=-1),
-            "Ce sont des distances euclidiennes : on attend les cosinus des angles.": _distances,
-            "Ce sont des distances (1 − cosinus) : on attend les ressemblances.": lambda f: 1 - cosine_relations(f),
-        },
-    ),
-    "10.4 b": Exercise(
         cases=_PAIRS,
         reference=rkd_distance_loss,
         mistakes={
@@ -84,6 +126,19 @@ EXERCISES = {
             "Ce sont les carrés des distances : il manque la racine.":
                 lambda s, t: _rkd(s, t, distances=lambda f: _distances(f).square()),
             "L'écart est quadratique (MSE) : l'article prend smooth-L1.": lambda s, t: _rkd(s, t, loss=F.mse_loss),
+            "C'est la racine de l'écart quadratique : l'article prend smooth-L1, sans racine.": _root_of_square,
+            "L'écart quadratique est divisé par deux : smooth-L1 devient linéaire au-delà de 1.":
+                lambda s, t: _rkd(s, t, loss=F.mse_loss) / 2,
+            "Les deux côtés sont divisés par la même moyenne, celle du student : chacun a la sienne.":
+                lambda s, t: _same_mean(t, s),
+            "Vous divisez par la médiane : la définition prend la moyenne.":
+                lambda s, t: _rkd(s, t, mean=lambda d: d[d > 0].median()),
+            "Vous divisez par la somme des distances : prenez leur moyenne.":
+                lambda s, t: _rkd(s, t, mean=torch.sum),
+            "Chaque ligne est divisée par sa moyenne : une seule moyenne sert à tout le lot.":
+                lambda s, t: _rkd(s, t, mean=lambda d: d.sum(dim=1, keepdim=True) / (len(d) - 1)),
+            "Les embeddings sont normalisés d'abord : RKD prend les distances telles quelles.":
+                lambda s, t: rkd_distance_loss(F.normalize(s, dim=1), F.normalize(t, dim=1)),
             "L'écart est en valeur absolue : smooth-L1 est quadratique près de zéro.":
                 lambda s, t: _rkd(s, t, loss=F.l1_loss),
             "C'est une somme : il en faut la moyenne sur les B² paires.":
@@ -96,22 +151,51 @@ EXERCISES = {
                 lambda s, t: F.smooth_l1_loss(cosine_relations(s), cosine_relations(t)),
         },
     ),
-    "10.4 c": Exercise(
-        cases=_PAIRS,
-        reference=similarity_preserving_loss,
+    "10.4 b": Exercise(
+        differentiable=False,
+        cases=tuple((loss, _BATCH) for loss in _UNKNOWN),
+        reference=_ignored,
         mistakes={
-            "Vous normalisez avant le produit : ce sont les cosinus. SP normalise les lignes de la matrice de Gram.":
-                lambda s, t: F.mse_loss(cosine_relations(s), cosine_relations(t)),
-            "Les lignes sont normalisées en L1 : c'est le bug de la collègue, la perte est bien trop petite.":
-                lambda s, t: _sp(s, t, lambda g: F.normalize(g, p=1, dim=1)),
-            "La matrice est divisée par sa norme entière : c'est chaque ligne qui doit avoir une norme de 1.":
-                lambda s, t: _sp(s, t, lambda g: g / g.norm()),
-            "Les lignes ne sont pas normalisées : l'échelle du teacher compte encore.":
-                lambda s, t: _sp(s, t, lambda g: g),
-            "Vous divisez par B au lieu de B² : il y a B² paires.": lambda s, t: _sp(s, t) * len(s),
-            "C'est une somme : il faut la diviser par B².": lambda s, t: _sp(s, t) * len(s) ** 2,
-            "Il manque le carré de la norme : vous rendez ‖Gs − Gt‖, non son carré.":
-                lambda s, t: _sp(s, t).sqrt() / len(s),
+            "1 et 0 sont échangés : 1 veut dire que la perte reste nulle.":
+                lambda loss, f: 1 - _ignored(loss, f),
+            "Aucune perte n'ignore votre rotation : une matrice tirée au hasard n'en est pas une, orthogonalisez-la.":
+                lambda loss, f: _ignored(loss, f, turn=_mixed),
+            "Votre translation n'ajoute pas le même vecteur à tous les exemples : un seul, de forme (D,).":
+                lambda loss, f: _ignored(loss, f, shift=lambda f: f + _features(47, *f.shape)),
+            "Votre échelle par exemple n'en est pas une : un facteur par valeur, ou par dimension. (B, 1) attendu.":
+                lambda loss, f: _ignored(loss, f, rows=lambda f: f * _features(49, *f.shape).abs()),
+            "Votre échelle par exemple est une échelle par dimension : le facteur doit être de forme (B, 1).":
+                lambda loss, f: _ignored(loss, f, rows=_by_column),
+            "Votre échelle par dimension est une échelle par exemple : le facteur doit être de forme (D,).":
+                lambda loss, f: _ignored(loss, f, columns=_by_row),
+            "Votre échelle par dimension n'en est pas une : un facteur par valeur. (D,) attendu.":
+                lambda loss, f: _ignored(loss, f, columns=lambda f: f * _features(49, *f.shape).abs()),
+            "Les deux dernières échelles sont interverties : (B, 1) par exemple, (D,) par dimension.":
+                lambda loss, f: _ignored(loss, f, rows=_by_column, columns=_by_row),
+            "Les deux premières sont interverties : translation, puis rotation.":
+                lambda loss, f: _ignored(loss, f)[[1, 0, 2, 3, 4]],
+            "Votre seuil est trop grand : une petite perte n'est pas une perte nulle.":
+                lambda loss, f: _ignored(loss, f, below=0.1),
+            "Tout paraît ignoré : comparez le transformé à l'original, non à lui-même.":
+                lambda loss, f: torch.ones(5),
+            "Une échelle commune de 1 ne change rien : prenez 2 ou 3.":
+                lambda loss, f: _ignored(loss, f, grow=lambda f: f),
+            "Rien ne paraît ignoré : le seuil est-il trop petit, ou le lot changé en float32 ?":
+                lambda loss, f: torch.zeros(5),
+            "Une perte ignorée passe pour vue : comparez-vous à 0 exactement ? L'arrondi laisse un reste.": _exactly,
         },
     ),
 }  # fmt: skip
+
+PREDICTIONS = {
+    "10.4 c": Prediction(
+        expected=-13.5,
+        mistakes={
+            "C'est le gain d'un lot de 25, d'un poids léger, ou de plus de pas : lot de 5, poids 30, 400 pas.": 4.1,
+            "Un poids plus léger, ou une autre perte que cosine ? Gardez cosine, au poids 30.": 0.0,
+            "Un poids plus lourd ? Gardez 30.": -21.5,
+        },
+        tolerance=2.5,
+        lesson="Un poids réglé pour un lot ne vaut rien pour un autre : qui change le lot règle de nouveau.",
+    ),
+}

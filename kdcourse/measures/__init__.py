@@ -29,12 +29,17 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     )
     from kdcourse.measures.principles import most_uncertain as most_uncertain, seen_second as seen_second
     from kdcourse.measures.relations import (
+        RelationBudgets as RelationBudgets,
+        alpha_of as alpha_of,
+        center_errors as center_errors,
         class_contrast as class_contrast,
+        nearest_class_error as nearest_class_error,
         relation_state as relation_state,
         sorted_by_class as sorted_by_class,
     )
     from kdcourse.measures.temperature_map import TemperatureMap as TemperatureMap, main_confusions as main_confusions
     from kdcourse.measures.tensor_train import (
+        CompressionRuns as CompressionRuns,
         RankSweep as RankSweep,
         rank_sweep as rank_sweep,
         tt_svd_steps as tt_svd_steps,

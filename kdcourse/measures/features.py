@@ -31,12 +31,18 @@ def model_attention(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def gradient_norms(model: nn.Module, data: Split, teacher_features: Features) -> Tensor:
-    """Normes ``(1 + étages,)`` du gradient sur les paramètres : étiquettes, puis attention de chaque étage à β = 1."""
+    """Normes ``(2, étages)`` du gradient des étiquettes, puis de l'attention de chaque étage à β = 1.
+
+    Les deux, sur les seuls paramètres que l'attention de cet étage atteint : les couches d'après ne l'entendent pas.
+    """
     student, parameters = model.forward_features(data.images), list(model.parameters())
-    losses = [F.cross_entropy(student.logits, data.labels)]
-    losses += map(attention_loss, student.maps, teacher_features.maps)
-    gradients = (torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) for loss in losses)
-    return torch.stack([torch.cat([g.flatten() for g in found if g is not None]).norm() for found in gradients])
+    by_labels = torch.autograd.grad(F.cross_entropy(student.logits, data.labels), parameters, retain_graph=True)
+    norms = []
+    for ours, theirs in zip(student.maps, teacher_features.maps, strict=True):
+        found = torch.autograd.grad(attention_loss(ours, theirs), parameters, retain_graph=True, allow_unused=True)
+        pairs = [pair for pair in zip(by_labels, found, strict=True) if pair[1] is not None]
+        norms.append([torch.cat([g.flatten() for g in gradients]).norm() for gradients in zip(*pairs, strict=True)])
+    return torch.tensor(norms).T
 
 
 def uniform_map(maps: Tensor) -> Tensor:

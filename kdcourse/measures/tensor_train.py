@@ -1,4 +1,4 @@
-"""10.6 : la TT-SVD pas à pas ; une matrice, approchée à plusieurs rangs par un train de tenseurs et par une SVD."""
+"""10.6 : la TT-SVD pas à pas ; une matrice, approchée à plusieurs rangs ; les students compressés, et rangés."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from kdcourse.compression.decompositions import tt_reconstruct
 from kdcourse.compression.tensor_train import TTLinear
+from kdcourse.formats import thousands
 from kdcourse.losses.checks import check_finite, check_floating, check_positive_integer
 from kdcourse.losses.numerics import at_least_float32
+from kdcourse.measures.stored import day, stored
 
 
 class TTStep(NamedTuple):
@@ -121,3 +123,37 @@ def rank_sweep(weight: Tensor, ranks: Sequence[int]) -> RankSweep:
         error, svd_error = ((part.norm() / norm).item() for part in (weight - matrix, singular[same_size:]))
         states.append(RankState(rank, matrix, size, 100 * error, same_size, 100 * svd_error))
     return RankSweep(weight, states)
+
+
+class CompressionRuns(NamedTuple):
+    """Les students de 10.6 à plusieurs tailles et budgets, que ``python -m benchmarks tensor_train`` a rangés."""
+
+    runs: list[dict]
+    """Ce qui est demandé (``shape``, ``size``, ``budget``, ``images``, ``alpha``, ``start``), et ce qui en sort."""
+    origin: str
+    """Quand, sur quel processeur, avec quelle version."""
+
+    @classmethod
+    def load(cls) -> "CompressionRuns":
+        result = stored("tensor_train")
+        origin = result["provenance"]
+        return cls(result["runs"], f"mesurés le {day(result)} ({origin['processor']}, torch {origin['torch']})")
+
+    def run(self, shape: str, size: int, budget: float, images: int = 1000, alpha: float = 0.9,
+            start: str = "teacher") -> dict:  # fmt: skip
+        """L'entraînement demandé : ``parameters``, ``learning_rate``, une erreur par graine, ``test`` et ``int8``."""
+        asked = dict(shape=shape, size=size, budget=budget, images=images, alpha=alpha, start=start)
+        (found,) = [run for run in self.runs if asked.items() <= run.items()]
+        return found | {name: torch.tensor(found[name]) for name in ("validation", "test", "int8")}
+
+    def front(self, shape: str, budget: float, measure: str = "test") -> tuple[list[int], Tensor]:
+        """Paramètres ``(n,)`` et erreurs ``(n, graines)`` d'une forme, à toutes ses tailles, par le teacher."""
+        sizes = sorted({run["size"] for run in self.runs if run["shape"] == shape and run["budget"] == budget})
+        found = [self.run(shape, size, budget) for size in sizes]
+        return [run["parameters"] for run in found], torch.stack([run[measure] for run in found])
+
+    def duel(self, mine: tuple[str, int], other: tuple[str, int], budget: float) -> tuple[str, Tensor]:
+        """Deux formes et leurs paramètres, en mots ; l'erreur de l'autre moins la mienne, en points, ``(graines,)``."""
+        ours, theirs = self.run(*mine, budget), self.run(*other, budget)
+        names = (f"{name} {thousands(run['parameters'])}" for (name, _), run in ((mine, ours), (other, theirs)))
+        return " contre ".join(names), theirs["test"] - ours["test"]

@@ -18,15 +18,12 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     )
     from kdcourse.plots.features import (
         plot_adapter as plot_adapter,
-        plot_alpha_maps as plot_alpha_maps,
         plot_attention_maps as plot_attention_maps,
-        plot_feature_budgets as plot_feature_budgets,
         plot_feature_scheme as plot_feature_scheme,
     )
     from kdcourse.plots.logits import (
         plot_gain_curves as plot_gain_curves,
         plot_gradients as plot_gradients,
-        plot_image_rows as plot_image_rows,
         plot_temperature_gradients as plot_temperature_gradients,
         plot_temperature_maps as plot_temperature_maps,
     )
@@ -44,10 +41,13 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         plot_scheme as plot_scheme,
     )
     from kdcourse.plots.relations import (
+        plot_by_weight as plot_by_weight,
         plot_cost as plot_cost,
+        plot_invariances as plot_invariances,
+        plot_relation_budgets as plot_relation_budgets,
         plot_relation_matrices as plot_relation_matrices,
         plot_small_batch as plot_small_batch,
-        plot_weights as plot_weights,
+        plot_without_labels as plot_without_labels,
     )
     from kdcourse.plots.self_distillation import (
         plot_generations as plot_generations,
@@ -57,6 +57,9 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     )
     from kdcourse.plots.tensor_train import (
         plot_front as plot_front,
-        plot_rank_curves as plot_rank_curves,
+        plot_layer_cut as plot_layer_cut,
+        plot_matrices as plot_matrices,
         plot_reconstructions as plot_reconstructions,
+        plot_tt_steps as plot_tt_steps,
+        plot_tucker as plot_tucker,
     )

@@ -158,9 +158,10 @@ def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Te
         panels: titre du panneau → (nombres de pas ``(n,)``, nom → (gains appariés ``(n, graines)``, rôle)).
         title: ce que la figure montre.
     """
-    size = (min(9.5, 4.2 * len(panels)), 3.4)
-    figure, axes = subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
-    for ax, (name, (steps, curves)) in zip(axes[0], panels.items(), strict=True):
+    rows = 1 if len(panels) < 4 else 2
+    size = (min(9.5, 4.2 * len(panels)), 2.5 * rows + 0.9)
+    figure, axes = subplots(rows, -(-len(panels) // rows), figsize=size, sharey=True, squeeze=False)
+    for ax, (name, (steps, curves)) in zip(axes.flat, panels.items(), strict=True):
         ax.axhline(0, color="0.5", lw=1)
         for label, (gains, role) in curves.items():
             mean_curve(ax, steps, gains, role, label)
@@ -172,7 +173,8 @@ def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Te
         ax.minorticks_off()
         ax.set_title(name, fontsize=10)
         ax.legend(frameon=False, fontsize=9)
-    axes[0, 0].set_ylabel("gain sur le student seul (points)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("gain sur le student seul\n(points)")
     comma_axis(axes[0, 0].yaxis)
     figure.supxlabel("échelle log ; bande : intervalle à 95 % ; marqueur creux : l'intervalle contient 0", fontsize=8.5)
     figure.suptitle(title, fontsize=11)
@@ -205,12 +207,14 @@ def plot_tiles_and_bars(
             ax.bar(x, interval.mean, 0.9 * width, color=COLORS[role], label="" if place else name,
                    hatch=("", "//", "..")[rank % 3], ec="white", lw=0)  # fmt: skip
             ax.plot([x, x], [interval.low, interval.high], color="0.5", lw=2)
-            ax.annotate(french(interval.mean, 0), (x, max(interval.high, interval.mean)), (0, 4), weight="bold",
-                        textcoords="offset points", ha="center")  # fmt: skip
+            ax.plot(np.full(len(measured[budget]), x), measured[budget], ".", color="0.15", ms=2.5)
+            top = max(interval.high, float(max(measured[budget])))
+            ax.annotate(french(interval.mean, 0), (x, top), (0, 4), weight="bold", textcoords="offset points",
+                        ha="center")  # fmt: skip
     ax.set(xticks=range(len(budgets)), xticklabels=budgets, ylim=(0, 125), yticks=range(0, 101, 20), ylabel=ylabel)
     ax.legend(frameon=False, fontsize=9, ncols=len(bars), loc="upper center")
     figure.suptitle(title, fontsize=11)
-    figure.supxlabel(f"{note} ; traits : intervalle à 95 %", fontsize=8)
+    figure.supxlabel(f"{note} ; traits : intervalle à 95 % ; points : graines", fontsize=8)
     return finished(figure)
 
 

@@ -1,6 +1,6 @@
-"""Les figures de 10.3 : le schéma des hints, l'adaptateur, les cartes d'attention, les gains selon le budget."""
+"""Les figures de 10.3 : le schéma des hints, l'adaptateur, les cartes d'attention."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import contourpy
 import numpy as np
@@ -10,16 +10,15 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from kdcourse.formats import french, short
-from kdcourse.measures.features import FeatureBudgets, map_similarity
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, mean_curve, paper, subplots
+from kdcourse.formats import french
+from kdcourse.plots.common import COLORS, as_picture, comma_axis, finished, paper, subplots
 
 MAP_COLORS = "viridis_r"  # plus c'est sombre, plus c'est actif
 UNIT_SQUARE = (0, 1, 0, 1)  # l'étendue de toute image : une carte de 3×3 pixels couvre le chiffre de 10×10
 
 
 def plot_feature_scheme() -> Figure:
-    """Où le teacher guide le student : une flèche par étage, et l'adaptateur que demande le hint."""
+    """Où le teacher peut guider le student : à chaque étage, par l'attention ou par le hint et son adaptateur."""
     figure, ax = subplots(figsize=(9, 3.9))
     ax.set(xlim=(0, 100), ylim=(0, 46))
     ax.axis("off")
@@ -48,16 +47,16 @@ def plot_feature_scheme() -> Figure:
                 arrow((x - 6.3, y + 4), (x - 0.8, y + 4))
         ax.text(1, y + 4, "teacher" if role == "teacher" else "student", rotation=90, ha="center", va="center",
                 color=COLORS[role], weight="bold")  # fmt: skip
-    box(63, 16, 16, "adaptateur 1×1\n8 → 32 canaux", "distilled", height=7)
-    arrow((71.5, 10.8), (71.5, 15.2))
-    arrow((71.5, 34.2), (71.5, 23.8), "<|-|>")
-    ax.text(73, 29, "hint", fontsize=9.5, weight="bold", va="center")
-    for x in (31.5, 51.5):
-        arrow((x, 34.2), (x, 10.8), "<|-|>")
-    ax.text(41.5, 22.5, "attention :\noù, non quoi", ha="center", va="center", fontsize=9.5, weight="bold")
+    for x, width in ((25, 16), (45, 32), (65, 32)):
+        arrow((x + 1.5, 34.2), (x + 1.5, 10.8), "<|-|>")
+        box(x + 5, 19, 8.5, f"adaptateur\n8 → {width}", "distilled", height=6.5)
+        arrow((x + 9.2, 10.8), (x + 9.2, 18.2))
+        arrow((x + 9.2, 34.2), (x + 9.2, 26.3), "<|-|>")
+    ax.text(24.5, 22.5, "attention", ha="right", va="center", fontsize=9.5, weight="bold")
+    ax.text(35.5, 30.3, "hint", va="center", fontsize=9.5, weight="bold")
     arrow((91.5, 34.2), (91.5, 10.8), "<|-|>")
-    ax.text(90.5, 22.5, "KD\n(10.2)", ha="right", va="center", fontsize=9.5, weight="bold")
-    ax.set_title("Le hint compare des cartes : il lui faut un adaptateur ; l'attention n'en a pas besoin")
+    ax.text(90.5, 22.5, "KD", ha="right", va="center", fontsize=9.5, weight="bold")
+    ax.set_title("Trois étages, deux façons d'imiter chacun ; seul le hint demande un adaptateur")
     return finished(figure)
 
 
@@ -77,8 +76,11 @@ def plot_adapter(student: Tensor, weights: Tensor, bias: float, teacher: Tensor)
     low, high = min(mixed.min(), teacher.min()).item(), max(mixed.max(), teacher.max()).item()
     scales = [(0.0, student.max().item())] * len(student) + [(low, high)] * 2
     for ax, values, (bottom, top) in zip(axes, (*student, mixed, teacher), scales, strict=True):
-        ax.imshow(values.cpu().numpy(), cmap=MAP_COLORS, vmin=bottom, vmax=top)
-        ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=COLORS["student"], lw=2.5))
+        shown = ax.imshow(values.cpu().numpy(), cmap=MAP_COLORS, vmin=bottom, vmax=top)
+        ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=COLORS["student"], lw=2, zorder=4))
+        value, ink = values[row, column].item(), "white" if values[row, column] > (bottom + top) / 2 else "black"
+        ax.text(column, row, french(value, 2), ha="center", va="center", fontsize=6.5, color=ink,
+                bbox={"fc": shown.to_rgba(value), "ec": "none", "pad": 0.5})  # fmt: skip
         ax.set(xticks=[], yticks=[])
     for index, (ax, weight) in enumerate(zip(axes, weights.tolist(), strict=False)):
         ax.set_title(f"canal {index}", fontsize=8.5)
@@ -86,12 +88,12 @@ def plot_adapter(student: Tensor, weights: Tensor, bias: float, teacher: Tensor)
         sign = "=" if index == len(student) - 1 else "+"
         ax.text(1.13, 0.5, sign, transform=ax.transAxes, ha="center", va="center", fontsize=11)
     axes[-2].set_title("mélange", fontsize=8.5, weight="bold")
-    axes[-2].set_xlabel(f"biais {french(bias, 2)}", fontsize=9.5)
-    axes[-2].text(1.13, 0.5, "?", transform=axes[-2].transAxes, ha="center", va="center", fontsize=11)
+    axes[-2].set_xlabel(f"biais {french(bias, 2)}", fontsize=9)
     axes[-1].set_title("teacher", fontsize=8.5, weight="bold", color=COLORS["teacher"])
-    axes[-1].set_xlabel("un canal", fontsize=9.5)
+    axes[-1].set_xlabel("à refaire", fontsize=9)
     figure.suptitle(
-        f"Un canal du teacher, refait avec les {len(student)} du student : écart au carré {french(gap, 2)}", fontsize=11
+        f"Un canal du teacher, refait avec les {len(student)} du student : écart au carré moyen {french(gap, 2)}",
+        fontsize=11,
     )
     return finished(figure)
 
@@ -145,66 +147,3 @@ def _color_bar(figure: Figure, shown, axes) -> None:
     bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02)
     bar.set_label("attention", fontsize=9)
     comma_axis(bar.ax.yaxis)
-
-
-def plot_alpha_maps(
-    image: Tensor, label: int, teacher: Tensor, alphas: Sequence[float], maps: Tensor, errors: Tensor
-) -> Figure:
-    """La carte d'une image pour chaque alpha, sous son contour, et dessous l'erreur mesurée sur les graines.
-
-    Args:
-        image: ``(1, h, w)``.
-        label: son étiquette.
-        teacher: carte du teacher, ``(1, H, W)``.
-        alphas: A valeurs.
-        maps: cartes d'un student par alpha, ``(A, 1, H, W)``.
-        errors: erreurs en %, ``(A, graines)``.
-    """
-    figure, axes = subplots(1, len(alphas) + 2, figsize=(9, 2.5))
-    top = max(teacher.max().item(), maps.max().item())
-    axes[0].imshow(as_picture(image), cmap="gray_r", extent=UNIT_SQUARE)
-    for ax, values in zip(axes[1:], [teacher, *maps], strict=True):
-        shown = show_map(ax, values[0], top)
-        draw_outline(ax, image)
-    names = ["image", "teacher", *(f"α = {short(alpha)}" for alpha in alphas)]
-    likeness = [french(value, 2) for value in map_similarity(maps[:, None], teacher[None])]
-    notes = [
-        f"ressemblance\n{close}\nerreur\n{french(row.mean())} %" for close, row in zip(likeness, errors, strict=True)
-    ]
-    for ax, name, note in zip(axes, names, [f"étiquette {label}", "", *notes], strict=True):
-        ax.set(xticks=[], yticks=[])
-        ax.set_title(name, fontsize=9.5)
-        ax.set_xlabel(note, fontsize=9)
-    _color_bar(figure, shown, axes)
-    figure.suptitle(
-        f"La ressemblance passe de {likeness[0]} ({names[2]}) à {likeness[-1]} ({names[-1]}) ; "
-        f"l'erreur, de {french(errors[0].mean())} à {french(errors[-1].mean())} %",
-        fontsize=11,
-    )
-    return finished(figure)
-
-
-def plot_feature_budgets(stored: FeatureBudgets, methods: Sequence[str], title: str) -> Figure:
-    """Le gain de chaque méthode selon le budget, un panneau chacune, une courbe par nombre d'images étiquetées."""
-    rows = -(-len(methods) // 3)
-    figure, axes = subplots(rows, 3, figsize=(9, 2.3 * rows + 0.8), sharex=True, sharey=True, squeeze=False)
-    for ax, method in zip(axes.flat, methods, strict=False):
-        ax.axhline(0, color="0.5", lw=1)
-        for size, role, line in zip(sorted(stored.errors), ("distilled", "other"), ("^-", "v--"), strict=True):
-            mean_curve(ax, stored.budgets, stored.gains(size, method), role, f"{size} images étiquetées", line)
-        ax.set_title(method, fontsize=10)
-        ax.set_xscale("log")
-        ax.set_xticks(stored.budgets, [f"×{short(budget)}" for budget in stored.budgets])
-        ax.minorticks_off()
-        comma_axis(ax.yaxis)
-    for ax in axes.flat[len(methods) :]:
-        ax.axis("off")
-    for ax in axes[-1]:
-        ax.set_xlabel("pas, fois le budget")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("gain (points)")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9,
-                  title="bande : intervalle à 95 % de la différence appariée", title_fontsize=8.5)  # fmt: skip
-    figure.suptitle(title, fontsize=11)
-    return finished(figure)

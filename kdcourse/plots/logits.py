@@ -17,7 +17,7 @@ from kdcourse.measures.principles import softened
 from kdcourse.measures.temperature_map import TemperatureMap
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, finished, in_formula, mean_curve, subplots
 
-GAIN_COLORS = "PuOr"  # divergente, lisible par les daltoniens : violet pour un gain, orange pour une perte
+GAIN_COLORS = "PuOr"  # divergente, lisible par les daltoniens : violet pour un gain, orange pour un recul
 
 
 def plot_temperature_gradients(
@@ -35,7 +35,7 @@ def plot_temperature_gradients(
     def norms(gradients):
         return gradients.flatten(-2).norm(dim=-1)
 
-    for values, role, name in ((with_factor, "distilled", "avec T²"), (without_factor, "student", "sans T²")):
+    for values, role, name in ((with_factor, "distilled", "avec T²"), (without_factor, "neutral", "sans T²")):
         mean_curve(ax, temperatures, norms(values), role, name)
     ax.axhline(norms(limit).mean().item(), color=COLORS["teacher"], ls="--", lw=1.5, label="limite de « avec T² »")
     far = len(temperatures) // 2
@@ -102,7 +102,7 @@ def plot_gradients(
 
 
 def plot_temperature_maps(maps: Mapping[str, TemperatureMap]) -> Figure:
-    """Gain apparié de chaque case sur le student seul, à une échelle commune ; une perte établie est hachurée.
+    """Gain apparié de chaque case sur le student seul, à une échelle commune ; un recul établi est hachuré.
 
     La case encadrée est choisie sur la validation.
     """
@@ -120,19 +120,19 @@ def plot_temperature_maps(maps: Mapping[str, TemperatureMap]) -> Figure:
             write_in_cell(ax, image, row, column, text if gain.excludes_zero else f"({text})")
         row, column = measured.best()
         ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="black", lw=2.5))
-        won, lost = (counted(verdicts.count(one), verb) for one, verb in (("+", "gagne"), ("−", "perd")))
+        won, lost = (counted(verdicts.count(one), verb) for one, verb in (("+", "gagne"), ("−", "recule")))
         ax.set_title(f"{name} : sur {len(verdicts)} cases,\n{won}, {lost}", fontsize=10)
     scale = figure.colorbar(image, ax=axes[0], label="gain sur le student seul (points)", shrink=0.9)
     comma_axis(scale.ax.yaxis)
     figure.supxlabel(
-        "entre parenthèses : l'intervalle à 95 % contient 0 ; hachurée : perte établie ; "
+        "entre parenthèses : l'intervalle à 95 % contient 0 ; hachurée : recul établi ; "
         "encadrée : la meilleure en validation", fontsize=8.5,
     )  # fmt: skip
     return finished(figure)
 
 
 def counted(count: int, verb: str) -> str:
-    """« aucune ne perd », « 1 perd », « 4 perdent »."""
+    """« aucune ne recule », « 1 recule », « 4 reculent »."""
     return f"{count} {verb.removesuffix('e')}ent" if count > 1 else f"1 {verb}" if count else f"aucune ne {verb}"
 
 
@@ -195,18 +195,5 @@ def plot_gain_curves(panels: Mapping[str, tuple[TemperatureMap, int]], first: fl
                   title="bande : intervalle à 95 % ; pointillé : premier budget", title_fontsize=8.5)  # fmt: skip
     better = sum(after > before for before, after in ends)
     grown = f"{better} sont plus grands" if better > 1 else f"{better} est plus grand"
-    figure.suptitle(f"Sur {len(ends)} gains, {grown} au second budget", fontsize=11)
-    return finished(figure)
-
-
-def plot_image_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
-    """Quelques images de chaque sorte, une sorte par ligne, ``(n, 1, H, W)`` chacune, à la même échelle de gris."""
-    count = max(len(images) for images in rows.values())
-    figure, axes = subplots(len(rows), count, figsize=(count + 2, 0.9 * len(rows) + 0.4), squeeze=False)
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-        for ax, image in zip(line, images, strict=False):
-            ax.imshow(as_picture(image), cmap="gray_r", vmin=0, vmax=1)
-            ax.set(xticks=[], yticks=[])
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(f"En validation, sur {len(ends)} gains, {grown} au second budget", fontsize=11)
     return finished(figure)

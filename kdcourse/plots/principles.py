@@ -92,17 +92,20 @@ def nats(value: float) -> str:
     return f"{french(value, 2)} nat{'s' if value >= 2 else ''}"
 
 
-def plot_gap(student: Tensor, teacher: Tensor, temperature: float, gradient: Tensor) -> Figure:
-    """Deux prédictions d'une image, et l'écart signé qui les sépare, sur lequel se pose le gradient mesuré.
+def plot_gap(image: Tensor, student: Tensor, teacher: Tensor, temperature: float, gradient: Tensor) -> Figure:
+    """Une image, deux prédictions, et l'écart signé qui les sépare, sur lequel se pose le gradient mesuré.
 
     Args:
+        image: ``(1, H, W)``.
         student, teacher: logits ``(C,)``.
         temperature: T.
         gradient: gradient de la KL des prédictions adoucies pour les logits du student, ``(C,)`` ; T fois ce gradient
             est l'écart.
     """
     ours, theirs = softened(student, temperature), softened(teacher, temperature)
-    figure, axes = subplots(1, 3, figsize=(9, 2.9))
+    figure, (picture, *axes) = subplots(1, 4, figsize=(9.5, 2.9), width_ratios=(0.8, 1, 1, 1.2))
+    picture.imshow(as_picture(image), cmap="gray_r")
+    picture.axis("off")
     classes, gap = range(len(ours)), (ours - theirs).tolist()
     for ax, values, role in ((axes[0], theirs, "teacher"), (axes[1], ours, "student")):
         ax.bar(classes, values.tolist(), color=COLORS[role])
@@ -115,8 +118,8 @@ def plot_gap(student: Tensor, teacher: Tensor, temperature: float, gradient: Ten
     axes[2].plot(classes, (temperature * gradient).tolist(), MARKERS["neutral"], mfc="none", color="0.5")
     axes[2].axhline(0, color="0.5", lw=1)
     figure.supxlabel("losanges : T fois le gradient que calcule autograd ; rayé : le logit sera relevé", fontsize=8.5)
-    pushed = int(np.argmin(gap))
-    axes[2].set_title(f"student moins teacher : le {pushed} monte")
+    pushed = ", ".join(str(x) for x, value in zip(classes, gap, strict=True) if value < 0)
+    axes[2].set_title(f"écart ; montent : {pushed}", fontsize=10)
     for ax in axes:
         ax.set(xticks=classes, xlabel="classe")
         comma_axis(ax.yaxis)

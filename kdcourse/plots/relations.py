@@ -1,4 +1,4 @@
-"""Les figures de 10.4 : matrices de ressemblances, gains appariés, poids, coût."""
+"""Les figures de 10.4 : matrices de ressemblances, invariances, poids, gains selon le budget, coût."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +8,20 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
-from kdcourse.formats import french, short
+from kdcourse.formats import french, short, thousands
 from kdcourse.measures.intervals import log_slope, mean_interval
-from kdcourse.plots.common import COLORS, as_picture, comma_axis, error_bar, finished, in_formula, paper, subplots
+from kdcourse.measures.relations import RELATIONS, TRANSFORMATIONS, ZERO, cloud_state
+from kdcourse.plots.common import (
+    COLORS,
+    MARKERS,
+    as_picture,
+    comma_axis,
+    finished,
+    in_formula,
+    mean_curve,
+    paper,
+    subplots,
+)
 
 # Lisible par les daltoniens, et en niveaux de gris. Soixante-quatre teintes, un pas de 1,6 % de l'échelle : une matrice
 # pèse moins dans un curseur.
@@ -71,28 +82,118 @@ def draw_relations(ax, relations: Tensor, labels: Tensor):
     return picture
 
 
-def plot_weights(alphas: Sequence[float], errors: Mapping[str, Tensor], alone: Tensor, title: str) -> Figure:
-    """Erreur de validation selon le poids de la distillation, un panneau par méthode ; la bande est le student seul.
+def plot_without_labels(
+    matrices: Mapping[str, Tensor], labels: Tensor, errors: Mapping[str, tuple[Tensor, str]], title: str
+) -> Figure:
+    """Des matrices triées par classe, et l'erreur de chaque façon de nommer, une barre chacune.
 
     Args:
-        alphas: poids essayés, ``(n,)``, à intervalles égaux sur la figure.
-        errors: méthode → erreurs ``(n, graines)``.
-        alone: erreurs du student seul, ``(graines,)``.
+        matrices: titre → ressemblances ``(B, B)``.
+        labels: étiquettes triées ``(B,)``.
+        errors: nom → (erreurs en % ``(graines,)``, rôle de ``COLORS``).
+        title: ce que la figure montre.
     """
-    figure, axes = subplots(1, len(errors), figsize=(1.8 * len(errors) + 0.9, 3.2), sharey=True, squeeze=False)
-    reference = mean_interval(alone)
-    for ax, (name, values) in zip(axes[0], errors.items(), strict=True):
-        ax.axhspan(reference.low, reference.high, color=COLORS["student"], alpha=0.25, lw=0, label="seul")
-        intervals = [mean_interval(row) for row in values]
-        ax.plot(range(len(alphas)), [i.mean for i in intervals], color=COLORS["distilled"], lw=1)
-        for place, interval in enumerate(intervals):
-            error_bar(ax, place, interval, "distilled")
-        ax.set_xticks(range(len(alphas)), [short(a) for a in alphas])
-        ax.set(xlim=(-0.4, len(alphas) - 0.6), title=name)
-    axes[0][0].set(ylabel="erreur de validation (%)")
-    axes[0][0].set_ylim(bottom=0)
-    axes[0][0].legend(frameon=False, loc="lower left", fontsize=8)
-    figure.supxlabel("poids α de la distillation (barres et bande : intervalle à 95 %)", fontsize=9)
+    figure, axes = subplots(2, len(matrices), figsize=(9.3, 5.4), height_ratios=(1.45, 1))
+    for ax, (name, relations) in zip(axes[0], matrices.items(), strict=True):
+        picture = draw_relations(ax, relations, labels)
+        ax.set_title(name, fontsize=10)
+    bar = figure.colorbar(picture, ax=axes[0], shrink=0.85, label="similarité cosinus")
+    comma_axis(bar.ax.yaxis)
+    for unused in axes[1, 1:]:
+        unused.remove()
+    ax = axes[1, 0]
+    ax.set_subplotspec(ax.get_gridspec()[1, :])
+    for y, (values, role) in enumerate(errors.values()):
+        interval = mean_interval(values)
+        ax.barh(y, interval.mean, color=COLORS[role], alpha=0.5)
+        ax.plot([interval.low, interval.high], [y, y], color=COLORS[role], lw=2.5, solid_capstyle="butt")
+        ax.plot(interval.mean, y, MARKERS[role], color=COLORS[role], ms=7)
+        ax.text(interval.high + 0.8, y, french(interval.mean), va="center", weight="bold")
+    ax.set_yticks(range(len(errors)), list(errors), fontsize=9)
+    ax.invert_yaxis()
+    ax.set_xlim(left=0)
+    ax.set_xlabel("erreur de test (%) avec dix images nommées ; trait : intervalle à 95 %", fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return finished(figure)
+
+
+def plot_invariances(points: Tensor) -> Figure:
+    """Un nuage ``(B, 2)`` et ses transformés au plus fort, et dessous ce qu'en dit chaque perte."""
+    states = {name: cloud_state(points.double(), name, 1.0) for name in TRANSFORMATIONS}
+    reach = 1.1 * max(state.points.abs().max().item() for state in states.values())
+    figure, axes = subplots(1, len(states), figsize=(9.3, 3.3))
+    for ax, (name, state) in zip(axes, states.items(), strict=True):
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
+        ax.plot(0, 0, "+", color="0.5", ms=10)
+        ax.plot(*points.T, MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=4, label="teacher")
+        ax.plot(*state.points.T, MARKERS["student"], color=COLORS["student"], ms=4, label="student")
+        ax.set_title(name.replace(" par", "\npar").replace(" pour", "\npour"), fontsize=9.5)
+        lines = (f"{loss} : {'0' if v < ZERO else french(v, 4)}" for loss, v in state.losses.items())
+        ax.set_xlabel("\n".join(lines), fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    ignored = sum(v < ZERO for state in states.values() for v in state.losses.values())
+    total = len(states) * len(RELATIONS)
+    figure.suptitle(f"Quatre pertes, cinq transformations : {ignored} fois sur {total}, la perte reste 0", fontsize=11)
+    return finished(figure)
+
+
+def plot_by_weight(
+    curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float], str]]], alone: float, title: str
+) -> Figure:
+    """L'erreur de validation selon le poids de la distillation, un panneau par méthode, une courbe par budget.
+
+    Args:
+        curves: méthode → (budget → (poids, erreurs moyennes en %, rôle de ``COLORS``)).
+        alone: l'erreur du student seul.
+        title: ce que la figure montre.
+    """
+    figure, axes = subplots(1, len(curves), figsize=(9.3, 3.1), sharey=True)
+    for ax, (name, budgets) in zip(axes, curves.items(), strict=True):
+        ax.axhline(alone, color=COLORS["student"], lw=1.5, ls=":", label="seul")
+        for budget, (weights, errors, role) in budgets.items():
+            ax.plot(weights, errors, MARKERS[role] + "-", color=COLORS[role], ms=4, label=budget)
+            best = min(range(len(weights)), key=lambda k: errors[k])
+            ax.plot(weights[best], errors[best], "o", mfc="none", color=COLORS[role], ms=11)
+        ax.set(xscale="log", xticks=[weights[0], weights[-1]])
+        ax.set_xticks([weights[0], weights[-1]], [short(weights[0]), thousands(weights[-1])])
+        ax.minorticks_off()
+        ax.set_title(name, fontsize=10)
+    axes[0].set(ylabel="erreur de validation (%)", ylim=(0, 40))
+    axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+    figure.supxlabel("poids λ (échelle log) ; cercle : le meilleur", fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return finished(figure)
+
+
+def plot_relation_budgets(
+    steps: Sequence[int], panels: Mapping[str, Mapping[str, tuple[Tensor, str]]], against: str, title: str
+) -> Figure:
+    """Le gain apparié selon le nombre de pas, un panneau par méthode ; un marqueur plein où l'intervalle exclut 0.
+
+    Args:
+        steps: nombres de pas, ``(n,)``.
+        panels: méthode → (courbe → (gains ``(n, graines)``, rôle de ``COLORS``)).
+        against: à qui l'on compare.
+        title: ce que la figure montre.
+    """
+    figure, axes = subplots(1, len(panels), figsize=(9.3, 3.3), sharey=True)
+    for ax, (name, curves) in zip(axes, panels.items(), strict=True):
+        ax.axhline(0, color="0.5", lw=1)
+        for label, (gains, role) in curves.items():
+            mean_curve(ax, steps, gains, role, label)
+            for step, interval in zip(steps, map(mean_interval, gains), strict=True):
+                ax.plot(step, interval.mean, MARKERS[role], color=COLORS[role], ms=7,
+                        mfc=COLORS[role] if interval.excludes_zero else paper())  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_xticks(steps, [thousands(step) for step in steps], fontsize=8)
+        ax.minorticks_off()
+        ax.set_title(name, fontsize=10)
+    axes[0].set_ylabel(f"gain sur {against} (points)")
+    comma_axis(axes[0].yaxis)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9,
+                  title="pas (échelle log) ; bande : intervalle à 95 % ; marqueur creux : il contient 0",
+                  title_fontsize=8.5)  # fmt: skip
     figure.suptitle(title, fontsize=11)
     return finished(figure)
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -161,8 +162,10 @@ def add_results(folder: Path, results: dict) -> None:
 
 
 def write_json(path: Path, record: dict) -> None:
-    """Écrit un fichier JSON lisible, à la place de l'ancien une fois entier."""
-    write_whole(path, (json.dumps(record, ensure_ascii=False, indent=2) + "\n").encode())
+    """Écrit un fichier JSON lisible, à la place de l'ancien une fois entier ; une liste y tient sur une ligne."""
+    text = json.dumps(record, ensure_ascii=False, indent=2)
+    text = re.sub(r"\[\n *([^\[\]{}]*?)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
+    write_whole(path, (text + "\n").encode())
 
 
 def fingerprint(*tensors: torch.Tensor) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from kdcourse.formats import french
+from kdcourse.formats import french, short
 from kdcourse.measures.features import map_similarity
 from kdcourse.measures.intervals import mean_interval
 from kdcourse.plots.common import COLORS, MARKERS, as_picture, comma_axis, mean_curve
@@ -48,16 +48,17 @@ class AttentionExplorer(SliderFigure):
         # Une même étendue pour toutes les tailles de carte : changer d'étage ne change pas le cadre.
         shown = [show_map(ax, teacher[0][0, 0], 1.0) for ax in (left, right)]
         outlines = [draw_outline(ax, images[0]) for ax in (left, right)]
-        for ax, name in ((picture, "image"), (left, "teacher"), (right, "student")):
-            ax.set(xticks=[], yticks=[])
-            ax.set_title(name, fontsize=10)
+        titles = [ax.set_title("", fontsize=10) for ax in (picture, left, right)]
+        picture.set(xticks=[], yticks=[])
         bar = figure.colorbar(shown[1], ax=right, fraction=0.05, pad=0.03, ticks=[0, 1])
         bar.ax.set_yticklabels(["0", "max."], fontsize=8)
         caption = right.text(0.5, -0.12, "", transform=right.transAxes, ha="center", va="center", fontsize=9)
         intervals = [mean_interval(row) for row in errors]
         mean_curve(curve, alphas, errors, "neutral", line="-")
         (point,) = curve.plot([], [], MARKERS["distilled"], color=COLORS["distilled"], ms=10)
-        curve.set(xlabel="α (bande : intervalle à 95 %)", ylabel="erreur de test (%)", xlim=(-0.05, 1.05))
+        curve.set(
+            xlabel="α (bande : intervalle à 95 %)", ylabel="erreur de test (%)", xlim=(-0.05, 1.05), xticks=alphas
+        )
         curve.set_ylim(0, 100)
         curve.set_box_aspect(0.85)
         heading = curve.text(0.03, 0.93, "", transform=curve.transAxes, va="center", weight="bold", fontsize=9.5)
@@ -74,13 +75,16 @@ class AttentionExplorer(SliderFigure):
                 artist.set_data((values / top).cpu().numpy())
             for outline in outlines:
                 outline.set_segments(contours[number])
+            names = f"image {number + 1}", f"teacher, étage {stage:g}", f"student, α = {short(alpha)}"
+            for title, name in zip(titles, names, strict=True):
+                title.set_text(name)
             caption.set_text(f"ressemblance : {french(state.similarity, 2)}")
             point.set_data([alpha], [intervals[index].mean])
             heading.set_text(f"erreur : {french(intervals[index].mean)} %")
 
         super().__init__(
             figure,
-            [*unclipped(digit, *shown, *outlines, caption, point), heading],
+            [*unclipped(digit, *shown, *outlines, caption, point), *titles, heading],
             update,
             {
                 "alpha": slider("Poids α de l'attention", alphas, alphas[0], digits=2),

@@ -51,17 +51,18 @@ class GradientExplorer(SliderFigure):
         (probabilities, picture), (bars, curve) = figure.subplots(2, 2, width_ratios=(1.7, 1), height_ratios=(1, 1.3))
         picture.imshow(as_picture(image), cmap="gray_r", vmin=0, vmax=1)
         picture.axis("off")
+        hollow = {"fill": False, "lw": 1.5}  # creuses : lisibles sans la couleur
+        flat = np.zeros(len(student))
         pairs = [
-            probabilities.bar(classes + shift, np.zeros(len(student)), 0.4, color=COLORS[role], label=role)
-            for shift, role in ((-0.2, "teacher"), (0.2, "student"))
+            probabilities.bar(classes - 0.2, flat, 0.4, color=COLORS["teacher"], label="teacher"),
+            probabilities.bar(classes + 0.2, flat, 0.4, ec=COLORS["student"], label="student neuf", **hollow),
         ]
         probabilities.set(ylim=(0, 1), xticks=classes, ylabel="prédiction à T")
         probabilities.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
         heights = [float(g.abs().max()) * max(1, 1 / t**2) for t, g in table.items()]
         top = 1.15 * max(*heights, float(limit.abs().max()))
-        with_factor = bars.bar(classes - 0.2, np.zeros(len(student)), 0.4, color=COLORS["distilled"])
-        hollow = {"fill": False, "edgecolor": COLORS["student"], "lw": 1.5}  # creuses : lisibles sans la couleur
-        without_factor = bars.bar(classes + 0.2, np.zeros(len(student)), 0.4, **hollow)
+        with_factor = bars.bar(classes - 0.2, flat, 0.4, color=COLORS["distilled"])
+        without_factor = bars.bar(classes + 0.2, flat, 0.4, ec=COLORS["neutral"], **hollow)
         bars.plot(classes - 0.2, limit.tolist(), MARKERS["teacher"], mfc="none", color=COLORS["teacher"], ms=7)
         bars.axhline(0, color="0.4", lw=0.8)
         bars.set(ylim=(-top, top), xticks=classes, xlabel="classe", ylabel="gradient du logit")
@@ -70,12 +71,12 @@ class GradientExplorer(SliderFigure):
         heading = figure.suptitle("0", fontsize=11)
         for values, role, line, name in (
             (norms, "distilled", "-", "avec T²"),
-            (norms / np.square(steps), "student", "--", "sans T²"),
+            (norms / np.square(steps), "neutral", "--", "sans T²"),
         ):
             curve.plot(steps, values, line, color=COLORS[role], label=name)
         curve.axhline(float(limit.norm()), color=COLORS["teacher"], ls=":", label="limite")
         curve.legend(frameon=False, fontsize=8, loc="lower left")
-        points = [curve.plot([], [], MARKERS[r], color=COLORS[r], ms=9)[0] for r in ("distilled", "student")]
+        points = [curve.plot([], [], MARKERS[r], color=COLORS[r], ms=9)[0] for r in ("distilled", "neutral")]
         curve.set(xscale="log", yscale="log", xlabel="température T", ylabel="norme du gradient")
         curve.set_ylim(bottom=max(norms[-1] / steps[-1] ** 2 / 3, 1e-12))
         curve.set_xticks([0.5, 1, 4, 16, 64], ["0,5", "1", "4", "16", "64"])
@@ -90,7 +91,7 @@ class GradientExplorer(SliderFigure):
                     rectangle.set_height(height)
             norm = float(gradient.norm())
             small = short(float(f"{norm / temperature**2:.2g}"))
-            heading.set_text(f"T = {french(temperature)} : norme du gradient {french(norm, 2)} avec T², {small} sans")
+            heading.set_text(f"T = {short(temperature)} : norme du gradient {french(norm, 2)} avec T², {small} sans")
             for point, height in zip(points, (norm, norm / temperature**2), strict=True):
                 point.set_data([temperature], [height])
 
@@ -127,17 +128,21 @@ class MapExplorer(SliderFigure):
     """Deux curseurs sur une carte T × alpha : la case choisie, sa courbe d'apprentissage et ses confusions.
 
     Chaque case porte le signe de son gain de test : « + » ou « − », « · » quand l'intervalle contient 0.
+
+    Args:
+        measured: la carte.
+        start: la température et l'alpha de départ ; par défaut, la meilleure case en validation.
     """
 
-    def __init__(self, measured: TemperatureMap):
+    def __init__(self, measured: TemperatureMap, start: tuple[float, float] | None = None):
         states = {(t, a): map_state(measured, t, a) for t in measured.temperatures for a in measured.alphas}
         epochs = np.arange(1, measured.curves.shape[-1] + 1)
         figure = Figure(figsize=(9.6, 3.5), dpi=DPI, layout="constrained")
         chart, curve, confusion = figure.subplots(1, 3, width_ratios=(1.1, 1.2, 1.1))
         image = draw_map(chart, measured)
         for row, column in np.ndindex(measured.gains().shape):  # lisible sans la couleur
-            write_in_cell(chart, image, row, column, sign(measured.gain(row, column)), size=11)
-        chart.set_title("+ gain, − perte, · non établi", fontsize=9)
+            write_in_cell(chart, image, row, column, sign(measured.gain(row, column)), size=14)
+        chart.set_title("+ gain, − recul, · non établi", fontsize=9)
         scales = [figure.colorbar(image, ax=chart, location="bottom", label="gain de test (points)", shrink=0.9)]
         frame = chart.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=3))
         frame.set_path_effects([withStroke(linewidth=6, foreground="white")])  # se voit aussi sur le plus sombre
@@ -169,17 +174,18 @@ class MapExplorer(SliderFigure):
             band.set_data(epochs, state.curve[1], state.curve[2])
             matrix.set_data(state.mistakes)
             heading.set_text(
-                f"T = {french(temperature)}, α = {french(alpha)} : erreur de test {state.error} %, "
+                f"T = {short(temperature)}, α = {french(alpha)} : erreur de test {state.error} %, "
                 f"gain {points(state.gain)}"
             )
 
         row, column = measured.best()
+        first_t, first_alpha = start or (measured.temperatures[row], measured.alphas[column])
         super().__init__(
             figure,
             [*unclipped(frame), band, line, *unclipped(matrix), heading],
             update,
             {
-                "temperature": slider("Température T", measured.temperatures, measured.temperatures[row]),
-                "alpha": slider("Poids α", measured.alphas, measured.alphas[column]),
+                "temperature": slider("Température T", measured.temperatures, first_t),
+                "alpha": slider("Poids α", measured.alphas, first_alpha),
             },
         )

@@ -84,32 +84,32 @@ class _Nothing:
         return self
 
 
-def _multi_teacher(channel, task) -> None:
+def _calls(channel, task) -> None:
     answer = _load(task)[task["name"]]
     for case in task["cases"]:
         try:
-            channel.send(case=_loss_case(answer, case))
+            channel.send(case=_call(answer, case))
         except BaseException as error:
             channel.send(case={"error": _describe(error)})
 
 
-def _loss_case(answer, case) -> dict:
-    leaf = decode(case["student"]).requires_grad_()
-    student = leaf.clone()
-    teachers = [decode(teacher) for teacher in case["teachers"]]
-    if case["tied"]:  # les teachers dépendent de la feuille : oublier detach change le gradient
-        teachers = [teacher + student for teacher in teachers]
-    result = answer(student, teachers, decode(case["labels"]), **case["options"])
+def _call(answer, case) -> dict:
+    """Ce que la réponse rend dans un cas : sa valeur, et son gradient pour la première entrée s'il est jugé."""
+    leaf, *others = ([*map(decode, value)] if isinstance(value, list) else decode(value) for value in case["inputs"])
+    first = leaf.requires_grad_().clone() if case["tied"] else leaf
+    if case["tied"]:  # la deuxième entrée dépend de la feuille : oublier detach change le gradient
+        others[0] = [value + first for value in others[0]] if isinstance(others[0], list) else others[0] + first
+    result = answer(first, *others, **case["options"])
     seen = {"type": type(result).__name__}
+    if isinstance(result, (int, float, np.number, np.ndarray)) and not isinstance(result, bool):
+        result = torch.from_numpy(np.asarray(result, dtype=getattr(result, "dtype", float)))
     if isinstance(result, torch.Tensor):
         seen |= {"dtype": str(result.dtype).removeprefix("torch."), "shape": list(result.shape)}
-        if result.dim() == 0 and result.is_floating_point():
-            seen["value"] = float(result.detach())
-            if result.requires_grad:
+        if result.is_floating_point():
+            seen["result"] = encode(result.detach().double())
+            if case["tied"] and result.dim() == 0 and result.requires_grad:
                 gradient = torch.autograd.grad(result, leaf, allow_unused=True)[0]
                 seen["gradient"] = None if gradient is None else encode(gradient.double())
-    elif isinstance(result, (int, float, np.number)) and not isinstance(result, bool):
-        seen["value"] = float(result)
     return seen
 
 
@@ -179,8 +179,8 @@ def _predict(channel, task) -> None:
 
 def encode(tensor) -> dict:
     """Un tenseur en JSON : son type, sa forme, ses octets."""
-    array = np.ascontiguousarray(tensor.numpy())
-    return {"dtype": str(array.dtype), "shape": list(array.shape), "data": base64.b64encode(array).decode()}
+    array = np.ascontiguousarray(tensor.numpy())  # d'un scalaire, numpy fait ici un tableau (1,)
+    return {"dtype": str(array.dtype), "shape": list(tensor.shape), "data": base64.b64encode(array).decode()}
 
 
 def decode(message: dict):
@@ -202,7 +202,7 @@ def _describe(error: BaseException) -> str:
 _TASKS = {
     "probe": _probe,
     "slice": _slice,
-    "multi_teacher": _multi_teacher,
+    "calls": _calls,
     "size_study": _size_study,
     "compress": _compress,
     "predict": _predict,

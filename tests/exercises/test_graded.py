@@ -1,4 +1,4 @@
-"""Les trois exercices notés : leurs références, leurs erreurs reconnues, et le retour immédiat de ``check``."""
+"""Les exercices notés : leurs références, leurs erreurs reconnues, et le retour immédiat de ``check``."""
 
 import json
 import math
@@ -16,7 +16,7 @@ NUMBERS = json.loads(stored_numbers.TARGET.read_text(encoding="utf-8"))
 DEFAULTS = {"weights": None, "temperature": 4.0, "alpha": 0.7, "combine": "probabilities"}
 
 
-# --- Les nombres rangés --------------------------------------------------------------------------------------------
+# --- Les nombres rangés ----------------------------------------------------------------------------------------------
 
 
 def same_numbers(mine, other):
@@ -35,7 +35,7 @@ def test_le_fichier_de_nombres_suit_les_references_et_les_erreurs():
 
 def test_un_nombre_change_se_voit():
     drifted = json.loads(json.dumps(NUMBERS))
-    drifted["10.1"]["cases"][0]["value"] += 1e-4
+    drifted["multi_teacher"]["cases"][0]["value"] += 1e-4
     assert not same_numbers(drifted, NUMBERS)
 
 
@@ -44,7 +44,7 @@ def test_le_fichier_ne_contient_que_des_nombres_et_du_texte():
     assert "softmax(" not in text and "lambda" not in text and "def " not in text
 
 
-# --- 10.1 : la référence -------------------------------------------------------------------------------------------
+# --- multi_teacher : la référence ------------------------------------------------------------------------------------
 
 
 def softened(logits, temperature):
@@ -88,7 +88,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_la_reference_10_1_egale_les_boucles_simples(options):
+def test_la_reference_multi_teacher_egale_les_boucles_simples(options):
     for seed in range(3):
         student, teachers, labels = drawn(seed)
         value = reference_multi_teacher.reference(student, teachers, labels, **options)
@@ -97,7 +97,7 @@ def test_la_reference_10_1_egale_les_boucles_simples(options):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_le_gradient_de_la_reference_10_1_est_celui_des_differences_finies(options):
+def test_le_gradient_de_la_reference_multi_teacher_est_celui_des_differences_finies(options):
     student, teachers, labels = drawn(5)
     student.requires_grad_()
     assert torch.autograd.gradcheck(
@@ -124,8 +124,10 @@ def test_la_moyenne_des_divergences_a_le_meme_gradient_mais_pas_la_meme_valeur()
         assert torch.allclose(results[0][1], results[1][1]) is same_gradient
 
 
-def test_les_erreurs_de_10_1_sont_numeriquement_distinctes_entre_elles_et_de_la_bonne_reponse():
-    values = {"juste": [case["value"] for case in NUMBERS["10.1"]["cases"]]} | NUMBERS["10.1"]["mistakes"]
+def test_les_erreurs_de_multi_teacher_sont_numeriquement_distinctes_entre_elles_et_de_la_bonne_reponse():
+    values = {"juste": [case["value"] for case in NUMBERS["multi_teacher"]["cases"]]} | NUMBERS["multi_teacher"][
+        "mistakes"
+    ]
     names = list(values)
     for i, mine in enumerate(names):
         for other in names[i + 1 :]:
@@ -136,7 +138,7 @@ def test_les_erreurs_de_10_1_sont_numeriquement_distinctes_entre_elles_et_de_la_
             assert max(gaps) > 2e-3, (mine, other)
 
 
-# --- 10.1 : check --------------------------------------------------------------------------------------------------
+# --- multi_teacher : check -------------------------------------------------------------------------------------------
 
 
 def answer_of(formula):
@@ -152,8 +154,8 @@ right_loss = answer_of(reference_multi_teacher.reference)
 
 
 def test_la_bonne_perte_est_juste(capsys):
-    assert check("10.1", right_loss) is True
-    assert capsys.readouterr().out == "Exercice 10.1 : juste.\n"
+    assert check("multi_teacher", right_loss) is True
+    assert capsys.readouterr().out == "Exercice multi_teacher : juste.\n"
 
 
 def test_une_autre_facon_d_ecrire_la_perte_est_juste():
@@ -168,13 +170,13 @@ def test_une_autre_facon_d_ecrire_la_perte_est_juste():
         kl = torch.nn.functional.kl_div((s / temperature).log_softmax(-1), p, reduction="batchmean")
         return alpha * kl * temperature**2 + (1 - alpha) * torch.nn.CrossEntropyLoss()(s, y)
 
-    assert check("10.1", other)
+    assert check("multi_teacher", other)
 
 
 @pytest.mark.parametrize("hint", reference_multi_teacher.MISTAKES)
-def test_chaque_erreur_de_10_1_recoit_son_indice(hint, capsys):
-    assert check("10.1", answer_of(reference_multi_teacher.MISTAKES[hint])) is False
-    assert capsys.readouterr().out == f"Exercice 10.1 : pas encore. {hint}\n"
+def test_chaque_erreur_de_multi_teacher_recoit_son_indice(hint, capsys):
+    assert check("multi_teacher", answer_of(reference_multi_teacher.MISTAKES[hint])) is False
+    assert capsys.readouterr().out == f"Exercice multi_teacher : pas encore. {hint}\n"
 
 
 def test_le_logarithme_d_un_poids_nul_se_voit(capsys):
@@ -184,7 +186,7 @@ def test_le_logarithme_d_un_poids_nul_se_voit(capsys):
         assert len(logs) in (0, len(ts))
         return right_loss(s, ts, y, weights=weights, temperature=temperature, alpha=alpha, combine=combine)
 
-    assert check("10.1", logged) is False
+    assert check("multi_teacher", logged) is False
     assert "s'arrête sur ValueError" in (out := capsys.readouterr().out) and "poids 3, 0, 2" in out
 
 
@@ -192,7 +194,7 @@ def test_un_nan_sur_les_logits_extremes_n_est_pas_pris_pour_un_epsilon(capsys):
     def answer(s, *inputs, **options):
         return right_loss(s, *inputs, **options) * (float("nan") if s.abs().max() > 100 else 1.0)
 
-    assert check("10.1", answer) is False
+    assert check("multi_teacher", answer) is False
     assert "son logarithme vaut -inf" in capsys.readouterr().out
 
 
@@ -213,13 +215,13 @@ def leave(*_, **__):
 
 
 @pytest.mark.parametrize("stub", [nothing, ellipsis, not_implemented])
-@pytest.mark.parametrize("name", ["10.1", "10.2", "10.3"])
+@pytest.mark.parametrize("name", graded.ANSWERS)
 def test_une_ebauche_d_exercice_note_affiche_a_completer(name, stub, capsys):
     assert check(name, *[stub] * len(graded.ANSWERS[name])) is False
     assert capsys.readouterr().out.splitlines()[-1] == f"Exercice {name} : à compléter."
 
 
-@pytest.mark.parametrize("name", ["10.1", "10.2", "10.3"])
+@pytest.mark.parametrize("name", graded.ANSWERS)
 def test_une_reponse_qui_quitte_python_n_arrete_pas_le_notebook(name, capsys):
     assert check(name, *[leave] * len(graded.ANSWERS[name])) is False
     assert "s'arrête sur SystemExit" in capsys.readouterr().out
@@ -227,7 +229,7 @@ def test_une_reponse_qui_quitte_python_n_arrete_pas_le_notebook(name, capsys):
 
 def test_le_nombre_de_fonctions_est_verifie():
     with pytest.raises(TypeError, match=r"1 réponse\(s\) reçue\(s\), 2 attendue"):
-        check("10.3", nothing)
+        check("compression_challenge", nothing)
     with pytest.raises(TypeError, match=r"2 réponse\(s\) reçue\(s\), 1 attendue"):
         check("10.1 a", nothing, nothing)
 
@@ -261,8 +263,8 @@ def leaking(s, ts, y, *, weights=None, temperature=4.0, alpha=0.7, combine="prob
         (lambda *a, **k: 1 / 0, "ZeroDivisionError"),
     ],
 )
-def test_chaque_faute_de_contrat_de_10_1_est_dite(answer, hint, capsys):
-    assert check("10.1", answer) is False
+def test_chaque_faute_de_contrat_de_multi_teacher_est_dite(answer, hint, capsys):
+    assert check("multi_teacher", answer) is False
     assert hint in capsys.readouterr().out
 
 
@@ -271,11 +273,11 @@ def test_une_erreur_connue_se_reconnait_meme_avec_un_nan_sur_les_logits_extremes
         value = right_loss(s, ts, y, weights=weights, temperature=temperature, alpha=1 - alpha, combine=combine)
         return value * (float("nan") if s.abs().max() > 100 else 1.0)
 
-    assert check("10.1", naive) is False
+    assert check("multi_teacher", naive) is False
     assert "sont échangés" in capsys.readouterr().out
 
 
-# --- 10.2 ----------------------------------------------------------------------------------------------------------
+# --- size_study ------------------------------------------------------------------------------------------------------
 
 # Quantiles de Student à 97,5 %, d'une table.
 QUANTILE = {2: 4.302653, 4: 2.776445, 9: 2.262157}
@@ -293,7 +295,7 @@ def rows_by_hand(alone, distilled, widths):
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_la_reference_10_2_egale_les_boucles_simples(seeds):
+def test_la_reference_size_study_egale_les_boucles_simples(seeds):
     rng = np.random.default_rng(seeds)
     alone, distilled = rng.uniform(2, 30, (2, 4, seeds))
     rows = reference_size_study.reference(alone, distilled, [64, 4, 8, 16])
@@ -301,8 +303,8 @@ def test_la_reference_10_2_egale_les_boucles_simples(seeds):
     np.testing.assert_allclose(values, rows_by_hand(alone.tolist(), distilled.tolist(), [64, 4, 8, 16]), rtol=1e-5)
 
 
-def test_les_erreurs_de_10_2_sont_numeriquement_distinctes_entre_elles_et_de_la_bonne_reponse():
-    tables = {"juste": [case["rows"] for case in NUMBERS["10.2"]["cases"]]} | NUMBERS["10.2"]["mistakes"]
+def test_les_erreurs_de_size_study_sont_numeriquement_distinctes_entre_elles_et_de_la_bonne_reponse():
+    tables = {"juste": [case["rows"] for case in NUMBERS["size_study"]["cases"]]} | NUMBERS["size_study"]["mistakes"]
     names = list(tables)
     for i, mine in enumerate(names):
         for other in names[i + 1 :]:
@@ -322,15 +324,15 @@ right_study = study_of(reference_size_study.reference)
 
 
 def test_le_bon_tableau_est_juste(capsys):
-    assert check("10.2", right_study) is True
-    assert capsys.readouterr().out == "Exercice 10.2 : juste.\n"
+    assert check("size_study", right_study) is True
+    assert capsys.readouterr().out == "Exercice size_study : juste.\n"
 
 
 def test_un_tableau_arrondi_a_deux_decimales_est_juste():
     def rounded(*inputs):
         return [{key: round(value, 2) for key, value in row.items()} for row in reference_size_study.reference(*inputs)]
 
-    assert check("10.2", study_of(rounded))
+    assert check("size_study", study_of(rounded))
 
 
 def test_une_autre_facon_d_ecrire_l_etude_est_juste():
@@ -350,7 +352,7 @@ def test_une_autre_facon_d_ecrire_l_etude_est_juste():
             rows.append(dict(zip(reference_size_study.KEYS, values, strict=True)))
         return rows
 
-    assert check("10.2", other)
+    assert check("size_study", other)
 
 
 def test_des_cles_de_plus_de_tout_type_ne_genent_pas():
@@ -358,18 +360,18 @@ def test_des_cles_de_plus_de_tout_type_ne_genent_pas():
         extra = {"gains": torch.zeros(3), "note": "appariée", 0: None, ("a", 1): {"b": [1]}}
         return [extra | row for row in reference_size_study.reference(*inputs)]
 
-    assert check("10.2", study_of(richer))
+    assert check("size_study", study_of(richer))
 
 
 def test_un_dictionnaire_de_lignes_se_lit_dans_l_ordre_des_largeurs():
-    assert check("10.2", lambda t, w, s: {row["width"]: row for row in right_study(t, w, s)})
-    assert not check("10.2", lambda t, w, s: {row["width"]: row for row in right_study(t, w, s)[::-1]})
+    assert check("size_study", lambda t, w, s: {row["width"]: row for row in right_study(t, w, s)})
+    assert not check("size_study", lambda t, w, s: {row["width"]: row for row in right_study(t, w, s)[::-1]})
 
 
 @pytest.mark.parametrize("hint", reference_size_study.MISTAKES)
-def test_chaque_erreur_de_10_2_recoit_son_indice(hint, capsys):
-    assert check("10.2", study_of(reference_size_study.MISTAKES[hint])) is False
-    assert capsys.readouterr().out == f"Exercice 10.2 : pas encore. {hint}\n"
+def test_chaque_erreur_de_size_study_recoit_son_indice(hint, capsys):
+    assert check("size_study", study_of(reference_size_study.MISTAKES[hint])) is False
+    assert capsys.readouterr().out == f"Exercice size_study : pas encore. {hint}\n"
 
 
 def changed_rows(change):
@@ -405,6 +407,6 @@ def numbered(train_one, widths, seeds):
         (lambda t, w, s: 1 / 0, "ZeroDivisionError"),
     ],
 )
-def test_chaque_faute_de_contrat_de_10_2_est_dite(answer, hint, capsys):
-    assert check("10.2", answer) is False
+def test_chaque_faute_de_contrat_de_size_study_est_dite(answer, hint, capsys):
+    assert check("size_study", answer) is False
     assert hint in capsys.readouterr().out

@@ -60,7 +60,7 @@ def test_la_prevision_se_demande_avant_la_mesure(capsys):
 
     assert check(NAME, ..., experiment, ...) is False
     assert (
-        "avant de mesurer, écrivez votre prévision : « gain », « perte », « rien d'établi »" in capsys.readouterr().out
+        "avant de mesurer, écrivez votre prévision : « gain », « recul », « rien d'établi »" in capsys.readouterr().out
     )
 
 
@@ -146,7 +146,7 @@ def test_pres_de_zero_le_signe_ne_se_discute_pas(monkeypatch, capsys):
     assert check(NAME, "gain", gains(-0.05), "rien d'établi"), capsys.readouterr().out
 
 
-@pytest.mark.parametrize("bet, said", [("gain", "comme prévu."), ("perte", "vous aviez prévu « perte »")])
+@pytest.mark.parametrize("bet, said", [("gain", "comme prévu."), ("recul", "vous aviez prévu « recul »")])
 def test_une_lecture_juste_rappelle_la_prevision_et_donne_la_lecon(bet, said, capsys):
     assert check(NAME, bet, gains(3.0), "gain") is True
     out = capsys.readouterr().out
@@ -154,9 +154,10 @@ def test_une_lecture_juste_rappelle_la_prevision_et_donne_la_lecon(bet, said, ca
     assert said in out and out.endswith("La leçon.\n")
 
 
-def test_une_perte_se_lit_perte(monkeypatch):
+@pytest.mark.parametrize("word", ["recul", "perte"])
+def test_un_gain_negatif_se_lit_recul_ou_perte(word, monkeypatch):
     use(monkeypatch, expected=-3.0, tolerance=1.0)
-    assert check(NAME, "gain", gains(-3.0), "perte")
+    assert check(NAME, "gain", gains(-3.0), word)
 
 
 def test_la_lecture_absente_montre_l_intervalle_sans_le_lire(capsys):

@@ -34,17 +34,17 @@ def asked(measure):
 
 
 def test_la_solution_de_l_enonce_est_juste(asked, capsys):
-    assert check("10.2 d", "gain", lambda: asked, "perte")
+    assert check("10.2 d", "gain", lambda: asked, "recul")
     said = capsys.readouterr().out
     assert "vous aviez prévu « gain »" in said and "à pas égaux" in said
 
 
 def test_une_lecture_qui_n_est_pas_celle_de_l_intervalle_est_refusee(asked):
-    assert not check("10.2 d", "perte", lambda: asked, "rien d'établi")
+    assert not check("10.2 d", "recul", lambda: asked, "rien d'établi")
 
 
 def test_le_signe_inverse_est_nomme(asked, capsys):
-    assert not check("10.2 d", "perte", lambda: -asked, "gain")
+    assert not check("10.2 d", "recul", lambda: -asked, "gain")
     assert "signe est inversé" in capsys.readouterr().out
 
 
@@ -58,5 +58,5 @@ def test_le_signe_inverse_est_nomme(asked, capsys):
     ],
 )
 def test_une_experience_voisine_est_nommee(measure, setting, hint, capsys):
-    assert not check("10.2 d", "perte", lambda: gains(measure(*setting)), "perte")
+    assert not check("10.2 d", "recul", lambda: gains(measure(*setting)), "recul")
     assert hint in capsys.readouterr().out

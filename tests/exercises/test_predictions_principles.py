@@ -27,7 +27,7 @@ def measured():
 
 def test_la_solution_de_l_enonce_est_juste(measured, capsys):
     assert check("10.1 c", "perte", lambda: measured["noisy"], "gain")
-    assert "vous aviez prévu « perte »" in capsys.readouterr().out
+    assert "vous aviez prévu « recul »" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from kdcourse import check
 from kdcourse.exercises.checking import EXERCISES
 
-CHAPTERS = ("10.1", "10.2", "10.3")
+CHAPTERS = ("10.1", "10.2", "10.3", "10.4", "10.6")
 SOURCES = Path(__file__).parents[2] / "sources"
 _STATEMENT = re.compile(r"\*\*Exercice (10\.\d [a-z])")
 _SOLUTION = re.compile(r"<summary>Une solution(?: de (10\.\d [a-z]))?</summary>.*?```python\n(.*?)```", re.S)
@@ -34,6 +35,6 @@ SOLUTIONS = {name: solution for chapter in CHAPTERS for name, solution in publis
 @pytest.mark.parametrize("name", [name for name in EXERCISES if name.startswith(CHAPTERS)])
 def test_la_solution_publiee_est_juste(name, capsys):
     code, function = SOLUTIONS[name]
-    notebook = {"torch": torch, "F": F}
+    notebook = {"torch": torch, "F": F, "np": np}
     exec(code, notebook)
     assert check(name, notebook[function]), capsys.readouterr().out

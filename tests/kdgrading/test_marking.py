@@ -1,7 +1,7 @@
 """Le correcteur, par la vraie commande ``nbgrader autograde`` : des copies justes, fausses, absentes, hostiles.
 
-Une seule correction note toutes les copies de 10.1, l'une après l'autre : si l'une gênait les suivantes, leurs notes le
-diraient.
+Une seule correction note toutes les copies de multi_teacher, l'une après l'autre : si l'une gênait les suivantes,
+leurs notes le diraient.
 """
 
 import json
@@ -13,8 +13,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from support.grading_course import ENVIRONMENT, ROOT, Course, find
-from support.submissions_10_1 import BROKEN, CRITERIA, FULL, MISTAKES, RIGHT, ZERO, answer, hostile, loss
-from support.submissions_10_3 import HASHES
+from support.submissions_compression_challenge import HASHES
+from support.submissions_multi_teacher import BROKEN, CRITERIA, FULL, MISTAKES, RIGHT, ZERO, answer, hostile, loss
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap absent : apt install bubblewrap.")
 
@@ -215,7 +215,7 @@ FORMS = {
     "page-web": (lambda course: b"<!DOCTYPE html><html>Connexion</html>", ZERO, "illisible (page web"),
     "fichier-vide": (lambda course: b" \n", ZERO, "illisible (fichier vide"),
     "autre-exercice": (
-        lambda course: (ROOT / "exercises/source/exercice_10_2/exercice_10_2.ipynb").read_bytes(),
+        lambda course: (ROOT / "exercises/source/size_study/size_study.ipynb").read_bytes(),
         ZERO,
         "le notebook d'un autre exercice",
     ),
@@ -250,7 +250,7 @@ FORMS = {
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """Toutes les copies, corrigées en une fois."""
-    course = Course.make(tmp_path_factory.mktemp("cours"), "exercice_10_1")
+    course = Course.make(tmp_path_factory.mktemp("cours"), "multi_teacher")
     for name, code in RIGHT.items():
         course.submit(name, course.answered(code, CELL))
     for name, (code, *_) in (MISTAKES | BROKEN).items():
@@ -259,7 +259,7 @@ def course(tmp_path_factory):
         course.submit(name, course.answered(code, CELL))
     for name, (build, *_) in FORMS.items():
         course.submit(name, build(course))
-    course.submit("autre-fichier", course.answered(loss(), CELL), name="exercice_10_1 (1).ipynb")
+    course.submit("autre-fichier", course.answered(loss(), CELL), name="multi_teacher (1).ipynb")
     course.submit("deux-fichiers", course.answered(loss(), CELL), name="final.ipynb")
     course.submit("deux-fichiers", b"", name="brouillon.ipynb")
     (course.submit("date-folle", course.answered(loss(), CELL)).parent / "timestamp.txt").write_bytes(b"\xff hier")
@@ -365,7 +365,7 @@ def test_les_images_de_l_eleve_restent_et_ce_qui_s_executerait_non(course):
     assert "](data:text/html" not in written.source
     assert "mesure faite" in "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
     assert course.run("generate_feedback", "--student=images").returncode == 0
-    page = (course.root / "feedback/images/exercice_10_1/exercice_10_1.html").read_text(encoding="utf-8")
+    page = (course.root / "feedback/images/multi_teacher/multi_teacher.html").read_text(encoding="utf-8")
     assert page.count(PIXEL[:40]) == 5 and "<script>alert" not in page and "onload" not in page
     assert "image ôtée, trop lourde" in page and "lourde.png" in page and "attachment:" not in page
     # Un SVG n'est que dans des balises <img>, où le navigateur n'en exécute rien.
@@ -386,7 +386,7 @@ def test_une_copie_illisible_ou_d_un_autre_exercice_est_nommee_et_attend(course,
 def test_les_sorties_de_l_eleve_restent_sauf_ce_qu_un_navigateur_executerait(course):
     done = course.run("generate_feedback", "--student=metadonnees-forgees")
     assert done.returncode == 0, done.stderr[-3000:]
-    page = course.root / "feedback" / "metadonnees-forgees" / "exercice_10_1" / "exercice_10_1.html"
+    page = course.root / "feedback" / "metadonnees-forgees" / "multi_teacher" / "multi_teacher.html"
     text = page.read_text(encoding="utf-8")
     assert "dessin" in text and "avant" in text and "Correction automatique, graine" in text
     assert "<script>alert" not in text and "<img src=x" not in text
@@ -395,16 +395,16 @@ def test_les_sorties_de_l_eleve_restent_sauf_ce_qu_un_navigateur_executerait(cou
 
 
 def test_le_fichier_illisible_est_garde(course):
-    folder = course.root / "submitted" / "json-casse" / "exercice_10_1"
-    assert (folder / "exercice_10_1.ipynb.recu").read_bytes().startswith(b'{"cells": [{')
+    folder = course.root / "submitted" / "json-casse" / "multi_teacher"
+    assert (folder / "multi_teacher.ipynb.recu").read_bytes().startswith(b'{"cells": [{')
 
 
-@pytest.mark.parametrize("assignment", ["exercice_10_2", "exercice_10_3"])
+@pytest.mark.parametrize("assignment", ["size_study", "compression_challenge", "neighbours_and_memory"])
 def test_la_solution_a_tout_et_le_notebook_distribue_zero(assignment, tmp_path):
     other = Course.make(tmp_path / "cours", assignment)
     for student, folder in (("solution", "source"), ("vide", "release")):
         other.submit(student, other.notebook(folder))
-    if assignment == "exercice_10_3":
+    if assignment == "compression_challenge":
         tabled = other.notebook("release")
         tabled.cells = [new_code_cell(HASHES)]
         other.submit("table", tabled)
@@ -415,7 +415,7 @@ def test_la_solution_a_tout_et_le_notebook_distribue_zero(assignment, tmp_path):
     written = [name for name in other.scores("solution") if name not in automatic]
     assert other.scores("solution") == automatic | {name: None for name in written}
     assert other.scores("vide") == {name: 0 for name in automatic} | {name: None for name in written}
-    if assignment == "exercice_10_3":
+    if assignment == "compression_challenge":
         assert other.scores("table") == {"ex3-contrat": 4, "ex3-exactitude": 0, "ex3-taille": 0, "ex3-reponse": None}
 
 
@@ -458,7 +458,7 @@ def test_sans_bac_a_sable_la_correction_refuse_sauf_si_on_l_accepte(course, tmp_
     assert refused.returncode != 0
     assert "Correction refusée, sans bac à sable" in refused.stderr and "apt install bubblewrap" in refused.stderr
     assert "Traceback" not in refused.stderr.split("Correction refusée")[1]
-    assert not (course.root / "autograded" / "solution" / "exercice_10_1").exists()
+    assert not (course.root / "autograded" / "solution" / "multi_teacher").exists()
     assert course.scores("solution") == kept
     accepted = course.run("autograde", *options, "--IsolatedGrade.accept_no_sandbox=True", environment=environment)
     assert accepted.returncode == 0, accepted.stderr[-3000:]

@@ -152,8 +152,8 @@ def test_la_collecte_n_ecrit_rien_hors_du_cours(collected):
     [
         "Lou (107) n'a remis aucun notebook",
         "Uma En-Ligne (118) n'a remis aucun notebook",
-        "Groupe A-Jean Le Goff (104) a remis 3 notebooks : « exercice_10_1 (2).ipynb » est retenu",
-        "bombe.zip/exercice_10_1.ipynb : plus de 50 Mo une fois décompressé, ignoré",
+        "Groupe A-Jean Le Goff (104) a remis 3 notebooks : « multi_teacher (2).ipynb » est retenu",
+        "bombe.zip/multi_teacher.ipynb : plus de 50 Mo une fois décompressé, ignoré",
         "Luc Gros (112) n'a remis aucun notebook",
         "abime.zip : File is not a zip file, ignoré",
         "fuite.zip/../../../../evasion.ipynb : chemin hors de l'archive, ignoré",

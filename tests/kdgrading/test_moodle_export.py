@@ -57,7 +57,7 @@ def graded(tmp_path_factory):
     course = course_at(tmp_path_factory.mktemp("export") / "cours")
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "kdcourse") as gradebook:
         gradebook.add_assignment(NAME)
-        gradebook.add_assignment("exercice_10_2")
+        gradebook.add_assignment("size_study")
         gradebook.add_notebook(NAME, NAME)
         gradebook.add_grade_cell("points", NAME, NAME, max_score=20, cell_type="code")
         gradebook.add_solution_cell("reponse", NAME, NAME)
@@ -177,7 +177,7 @@ def test_le_formulaire_de_moodle_est_rempli_et_le_reste_intact_a_l_octet(graded)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--assignment", "exercice_99"], "exercice_99 reçu, un de ceux-ci attendu : exercice_10_1, exercice_10_2"),
+        (["--assignment", "exercice_99"], "exercice_99 reçu, un de ceux-ci attendu : multi_teacher, size_study"),
         (["--to", "notes.csv"], "to : notes.csv reçu, le nom d'un dossier attendu"),
         (["--MoodleExport.worksheet=absente.csv"], "absente.csv"),
     ],

@@ -1,4 +1,4 @@
-"""Les pièces du correcteur, sans nbgrader : le bac à sable, le découpage du notebook, les notes de 10.2 et de 10.3."""
+"""Les pièces du correcteur, sans nbgrader : le bac à sable, le découpage, les notes des autres exercices."""
 
 import contextlib
 import json
@@ -14,13 +14,14 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from slicing import slice_answer
-from support.submissions_10_3 import HASHES
+from support.submissions_compression_challenge import HASHES
 
 from kdcourse import error_rate, load_dataset
-from kdcourse.exercises.challenge import ACCURACY, SIZE, compression_teacher
+from kdcourse.exercises.challenge import ACCURACY, LABELLED, SIZE, compression_teacher
 from kdgrading import (
     mark_challenge,
     mark_multi_teacher,
+    mark_neighbours_and_memory,
     mark_size_study,
     sandbox,
 )
@@ -271,7 +272,19 @@ JSON = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                ["value", "gradient", "shape", "dtype", "data", "type", "error", "rows", "gain", "ci_low", "mean_alone"]
+                [
+                    "result",
+                    "gradient",
+                    "shape",
+                    "dtype",
+                    "data",
+                    "type",
+                    "error",
+                    "rows",
+                    "gain",
+                    "ci_low",
+                    "mean_alone",
+                ]
             ),
             inner,
             max_size=5,
@@ -303,7 +316,7 @@ class Liar:
 @given(st.lists(st.fixed_dictionaries({"case": JSON}) | st.fixed_dictionaries({"error": JSON}), max_size=18), st.data())
 def test_aucun_mensonge_ne_rapporte_de_point_ni_n_arrete_la_correction(messages, data):
     calls = data.draw(st.lists(st.lists(JSON, max_size=5) | JSON, max_size=4))
-    for module in (mark_multi_teacher, mark_size_study):
+    for module in (mark_multi_teacher, mark_size_study, mark_neighbours_and_memory):
         marks, _ = module.grade(Liar(messages, calls), 0)
         assert set(shares(marks).values()) == {0.0}
         assert all(isinstance(mark.feedback, str) for mark in marks.values())
@@ -317,7 +330,7 @@ def test_aucun_mensonge_sur_l_artefact_ou_les_logits_n_arrete_la_correction(arti
         assert shares(marks)["ex3-exactitude"] == 0.0
 
 
-# --- 10.2
+# --- size_study
 
 
 STUDY = """
@@ -392,7 +405,7 @@ def test_chaque_faute_de_l_etude_coute_son_critere(worker, change, expected, sai
 
 @pytest.mark.parametrize("seed", range(4))
 def test_la_solution_de_l_etude_a_tout_et_une_reponse_inventee_rien(worker, seed):
-    cells = solution("exercice_10_2")
+    cells = solution("size_study")
     assert set(shares(mark_size_study.grade(Answer(worker, cells, ("size_study",)), seed)[0]).values()) == {1.0}
     invented = """
         def size_study(train_one, widths, seeds):
@@ -404,7 +417,7 @@ def test_la_solution_de_l_etude_a_tout_et_une_reponse_inventee_rien(worker, seed
     }
 
 
-# --- 10.3
+# --- le défi de compression
 
 
 def grade_compression(worker, text, seed=5):
@@ -412,7 +425,7 @@ def grade_compression(worker, text, seed=5):
 
 
 def test_la_solution_du_defi_a_tous_ses_points_et_son_artefact_est_mesure(worker):
-    answer = Answer(worker, solution("exercice_10_3"), mark_challenge.NAMES)
+    answer = Answer(worker, solution("compression_challenge"), mark_challenge.NAMES)
     marks, measures = mark_challenge.grade(answer, 5)
     assert set(shares(marks).values()) == {1.0}
     assert 500 < measures["bytes"] < SIZE[0] and measures["accuracy"] > ACCURACY[1]
@@ -423,7 +436,7 @@ KNOWN_BY_HEART = """
 
     def compress(teacher, images, labels):
         # Un classifieur appris d'avance tiendrait dans le code ; ici, le teacher d'origine en tient lieu.
-        return bytes((teacher(images).argmax(1) == labels).to(torch.uint8))
+        return bytes((teacher(images[: len(labels)]).argmax(1) == labels).to(torch.uint8))
 
     def predict(artifact, images):
         return torch.tensor([[float(artifact[0] == 1)] * 10] * len(images))
@@ -435,7 +448,7 @@ def test_le_teacher_et_les_etiquettes_sont_renumerotes_ensemble(worker):
         Answer(worker, code(KNOWN_BY_HEART), ("compress", "predict")), 3, torch.arange(10).roll(3)
     )
     assert artifact is not None, reason
-    assert sum(artifact) > 0.97 * len(artifact)
+    assert len(artifact) == LABELLED and sum(artifact) > 0.97 * LABELLED
 
 
 def test_une_reponse_apprise_d_avance_repond_a_cote(worker):
@@ -538,15 +551,15 @@ def test_sans_bubblewrap_le_refus_donne_la_marche_a_suivre(monkeypatch):
 
 
 def test_un_notebook_sain_n_est_pas_touche_un_autre_est_mis_de_cote(tmp_path):
-    sound = tmp_path / "exercice_10_1.ipynb"
+    sound = tmp_path / "multi_teacher.ipynb"
     sound.write_text(nbformat.writes(nbformat.v4.new_notebook()))
     before = sound.read_bytes()
-    mend_notebooks(assignment="exercice_10_1", student="x", notebooks=[str(sound)])
+    mend_notebooks(assignment="multi_teacher", student="x", notebooks=[str(sound)])
     assert sound.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
     sound.write_bytes(b"pas du json")
     for _ in range(2):  # une seconde correction ne perd pas l'original
-        mend_notebooks(assignment="exercice_10_1", student="x", notebooks=[str(sound)])
-    assert (tmp_path / "exercice_10_1.ipynb.recu").read_bytes() == b"pas du json"
+        mend_notebooks(assignment="multi_teacher", student="x", notebooks=[str(sound)])
+    assert (tmp_path / "multi_teacher.ipynb.recu").read_bytes() == b"pas du json"
     assert nbformat.read(sound, as_version=4).metadata.kdcourse_unreadable.startswith("JSON invalide")
 
 
@@ -559,23 +572,23 @@ def test_le_front_ne_garde_que_les_copies_que_nulle_autre_ne_bat():
 
 def test_les_mesures_de_la_classe_viennent_des_notebooks_corriges(tmp_path):
     for student, record in {"a": {"bytes": 10, "accuracy": 50.0}, "b": {"seed": 1}}.items():
-        folder = tmp_path / "autograded" / student / "exercice_10_3"
+        folder = tmp_path / "autograded" / student / "compression_challenge"
         folder.mkdir(parents=True)
         notebook = nbformat.v4.new_notebook(metadata={"kdcourse": record})
-        nbformat.write(notebook, folder / "exercice_10_3.ipynb")
+        nbformat.write(notebook, folder / "compression_challenge.ipynb")
     assert entries(tmp_path) == [Entry(10, 50.0)]
 
 
 def test_un_dossier_nomme_comme_un_notebook_ou_une_fusion_inachevee_est_dit(tmp_path):
-    folder = tmp_path / "exercice_10_1.ipynb"
+    folder = tmp_path / "multi_teacher.ipynb"
     folder.mkdir()
     (folder / "photo.png").touch()
-    mend_notebooks(assignment="exercice_10_1", student="x", notebooks=[str(folder)])
+    mend_notebooks(assignment="multi_teacher", student="x", notebooks=[str(folder)])
     mended = nbformat.read(folder, as_version=4)
     assert mended.metadata.kdcourse_unreadable == "un dossier, non un notebook"
-    assert (tmp_path / "exercice_10_1.ipynb.recu/photo.png").exists()
-    merged = tmp_path / "fusion" / "exercice_10_1.ipynb"
+    assert (tmp_path / "multi_teacher.ipynb.recu/photo.png").exists()
+    merged = tmp_path / "fusion" / "multi_teacher.ipynb"
     merged.parent.mkdir()
     merged.write_text('<<<<<<< HEAD\n{"cells": []}\n=======\n', encoding="utf-8")
-    mend_notebooks(assignment="exercice_10_1", student="x", notebooks=[str(merged)])
+    mend_notebooks(assignment="multi_teacher", student="x", notebooks=[str(merged)])
     assert nbformat.read(merged, as_version=4).metadata.kdcourse_unreadable == "conflit de fusion de git"

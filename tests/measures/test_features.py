@@ -1,7 +1,6 @@
 """Les mesures de 10.3, et ``python -m benchmarks features``, dont le chapitre relit les résultats."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +15,8 @@ from kdcourse import (
     predict_features,
 )
 from kdcourse.measures import FeatureBudgets, gradient_norms, map_similarity, mean_map, model_attention, uniform_map
+from kdcourse.measures.stored import stored
 from kdcourse.training.many_students import initial_model
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def small():
@@ -55,20 +53,23 @@ def test_les_cartes_d_un_modele_sont_celles_de_ses_etages(data):
         torch.testing.assert_close(ours, attention_map(maps))
 
 
-def test_les_normes_de_gradient_sont_celles_de_backward(data, teacher_features):
+def test_les_normes_de_gradient_sont_celles_de_backward_sur_les_memes_parametres(data, teacher_features):
     model = initial_model(small, 0)
     norms = gradient_norms(model, data, teacher_features)
-    assert norms.shape == (3,)
+    stages = len(teacher_features.maps)
+    assert norms.shape == (2, stages)
     features = model.forward_features(data.images)
-    q_student, q_teacher = attention_map(features.maps[0]), attention_map(teacher_features.maps[0])
-    for index, loss in (
-        (0, F.cross_entropy(features.logits, data.labels)),
-        (1, (q_student - q_teacher).square().mean()),
-    ):
+    for stage in range(stages):
+        q_student, q_teacher = attention_map(features.maps[stage]), attention_map(teacher_features.maps[stage])
         model.zero_grad()
-        loss.backward(retain_graph=True)
-        squares = sum(p.grad.square().sum().item() for p in model.parameters() if p.grad is not None)
-        assert norms[index].item() == pytest.approx(squares**0.5, rel=1e-4)
+        (q_student - q_teacher).square().mean().backward(retain_graph=True)
+        reached = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        assert not any(name.startswith(("head", f"stages.{stage + 1}")) for name in reached)
+        model.zero_grad()
+        F.cross_entropy(features.logits, data.labels).backward(retain_graph=True)
+        by_labels = [p.grad for name, p in model.named_parameters() if name in reached]
+        for found, gradients in zip(norms[:, stage], (by_labels, reached.values()), strict=True):
+            assert found.item() == pytest.approx(sum(g.square().sum().item() for g in gradients) ** 0.5, rel=1e-4)
 
 
 def test_la_carte_uniforme_ne_regarde_rien_et_la_moyenne_ne_depend_pas_de_l_image():
@@ -81,30 +82,28 @@ def test_la_carte_uniforme_ne_regarde_rien_et_la_moyenne_ne_depend_pas_de_l_imag
 
 
 def test_les_gains_ranges_sont_les_differences_avec_le_student_seul():
-    stored = FeatureBudgets.load()
-    raw = json.loads((ROOT / "kdcourse/measures/features_results.json").read_text(encoding="utf-8"))
+    budgets, raw = FeatureBudgets.load(), stored("features")
     alone, hint = (raw["errors"]["25"][name]["test"] for name in ("seul", "hint, étage 2"))
     expected = [[a - h for a, h in zip(*rows, strict=True)] for rows in zip(alone, hint, strict=True)]
-    torch.testing.assert_close(stored.gains(25, "hint, étage 2"), torch.tensor(expected), atol=1e-4, rtol=0)
-    torch.testing.assert_close(stored.gain(25, "hint, étage 2", 4.0), torch.tensor(expected[-1]), atol=1e-4, rtol=0)
-    assert stored.steps[25][stored.budgets.index(1.0)] == 192 and "mesurés le" in stored.origin
+    torch.testing.assert_close(budgets.gains(25, "hint, étage 2"), torch.tensor(expected), atol=1e-4, rtol=0)
+    torch.testing.assert_close(budgets.gain(25, "hint, étage 2", 4.0), torch.tensor(expected[-1]), atol=1e-4, rtol=0)
+    assert budgets.steps[25][budgets.budgets.index(1.0)] == 192 and "mesurés le" in budgets.origin
 
 
-def test_le_paquet_porte_les_budgets_ranges_dans_benchmarks():
-    kept = json.loads((ROOT / "kdcourse/measures/features_results.json").read_text(encoding="utf-8"))
-    assert kept == json.loads((ROOT / "benchmarks/results/features.json").read_text(encoding="utf-8"))
-    assert all(len(row) == 10 for own in kept["errors"].values() for parts in own.values() for row in parts["test"])
+def test_le_paquet_porte_dix_graines_de_chaque_methode():
+    kept = stored("features")["errors"]
+    assert list(kept["25"]) == list(features.METHODS) and list(kept["100"]) == list(features.METHODS)[:9]
+    assert all(len(row) == 10 for own in kept.values() for parts in own.values() for row in parts["test"])
 
 
 def test_un_essai_reduit_mesure_chaque_methode_et_ne_range_rien(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(_report, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(features, "RESULTS", tmp_path / "features_results.json")
+    monkeypatch.setattr(_report, "SHOWN", tmp_path)
     monkeypatch.setattr(features, "BUDGETS", (0.01,))
     threads = torch.get_num_threads()
     features.main(["--graines", "2"])
     torch.set_num_threads(threads)
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert result["steps"] == {"25": [3], "100": [10]} and list(result["errors"]["25"]) == list(features.METHODS)
-    assert list(result["errors"]["100"]) == list(features.METHODS)[:7]
+    assert list(result["errors"]["100"]) == list(features.METHODS)[:9]
     assert all(len(row) == 2 for own in result["errors"].values() for parts in own.values() for row in parts["test"])
     assert not list(tmp_path.iterdir())

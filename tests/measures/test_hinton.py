@@ -1,7 +1,6 @@
 """``python -m benchmarks hinton`` : ce qu'il règle ne lit jamais le test, et ce qu'il compte est ce qu'il dit."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +8,8 @@ import torch
 from benchmarks import _report, hinton
 from kdcourse import Dataset, Split, french
 from kdcourse.measures import hinton_table
+from kdcourse.measures.stored import stored
 
-ROOT = Path(__file__).parent.parent.parent
 BUDGET = hinton.Budget(teacher_epochs=1, student_epochs=1, batch_size=20)
 
 
@@ -92,29 +91,29 @@ def test_le_tableau_donne_les_moyennes_mesurees_et_les_chiffres_de_l_article(dat
 
 
 def test_le_resultat_est_range_avec_sa_provenance(data, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(_report, "RESULTS", tmp_path)
-    monkeypatch.setattr(hinton, "RESULTS", tmp_path / "hinton_results.json")
+    monkeypatch.setattr(_report, "SHOWN", tmp_path)
     monkeypatch.setattr(hinton, "load_dataset", lambda name, folder: data)
     monkeypatch.setattr(hinton, "SEEDS", 2)
     monkeypatch.setattr(hinton, "PUBLISHED", hinton.Budget(1, 1))
     hinton.main(["--graines", "2", "--epoques", "1", "1"])
-    result = json.loads((tmp_path / "hinton.json").read_text(encoding="utf-8"))
+    result = json.loads((tmp_path / "hinton_results.json").read_text(encoding="utf-8"))
     assert result["sizes"] == {"train": 60, "validation": 40, "test": 50}
     assert {"processor", "torch", "date"} <= result["provenance"].keys()
     assert len(result["runs"]) == 2 and result["paper"]["teacher"]["errors"] == 67
     gains = hinton.paired_gain(result["runs"], 50)
     assert result["gain"]["mean"] == pytest.approx(sum(gains) / 2)
-    kept = json.loads((tmp_path / "hinton_results.json").read_text(encoding="utf-8"))
-    assert kept["runs"] == result["runs"] and kept["sizes"] == result["sizes"]
+    assert result["first_run"] == hinton.FIRST_RUN
     assert "60 images d'entraînement, 40 de validation, 50 de test" in capsys.readouterr().out
 
 
 def test_un_essai_reduit_ne_remplace_pas_la_mesure(data, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(_report, "RESULTS", tmp_path)
-    monkeypatch.setattr(hinton, "RESULTS", tmp_path / "hinton_results.json")
+    monkeypatch.setattr(_report, "SHOWN", tmp_path)
     monkeypatch.setattr(hinton, "load_dataset", lambda name, folder: data)
     hinton.main(["--graines", "2", "--epoques", "1", "1"])
-    assert not list(tmp_path.iterdir()) and "Essai réduit : hinton.json n'est pas remplacé." in capsys.readouterr().out
+    assert (
+        not list(tmp_path.iterdir())
+        and "Essai réduit : hinton_results.json n'est pas remplacé." in capsys.readouterr().out
+    )
 
 
 def test_une_seule_graine_est_refusee_avant_d_entrainer(capsys):
@@ -123,21 +122,15 @@ def test_une_seule_graine_est_refusee_avant_d_entrainer(capsys):
     assert caught.value.code == 2 and "option --graines : 1 reçu, un entier ≥ 2 attendu" in capsys.readouterr().err
 
 
-def test_le_paquet_porte_la_mesure_rangee_dans_benchmarks():
-    stored = json.loads((ROOT / "benchmarks/results/hinton.json").read_text(encoding="utf-8"))
-    kept = json.loads((ROOT / "kdcourse/measures/hinton_results.json").read_text(encoding="utf-8"))
-    assert kept.pop("first_run") == hinton.FIRST_RUN
-    assert kept == {name: stored[name] for name in kept}
-
-
 def test_la_table_de_10_2_met_nos_erreurs_a_cote_de_celles_de_l_article():
     text = hinton_table()
-    runs = json.loads((ROOT / "kdcourse/measures/hinton_results.json").read_text(encoding="utf-8"))["runs"]
+    runs = stored("hinton")["runs"]
     rows = {line.split(" | ")[0].removeprefix("| "): line.split(" | ") for line in text.splitlines() if "|" in line}
     for name, (label, paper, threes) in hinton.PAPER.items():
         counts = [run[name]["errors"] for run in runs]
         measured = sum(counts) / len(counts)
-        assert rows[label][1:5] == [str(paper), french(paper / 100, 2), str(threes or ""), french(measured)]
-        assert rows[label][5].startswith(french(measured / 20, 2))  # 2 000 images : 20 pour 1 %
+        assert rows[label][1] == french(paper / 100, 2)
+        assert rows[label][3] == ("" if threes is None else french(100 * threes / 1010))
+        assert rows[label][2].startswith(french(measured / 20, 2))  # 2 000 images : 20 pour 1 %
     assert "7\u00a0000 d'apprentissage, 1\u00a0000 de validation, 2\u00a0000 de test" in text
     assert "second essai" in text

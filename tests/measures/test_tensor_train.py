@@ -1,11 +1,17 @@
 """Les mesures de 10.6."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import _report, tensor_train
 from kdcourse import tt_reconstruct, tt_svd
-from kdcourse.measures import rank_sweep, tt_svd_steps
+from kdcourse.measures import CompressionRuns, rank_sweep, tt_svd_steps
+
+ROOT = Path(__file__).parent.parent.parent
 
 FULL = 16
 
@@ -108,3 +114,47 @@ def test_les_pas_refusent_ce_que_la_tt_svd_refuse():
         tt_svd_steps(torch.randn(4, 4), 0)
     with pytest.raises(ValueError, match="tensor : "):
         tt_svd_steps(torch.full((2, 2), float("nan")), 1)
+
+
+def test_le_paquet_porte_les_students_ranges_dans_benchmarks():
+    kept = json.loads((ROOT / "kdcourse/measures/tensor_train_results.json").read_text(encoding="utf-8"))
+    assert kept == json.loads((ROOT / "benchmarks/results/tensor_train.json").read_text(encoding="utf-8"))
+    asked = list(tensor_train.asked_runs())
+    assert [{name: run[name] for name in asked[0]} for run in kept["runs"]] == asked
+    assert all(len(run[part]) == 10 for run in kept["runs"] for part in ("validation", "test", "int8"))
+
+
+def test_les_students_se_lisent_par_leur_forme_leur_taille_et_leur_budget():
+    stored = CompressionRuns.load()
+    (raw,) = [run for run in stored.runs if (run["shape"], run["size"], run["budget"]) == ("SVD", 8, 4)]
+    assert stored.run("SVD", 8, 4)["test"].tolist() == pytest.approx(raw["test"])
+    sizes, errors = stored.front("SVD", 4)
+    assert sizes == [576 * r + 1024 * r + 512 * 2 + 5130 for r in (2, 4, 6, 8, 16)]
+    assert errors.shape == (5, 10) and errors[3].tolist() == pytest.approx(raw["test"])
+    fresh, usual = (stored.run("TT", 4, 1, start=start)["test"] for start in ("neuf", "teacher"))
+    name, gains = stored.duel(("TT", 4), ("SVD", 8), 4)
+    assert name == "TT 8\N{NO-BREAK SPACE}458 contre SVD 18\N{NO-BREAK SPACE}954"
+    assert torch.equal(gains, stored.run("SVD", 8, 4)["test"] - stored.run("TT", 4, 4)["test"])
+    assert not torch.equal(fresh, usual) and "mesurés le" in stored.origin
+
+
+def test_un_essai_reduit_mesure_chaque_forme_et_ne_range_rien(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(_report, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(tensor_train, "RESULTS", tmp_path / "tensor_train_results.json")
+    monkeypatch.setattr(tensor_train, "RATES", (0.01,))
+    monkeypatch.setattr(tensor_train, "STEPS", 40)
+    sizes = {"TT": (2,), "SVD": (2,), "petit dense": (8,)}
+    monkeypatch.setattr(tensor_train, "FRONT", sizes)
+    threads = torch.get_num_threads()
+    tensor_train.main(["--graines", "2"])
+    torch.set_num_threads(threads)
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert [run["shape"] for run in result["runs"][:6:2]] == list(sizes)
+    assert all(len(run["test"]) == 2 and max(run["test"]) <= 100 for run in result["runs"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_la_svd_de_plein_rang_est_la_couche():
+    linear = torch.nn.Linear(6, 4)
+    inputs = torch.randn(3, 6)
+    torch.testing.assert_close(tensor_train.low_rank(linear, 4)(inputs), linear(inputs))

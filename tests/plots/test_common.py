@@ -12,7 +12,6 @@ from kdcourse.plots import (
     plot_budgets,
     plot_curves,
     plot_field_map,
-    plot_image_rows,
     plot_paired,
     plot_prediction,
     plot_scheme,
@@ -73,14 +72,6 @@ def test_une_comparaison_de_graines_inegales_est_refusee():
         plot_paired(torch.rand(3), torch.rand(4))
 
 
-def test_chaque_ligne_d_images_montre_les_siennes_et_porte_son_nom():
-    rows = {"bruit": torch.rand(3, 1, 8, 8), "vides": torch.zeros(2, 1, 8, 8)}
-    axes = plot_image_rows(rows, "titre").get_axes()
-    assert [ax.get_ylabel() for ax in axes[::3]] == ["bruit", "vides"]
-    shown = [ax.images[0].get_array() for ax in axes if ax.images]
-    np.testing.assert_allclose(np.stack(shown), torch.cat(list(rows.values()))[:, 0])
-
-
 def test_le_gain_selon_le_budget_a_un_marqueur_creux_quand_rien_n_est_etabli():
     sure, unsure = torch.tensor([2.0, 2.1, 1.9]), torch.tensor([-1.0, 0.0, 1.0])
     figure = plot_budgets({"a": ([75, 300], {"T = 4": (torch.stack([unsure, sure]), "distilled")})}, "t")
@@ -89,6 +80,13 @@ def test_le_gain_selon_le_budget_a_un_marqueur_creux_quand_rien_n_est_etabli():
     assert [float(line.get_ydata()[0]) for line in markers] == pytest.approx([0, 2])
     assert [line.get_markerfacecolor() == line.get_color() for line in markers] == [False, True]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["75", "300"]
+
+
+def test_quatre_panneaux_de_budgets_se_rangent_en_deux_lignes():
+    gains = {"KD": (torch.tensor([[1.0, 2.0], [2.0, 3.0]]), "neutral")}
+    panels = {name: ([75, 300], gains) for name in "abcd"}
+    places = [ax.get_subplotspec().rowspan.start for ax in plot_budgets(panels, "t").axes]
+    assert places == [0, 0, 1, 1]
 
 
 def test_les_huit_images_ont_leur_legende_et_les_barres_la_moyenne_de_chaque_budget():

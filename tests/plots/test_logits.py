@@ -98,16 +98,16 @@ def settled(gains):
     )
 
 
-def test_une_perte_etablie_est_hachuree_et_comptee_dans_le_titre():
+def test_un_recul_etabli_est_hachure_et_comptee_dans_le_titre():
     ax = plot_temperature_maps({"essai": settled([[2.0, 0.0], [-1.0, -3.0]])}).axes[0]
     assert [patch.get_xy() for patch in ax.patches if patch.get_hatch()] == [(-0.5, 0.5), (0.5, 0.5)]
-    assert ax.get_title() == "essai : sur 4 cases,\n1 gagne, 2 perdent"
+    assert ax.get_title() == "essai : sur 4 cases,\n1 gagne, 2 reculent"
 
 
-def test_deux_cartes_ont_la_meme_echelle_et_aucune_perte_se_dit():
+def test_deux_cartes_ont_la_meme_echelle_et_aucun_recul_se_dit():
     figure = plot_temperature_maps({"un": settled([[4.0, 1.0], [1.0, 1.0]]), "deux": settled([[9.0, 1.0], [1.0, 1.0]])})
     assert [ax.images[0].norm.vmax for ax in figure.axes[:2]] == pytest.approx([9, 9])
-    assert figure.axes[0].get_title().endswith("4 gagnent, aucune ne perd")
+    assert figure.axes[0].get_title().endswith("4 gagnent, aucune ne recule")
 
 
 def test_le_gain_au_fil_des_pas_est_celui_de_validation(measured):
@@ -125,7 +125,7 @@ def test_le_titre_compte_les_gains_qui_ont_grandi():
     curves = flat.curves.clone()
     curves[0, 0, :, -1] -= 5
     title = plot_gain_curves({"a": (replace(flat, curves=curves), 1)}).get_suptitle()
-    assert title == "Sur 4 gains, 1 est plus grand au second budget"
+    assert title == "En validation, sur 4 gains, 1 est plus grand au second budget"
 
 
 def test_les_barres_vont_de_zero_a_la_moyenne():

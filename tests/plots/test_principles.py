@@ -10,11 +10,11 @@ from kdcourse.plots.principles import nats
 def test_l_ecart_signe_est_student_moins_teacher_et_porte_le_gradient():
     student, teacher = torch.tensor([0.0, 0.0, 0.0]), torch.tensor([4.0, 1.0, 0.0])
     gap = (student / 2).softmax(0) - (teacher / 2).softmax(0)
-    figure = plot_gap(student, teacher, 2.0, gap / 2)
-    signed = figure.axes[2]
+    figure = plot_gap(torch.rand(1, 8, 8), student, teacher, 2.0, gap / 2)
+    signed = figure.axes[3]
     assert [bar.get_height() for bar in signed.patches] == pytest.approx(gap.tolist())
     assert signed.lines[0].get_ydata() == pytest.approx(gap.tolist())
-    assert signed.get_title() == "student moins teacher : le 0 monte"
+    assert signed.get_title() == "écart ; montent : 0"
     assert [bar.get_hatch() or "" for bar in signed.patches] == ["//" if value < 0 else "" for value in gap]
 
 

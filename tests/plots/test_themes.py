@@ -10,12 +10,12 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from kdcourse import MLP, attention_map, load_dataset
-from kdcourse.measures import FeatureBudgets, TemperatureMap
+from kdcourse.measures import TemperatureMap
 from kdcourse.plots import (
     plot_adapter,
     plot_attention_maps,
+    plot_budgets,
     plot_cost,
-    plot_feature_budgets,
     plot_feature_scheme,
     plot_field_map,
     plot_front,
@@ -25,6 +25,8 @@ from kdcourse.plots import (
     plot_prediction,
     plot_scheme,
     plot_temperature_maps,
+    plot_tt_steps,
+    plot_tucker,
 )
 
 
@@ -42,7 +44,7 @@ FIGURES = {
     "cartes d'attention": lambda: plot_attention_maps(
         load_dataset().test.images[:2], torch.tensor([0, 1]), {"teacher": attention_map(torch.rand(2, 3, 4, 4))}, "t"
     ),
-    "budgets": lambda: plot_feature_budgets(FeatureBudgets.load(), ["KD", "hint, étage 2"], "t"),
+    "budgets": lambda: plot_budgets({"a": ([75, 300], {"KD": (torch.rand(2, 3), "distilled")})}, "t"),
     "gradients": lambda: plot_gradients(torch.rand(1, 8, 8), 3, torch.randn(5), 6 * torch.randn(5), [1, 8]),
     "carte T × alpha": lambda: plot_temperature_maps({"a": temperature_map()}),
     "gains au fil des pas": lambda: plot_gain_curves({"a": (temperature_map(), 2)}),
@@ -50,8 +52,12 @@ FIGURES = {
     "prédiction": lambda: plot_prediction(MLP(), load_dataset().validation, 0),
     "gains": lambda: plot_gains({"a": {"KD": torch.tensor([1.0, 2.0, 1.5])}}, "titre"),
     "front": lambda: plot_front(
-        {"dense": ([10, 100], torch.tensor([[9.0, 8.0], [5.0, 4.0]]), "dense")}, (1000, 3.0), "t"
-    ),
+        {"p": {"dense": ([10, 100], torch.tensor([[9.0, 8.0], [5.0, 4.0]]), "petit dense", True)}},
+        (1000, torch.tensor([3.0, 3.0])),
+        "t",
+    ),  # fmt: skip
+    "TT-SVD": lambda: plot_tt_steps(torch.randn(4, 4, 4), 2),
+    "Tucker-2": lambda: plot_tucker((4, 8), 2, (288, 60)),
     "coût": lambda: plot_cost([1, 2, 4], {"SP": [1.0, 2.0, 4.0]}, {"teacher": [3.0, 3.0, 3.0]}),
 }
 

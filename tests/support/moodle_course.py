@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAME = "exercice_10_1"
+NAME = "multi_teacher"
 CONFIG = Path(__file__).parent.parent.parent / "exercises" / "nbgrader_config.py"
 
 

@@ -125,17 +125,19 @@ def test_une_cellule_etiquetee_est_pliee_dans_jupyterlab_et_dans_colab(tmp_path)
     assert "jupyter" not in shown.metadata and "cellView" not in shown.metadata
 
 
-def test_l_image_d_ouverture_est_celle_de_la_cellule_etiquetee(tmp_path, monkeypatch):
+@pytest.mark.parametrize("tags, kept", [('"opening"', 1), ('"opening", "moved"', 0)])
+def test_l_image_d_ouverture_est_celle_de_la_cellule_etiquetee_et_peut_la_quitter(tags, kept, tmp_path, monkeypatch):
     import build_notebooks
 
     source = tmp_path / "10_99_Essai.py"
     source.write_text(
         "# %% [markdown]\n# ![e](attachment:ouverture.png)\n\n"
-        '# %% tags=["opening"]\nfrom kdcourse.plots import plot_scheme\nplot_scheme()\n',
+        f"# %% tags=[{tags}]\nfrom kdcourse.plots import plot_scheme\nplot_scheme()\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(build_notebooks, "NOTEBOOKS", tmp_path)
     build_notebooks.build(source)
     opened, cell = nbformat.read(tmp_path / "10_99_Essai.ipynb", as_version=4).cells
     pictures = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
-    assert [opened.attachments["ouverture.png"]["image/png"]] == pictures
+    opening = opened.attachments["ouverture.png"]["image/png"]
+    assert len(opening) > 1000 and pictures == [opening] * kept

@@ -46,6 +46,14 @@ def test_chaque_curseur_change_ce_que_l_image_montre(explorer):
     assert any("22,0" in text.get_text() for text in widget.figure.get_axes()[3].texts)
 
 
+def test_l_image_nomme_ce_que_les_curseurs_choisissent(explorer):
+    widget = explorer[0]
+    widget.alpha, widget.image, widget.stage = 0.5, 3.0, 0.0
+    widget.svg()
+    titles = [ax.get_title() for ax in widget.figure.get_axes()[:3]]
+    assert titles == ["image 3", "teacher, étage 0", "student, α = 0,5"]
+
+
 def test_le_contour_du_chiffre_suit_l_image_choisie(explorer):
     widget = explorer[0]
     seen = []

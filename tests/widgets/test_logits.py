@@ -79,6 +79,12 @@ def test_deux_curseurs_deplacent_la_case_la_courbe_et_le_titre(measured):
     assert str(measured.gain(2, 0)) in widget.figure._suptitle.get_text()
 
 
+def test_la_carte_s_ouvre_sur_la_case_demandee(measured):
+    row, column = measured.best()
+    for start, opened in ((None, [row, column]), ((16, 0.5), [2, 0])):
+        assert MapExplorer(measured, start=start).positions() == opened
+
+
 def test_chaque_case_de_la_carte_dit_le_signe_de_son_gain_sans_la_couleur(measured):
     chart = MapExplorer(measured).figure.axes[0]
     signs = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in chart.texts}

@@ -17,8 +17,8 @@ from kdcourse import (
 )
 from kdcourse.formats import french
 from kdcourse.measures import relation_state
+from kdcourse.measures.relations import RELATIONS, TRANSFORMATIONS, cloud_state
 from kdcourse.widgets import InvarianceExplorer, RelationExplorer
-from kdcourse.widgets.relations import RELATIONS, TRANSFORMATIONS, cloud_state
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ def training():
 
 def test_les_curseurs_montrent_le_student_choisi(training):
     snapshots, teacher, part = training
-    explorer = RelationExplorer(snapshots, teacher, part)
+    explorer = RelationExplorer(snapshots, [0, 9], teacher, part)
     before = explorer.svg()
     explorer.epoch = 1.0
-    explorer.alpha = explorer.sliders["alpha"].values[1]
+    explorer.weight = 9.0
     assert explorer.svg() != before
     shown = explorer.figure.get_axes()[1].images[0].get_array()
     np.testing.assert_allclose(shown, relation_state(snapshots[1][1], teacher, part).relations, rtol=1e-5)

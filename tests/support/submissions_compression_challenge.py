@@ -1,4 +1,4 @@
-"""Des copies de l'exercice 10.3."""
+"""Des copies du défi de compression."""
 
 # Une table du hachage exact de chaque image reçue vers son étiquette : le capteur change tous les hachages.
 HASHES = """

@@ -29,8 +29,8 @@ print(describe_environment())
 # - calculer l'intervalle à 95 % d'un gain ;
 # - lire dans une courbe ce qu'elle dit, et ne dit pas, de l'écart de capacité (*capacity gap*).
 #
-# **Durée** : une heure et demie. **Barème** : 20 points, dont 15 pour la fonction et 5 pour la réponse écrite et sa
-# figure.
+# **Temps** : 10 minutes de lecture, une heure et demie de travail, 20 secondes de machine pour tout exécuter.
+# **Barème** : 20 points, dont 15 pour la fonction et 5 pour la réponse écrite et sa figure.
 #
 # **Prérequis** : les chapitres 10.1 et 10.2.
 #
@@ -95,7 +95,7 @@ def size_study(train_one, widths, seeds):
 # %%
 from kdcourse import check
 
-_ = check("10.2", size_study)
+_ = check("size_study", size_study)
 
 # %% [markdown]
 # ## Une vraie étude
@@ -205,7 +205,7 @@ else:
 # **Cinq points** : 1 pour la figure, 1 pour la première question, 2 pour la deuxième, 1 pour la troisième.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex2-reponse", "locked": false, "points": 5, "schema_version": 3, "solution": true, "task": false}
-# <!-- réponse 10.2 a -->
+# <!-- réponse size_study -->
 # ### BEGIN SOLUTION
 # 1. Les largeurs 16, 32 et 64 gagnent : leurs intervalles sont au-dessus de 0. La largeur 4 perd : le sien est au-dessous.
 #    La largeur 8 ne permet pas de conclure : elle perd en moyenne, mais son intervalle contient 0. Cela ne dit pas que

@@ -28,7 +28,8 @@ print(describe_environment())
 # - écrire une perte juste jusque dans ses cas limites ;
 # - décider, intervalle à l'appui, si un comité vaut mieux que son meilleur membre.
 #
-# **Durée** : deux heures. **Barème** : 20 points, dont 15 pour la fonction et 5 pour la réponse écrite.
+# **Temps** : 15 minutes de lecture, deux heures de travail, 30 secondes de machine pour tout exécuter. **Barème** :
+# 20 points, dont 15 pour la fonction et 5 pour la réponse écrite.
 #
 # **Prérequis** : les chapitres 10.1 et 10.2.
 #
@@ -100,7 +101,7 @@ def multi_teacher_loss(student_logits, teacher_logits, labels, *,
 # %%
 from kdcourse import check
 
-_ = check("10.1", multi_teacher_loss)
+_ = check("multi_teacher", multi_teacher_loss)
 
 # %% [markdown]
 # ## Deux comités, ou un seul ?
@@ -238,7 +239,7 @@ else:
 # **Cinq points** : 1 pour la première question, 2 pour chacune des deux autres.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "ex1-reponse", "locked": false, "points": 5, "schema_version": 3, "solution": true, "task": false}
-# <!-- réponse 10.1 a -->
+# <!-- réponse multi_teacher -->
 # ### BEGIN SOLUTION
 # 1. Moyenner les probabilités, c'est voter : aucun teacher n'apporte plus de 1/K à une classe. Moyenner les logits, c'est
 #    multiplier les probabilités, puis renormaliser : un teacher très sûr de lui peut l'emporter seul, et une classe

@@ -1,4 +1,4 @@
-"""Des copies de l'exercice 10.1 : justes, fausses, absentes, hostiles. Le texte de la fonction, les notes attendues."""
+"""Des copies de multi_teacher : justes, fausses, absentes, hostiles. Le texte de la fonction, les notes attendues."""
 
 import textwrap
 
@@ -184,7 +184,7 @@ def hostile(course: str, source: str) -> dict[str, str]:
         "sortie-forgee": answer(f"""
             import json, os, pathlib, sys
 
-            lines = ['{{"done": true}}', '{{"case": {{"value": 1.0}}}}', 'ex1-probabilites 4', '20.0']
+            lines = ['{{"done": true}}', '{{"case": {{"result": 1.0}}}}', 'ex1-probabilites 4', '20.0']
             for line in lines:
                 print(line, flush=True)
                 os.write(1, line.encode() + b"\\n")
@@ -206,7 +206,7 @@ def hostile(course: str, source: str) -> dict[str, str]:
             for path in ({course!r}, {course!r} + "/gradebook.db", {course!r} + "/source", {source!r}):
                 if os.path.exists(path):
                     seen.append(path)
-            seen += glob.glob("/**/multi_teacher*", recursive=True) + glob.glob("/**/*.ipynb", recursive=True)
+            seen += glob.glob("/**/*multi_teacher*", recursive=True) + glob.glob("/**/*.ipynb", recursive=True)
             try:
                 import kdgrading.reference_multi_teacher
                 seen.append("grading")
@@ -260,13 +260,13 @@ def hostile(course: str, source: str) -> dict[str, str]:
             import gc, json, os, sys
 
             for module in list(sys.modules.values()):
-                for name in ("_loss_case", "encode", "_describe"):
+                for name in ("_call", "encode", "_describe"):
                     if hasattr(module, name):
-                        setattr(module, name, lambda *a, **k: {"value": 0.0, "type": "Tensor", "share": 1.0})
+                        setattr(module, name, lambda *a, **k: {"result": 0.0, "type": "Tensor", "share": 1.0})
             for thing in gc.get_objects():
                 if isinstance(thing, dict) and "cases" in thing:
                     thing["cases"] = thing["cases"][:1] * 16
-            forged = {"case": {"value": 0.0, "type": "Tensor", "score": 4, "share": 1.0}}
+            forged = {"case": {"result": 0.0, "type": "Tensor", "score": 4, "share": 1.0}}
             for descriptor in range(3, 16):
                 try:
                     os.write(descriptor, (json.dumps(forged) + chr(10)).encode() * 16 + b'{"done": true}' + bytes([10]))
@@ -295,7 +295,7 @@ def hostile(course: str, source: str) -> dict[str, str]:
 
             numbers = b'9' * 5000, b'1e999', b'NaN', b'"x"', b'[[]]', b'true', b'{}'
             for number in numbers:
-                for key in (b"value", b"gradient", b"shape", b"dtype", b"error"):
+                for key in (b"result", b"gradient", b"shape", b"dtype", b"error"):
                     os.write(3, b'{"case": {"' + key + b'": ' + number + b'}}' + bytes([10]))
             os.write(3, b'[' * 100000)
         """),
