@@ -20,7 +20,7 @@ SMALL = {
     "widgets": ["--widgets", "TemperatureExplorer", "--presses", "2"],
     "bandwidth": ["--forme", "8", "50", "--appareil", "cpu"],
     "notebooks": ["10_99", "--repeats", "1"],
-    "compare": ["--graines", "2"],
+    "compare": ["--graines", "2", "--essai"],
 }
 PEERS = ("losses", "bandwidth")
 
@@ -59,7 +59,7 @@ def test_la_mesure_reduite_va_au_bout(name, tmp_path, monkeypatch, capsys):
         (tmp_path / "notebooks").mkdir()
         nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), tmp_path / "notebooks/10_99.ipynb")
     if name == "compare":
-        monkeypatch.setattr(measure, "EPOCHS", 1)
+        monkeypatch.setattr(measure, "EPOCHS", (1,))
     measure.main(SMALL[name])
     assert last_line(capsys.readouterr().out)
     assert stored() == before
