@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 
 from kdcourse.formats import typeset
 
-FOLLOWED: tuple[str, ...] = ("10_01", "10_02", "10_03")
+FOLLOWED: tuple[str, ...] = ("10_01", "10_02", "10_03", "10_05")
 """Les chapitres déjà récrits ; les autres y viendront avec leur réécriture."""
 FOLDED, OPENING, REPAIR = "hide-input", "opening", "repair"
 PICTURE = "ouverture.png"
