@@ -52,7 +52,8 @@ def main(argv: list[str] | None = None) -> None:
     for size, epochs in EPOCHS.items():
         data, own = digits.train.where(slice(0, size)), found.setdefault(str(size), {})
         taught = {name: logits[:size] for name, logits in guides.items()}
-        measured = [stacked(data, taught, epochs, seeds, parts), by_hand(data, epochs, seeds, parts)]
+        names, budgets = (list(TAUGHT), BUDGETS) if size == 1000 else (["seul", "lissage", "teacher"], TWO)
+        measured = [stacked(data, taught, names, budgets, epochs, seeds, parts), by_hand(data, epochs, seeds, parts)]
         if size == 100:
             measured.append(lineages(data, epochs, seeds, parts))
         for name, steps, logits in (one for method in measured for one in method):
@@ -91,17 +92,17 @@ TAUGHT = {
 }
 
 
-def stacked(data: Split, guides: dict[str, Tensor], epochs: int, seeds: range, parts: dict[str, Split]) -> Found:
-    """Ce que ``train_many`` entraîne d'un coup, à tous les budgets : une méthode est un teacher, T et alpha."""
-    guide, temperatures, alphas = zip(*(row for row in TAUGHT.values() for _ in seeds), strict=True)
-    for budget in BUDGETS:
+def stacked(data, guides, names, budgets, epochs: int, seeds: range, parts: dict[str, Split]) -> Found:
+    """Ce que ``train_many`` entraîne d'un coup, à chaque budget : une méthode est un teacher, T et alpha."""
+    guide, temperatures, alphas = zip(*(TAUGHT[name] for name in names for _ in seeds), strict=True)
+    for budget in budgets:
         own = max(1, int(budget * epochs))
         students = train_many(
-            digits_student, data, torch.stack([guides[name] for name in guide]), seeds=[*seeds] * len(TAUGHT),
+            digits_student, data, torch.stack([guides[one] for one in guide]), seeds=[*seeds] * len(names),
             temperatures=temperatures, alphas=alphas, epochs=own, learning_rate=RATE,
         )  # fmt: skip
         logits = {name: students.rows(students.logits(part.images)) for name, part in parts.items()}
-        for rank, name in enumerate(TAUGHT):
+        for rank, name in enumerate(names):
             yield name, steps_of(data, own), {part: found[rank] for part, found in logits.items()}
 
 

@@ -97,6 +97,8 @@ EXERCISES = {
                 lambda y, c, e: e * F.one_hot(y, c) + (1 - e) / c,
             "Chaque classe reçoit epsilon entier : il se partage entre les C classes.":
                 lambda y, c, e: (1 - e) * F.one_hot(y, c) + e,
+            "epsilon se partage entre les classes, non entre les exemples du lot.":
+                lambda y, c, e: (1 - e) * F.one_hot(y, c) + e / len(y),
             "Ce sont les étiquettes seules : où est epsilon ?": lambda y, c, e: F.one_hot(y, c).float(),
         },
     ),
@@ -113,6 +115,8 @@ EXERCISES = {
                 lambda p, y, b: _ece_by(p, y, b, gap=lambda x: x),
             "L'écart est au carré : la définition prend sa valeur absolue.":
                 lambda p, y, b: _ece_by(p, y, b, gap=torch.square),
+            "C'est la racine de la moyenne des carrés ; l'ECE est la moyenne des valeurs absolues.":
+                lambda p, y, b: _ece_by(p, y, b, gap=torch.square).sqrt(),
             "La confiance est la plus grande probabilité, non celle de la bonne classe.":
                 lambda p, y, b: _ece_by(p, y, b, confidence=_of_label),
             "La confiance, et donc la tranche, vient de la plus grande probabilité, non de celle de la bonne classe.":
@@ -155,6 +159,8 @@ EXERCISES = {
                 lambda p, h, t: p[h.argsort()][t.argsort()],
             "yesterday et today sont échangés.": lambda p, h, t: p[t.argsort()][h],
             "Ce sont les rangs de today qui sont inversés, non ceux de yesterday.": lambda p, h, t: p[h][t.argsort()],
+            "Aucun des deux ordres n'est inversé : il faut savoir à quel rang chaque image passait hier.":
+                lambda p, h, t: p[t][h],
             "Toutes reçoivent la prédiction moyenne : chaque image a la sienne.":
                 lambda p, h, t: p.mean(0).expand_as(p),
         },

@@ -66,8 +66,8 @@ def test_un_essai_reduit_mesure_chaque_methode_et_ne_range_rien(monkeypatch, tmp
     self_distillation.main(["--graines", "2"])
     torch.set_num_threads(threads)
     measures = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["measures"]
-    both = [*self_distillation.TAUGHT, *self_distillation.BY_HAND]
-    assert list(measures["1000"]) == both
-    assert list(measures["100"]) == [*both, "génération 2", "génération 3"]
+    by_hand = list(self_distillation.BY_HAND)
+    assert list(measures["1000"]) == [*self_distillation.TAUGHT, *by_hand]
+    assert list(measures["100"]) == ["seul", "lissage", "teacher", *by_hand, "génération 2", "génération 3"]
     assert list(measures["1000"]["seul"]) == ["10"] and len(measures["1000"]["seul"]["10"]["test"]["ece"]) == 2
     assert not list(tmp_path.iterdir())
