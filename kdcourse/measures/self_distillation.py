@@ -30,9 +30,11 @@ class SelfDistillationBudgets(NamedTuple):
         """Erreur ou ECE de chaque graine, ``(graines,)``."""
         return torch.tensor(self.measures[str(size)][method][str(steps)][part][kind])
 
-    def gain(self, size: int, method: str, steps: int, part: str = "test") -> Tensor:
-        """Différences appariées d'erreur avec le student seul, en points, ``(graines,)``."""
-        return self.values(size, "seul", steps, part) - self.values(size, method, steps, part)
+    def gain(
+        self, size: int, method: str, steps: int, part: str = "test", other: str = "seul", kind: str = "error"
+    ) -> Tensor:
+        """Ce qu'une méthode a d'erreur (ou d'ECE) en moins qu'une autre, apparié, en points, ``(graines,)``."""
+        return self.values(size, other, steps, part, kind) - self.values(size, method, steps, part, kind)
 
     def gains(self, size: int, method: str, part: str = "test") -> Tensor:
         """Celles de tous les budgets, ``(budgets, graines)``."""

@@ -23,6 +23,9 @@ def test_les_gains_ranges_sont_les_differences_avec_le_student_seul():
     alone, bug = (raw[name]["2400"]["validation"]["error"] for name in ("seul", "lot précédent"))
     expected = torch.tensor([a - b for a, b in zip(alone, bug, strict=True)])
     torch.testing.assert_close(stored.gain(1000, "lot précédent", 2400, "validation"), expected)
+    ece = (stored.values(100, name, 300, kind="ece") for name in ("teacher", "PS-KD"))
+    less = stored.gain(100, "PS-KD", 300, other="teacher", kind="ece")
+    torch.testing.assert_close(less, next(ece) - next(ece))
     assert stored.steps(1000) == [150, 300, 600, 1200, 2400, 4800]
     assert stored.steps(1000, "lot précédent") == [600, 2400]
     assert torch.equal(stored.gains(1000, "lissage")[2], stored.gain(1000, "lissage", 600))
