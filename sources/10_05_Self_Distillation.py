@@ -331,7 +331,7 @@ say("Les mêmes logits, divisés par 4, gagnent sur le teacher "
 # L'hypothèse tient. À $T = 20$, le teacher n'est pas plus rapide qu'à $T = 4$. À $T = 1$, il redit l'étiquette : ni gain ni perte,
 # sauf tout à la fin. Les deux teachers moins sûrs, eux, gagnent dès 150 pas, là où le nôtre fait perdre ; et les mêmes logits, divisés
 # ou non, finissent au même point. À savoir égal, la certitude de ce teacher ralentit donc son student. La dernière phrase dit ce que cette
-# lenteur achète : le student du teacher sûr sait encore ce que vaut sa confiance. C'est le sujet de la suite.
+# lenteur achète : le student du teacher sûr sait encore ce que vaut sa confiance. La suite dit ce que c'est, et comment le regagner.
 #
 # ## Ce qui trahit le bug : la calibration
 #
@@ -450,7 +450,7 @@ say("<details><summary>Les trois, à deux budgets, enregistrées</summary>\n\n"
 from kdcourse import tune_temperature
 
 tuned, scaled = {}, {}
-for name in ("seul", "bug", "lissage", "teacher"):
+for name in ("seul", "bug", "lissage", "teacher", "logits / 4"):
     logits = outputs[1000, name]
     tuned[name] = torch.tensor([tune_temperature(z, digits.validation.labels)
                                 for z in logits["validation"]])
@@ -464,19 +464,19 @@ for name, logits in scaled.items():
     after = expected_calibration_error(logits, digits.test.labels)
     rows.append([name, french(tuned[name].mean(), 2), french(ece(1000, name).mean()),
                  french(after.mean()), french(errors(1000, name).mean())])
-bug_row, roles = rows[1], shown
+bug_row = rows[1]
 display(plot_reliability(
-    {name: (logits, roles[name]) for name, logits in scaled.items()},
+    {name: (scaled[name], role) for name, role in shown.items()},
     digits.test.labels, "Une fois recalibrés, les quatre suivent la diagonale"))
 header = ["1 000 images, test", "T réglée", "ECE avant (%)", "ECE après (%)",
           "erreur (%)"]
 say(markdown_table(header, rows))
-CalibrationExplorer({name: (outputs[1000, name]["test"], roles[name])
-                     for name in scaled}, digits.test.labels)
+CalibrationExplorer({name: (outputs[1000, name]["test"], role)
+                     for name, role in shown.items()}, digits.test.labels)
 
 # %% [markdown]
 # Réponse : **au-dessous de 1**. Le modèle était trop prudent, il fallait durcir ses prédictions. Recalibrés, le bug et le lissage n'ont
-# presque plus rien à se reprocher, et gardent leur gain. La morale n'est donc pas « le lissage est mauvais », mais : **dites ce que fait
+# presque plus rien à se reprocher, et gardent leur gain ; le student rapide des logits divisés par 4 aussi. La morale n'est donc pas « le lissage est mauvais », mais : **dites ce que fait
 # votre méthode**, et mesurez les deux axes.
 #
 # Dans le curseur, choisissez « lissage », puis descendez $T$ : les points rejoignent la diagonale, et l'erreur affichée ne bouge pas.
