@@ -148,7 +148,9 @@ def _verdict(exercise: Exercise, answer: Callable) -> tuple[bool, str]:
             received = result.dtype if isinstance(result, Tensor) else type(result).__name__
             return False, f"un tenseur flottant est attendu, {received} reçu{advice}."
         if result.shape != right.shape:
-            return False, f"forme {tuple(result.shape)} reçue, {tuple(right.shape)} attendue."
+            known = (hint for hint, wrong in exercise.mistakes.items() if wrong(*case).shape == result.shape)
+            asked = f"forme {tuple(result.shape)} reçue, {tuple(right.shape)} attendue."
+            return False, next((f"pas encore. {hint}" for hint in known), asked)
         try:
             results.append(result.detach().double().cpu().to_dense())
             gradients.append(None if leaf is None else _gradient(result, leaf))

@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         relation_state as relation_state,
         sorted_by_class as sorted_by_class,
     )
+    from kdcourse.measures.self_distillation import SelfDistillationBudgets as SelfDistillationBudgets
     from kdcourse.measures.temperature_map import TemperatureMap as TemperatureMap, main_confusions as main_confusions
     from kdcourse.measures.tensor_train import (
         CompressionRuns as CompressionRuns,

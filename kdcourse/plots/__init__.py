@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         plot_without_labels as plot_without_labels,
     )
     from kdcourse.plots.self_distillation import (
+        plot_bargain as plot_bargain,
         plot_generations as plot_generations,
         plot_reliability as plot_reliability,
         plot_targets as plot_targets,

@@ -12,9 +12,9 @@ from kdcourse.measures.intervals import mean_interval, points
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, mean_curve, subplots
 
 
-def plot_targets(targets: Mapping[str, Tensor], label: int) -> Figure:
+def plot_targets(targets: Mapping[str, Tensor], label: int, title: str) -> Figure:
     """La cible moyenne qu'ont reçue les images d'une classe, une colonne par méthode, ``(C,)`` chacune."""
-    figure, axes = subplots(1, len(targets), figsize=(3 * len(targets), 2.7), sharey=True)
+    figure, axes = subplots(1, len(targets), figsize=(3.4 * len(targets), 3), sharey=True)
     for ax, (name, target) in zip(np.atleast_1d(axes), targets.items(), strict=True):
         bars = ax.bar(range(len(target)), target.tolist(), color=COLORS["neutral"])
         bars[label].set_color(COLORS["teacher"])
@@ -22,25 +22,62 @@ def plot_targets(targets: Mapping[str, Tensor], label: int) -> Figure:
         ax.set_title(f"{name}\nsur le {label} : {french(target[label], 2)}", fontsize=10)
         comma_axis(ax.yaxis)
     np.atleast_1d(axes)[0].set_ylabel("poids moyen dans la cible")
+    figure.suptitle(title, fontsize=11)
     return finished(figure)
 
 
-def plot_reliability(models: Mapping[str, tuple[Tensor, str]], labels: Tensor) -> Figure:
+def plot_bargain(
+    errors: Mapping[str, Mapping[str, Tensor]], models: Mapping[str, tuple[Tensor, str]], labels: Tensor, title: str
+) -> Figure:
+    """Ce qu'une méthode gagne, et ce qui la trahit : à gauche l'erreur à chaque budget, à droite la fiabilité.
+
+    Args:
+        errors: budget → (nom → erreurs de test ``(graines,)``).
+        models: nom → (logits de test ``(graines, N, C)``, rôle de ``COLORS``).
+        labels: ``(N,)``.
+        title: ce que la figure montre.
+    """
+    figure, (bars, diagram) = subplots(1, 2, figsize=(8.5, 3.6), width_ratios=(1.2, 1))
+    width = 0.8 / len(models)
+    for rank, (name, (logits, role)) in enumerate(models.items()):
+        for place, measured in enumerate(errors.values()):
+            interval, x = mean_interval(measured[name]), place + (rank - (len(models) - 1) / 2) * width
+            bars.bar(x, interval.mean, 0.9 * width, color=COLORS[role], label="" if place else name,
+                     hatch=("", "//")[rank % 2], ec="white", lw=0)  # fmt: skip
+            bars.plot([x, x], [interval.low, interval.high], color="0.5", lw=2)
+            bars.annotate(french(interval.mean), (x, interval.high), (0, 4), textcoords="offset points", ha="center")
+        draw_reliability(diagram, reliability(logits, labels), role)
+    bars.set(xticks=range(len(errors)), xticklabels=errors, ylabel="erreur de test (%)")
+    bars.set_title("L'erreur : barre plus basse, meilleur modèle", fontsize=10)
+    bars.margins(y=0.15)
+    bars.legend(frameon=False, fontsize=9, loc="upper right")
+    comma_axis(bars.yaxis)
+    diagram.set_ylabel("bonnes réponses (%)")
+    diagram.set_title("La confiance : sur la diagonale, elle dit vrai", fontsize=10)
+    figure.supxlabel("traits : intervalle à 95 % ; à droite, l'aire d'un point est la part des images", fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return finished(figure)
+
+
+def plot_reliability(models: Mapping[str, tuple[Tensor, str]], labels: Tensor, title: str) -> Figure:
     """Diagramme de fiabilité : exactitude selon la confiance ; sur la diagonale, le modèle dit vrai.
 
     Args:
         models: nom → (logits de test ``(S, N, C)``, rôle de ``COLORS``) ; les S graines sont réunies.
         labels: ``(N,)``.
+        title: ce que la figure montre.
     """
-    figure, axes = subplots(1, len(models), figsize=(2.7 * len(models), 3), sharey=True)
+    figure, axes = subplots(1, len(models), figsize=(2.4 * len(models), 3.7), sharey=True)
     for ax, (name, (logits, role)) in zip(np.atleast_1d(axes), models.items(), strict=True):
-        draw_reliability(ax, reliability(logits, labels, bins=10), role)
+        draw_reliability(ax, reliability(logits, labels), role)
         ece = mean_interval(expected_calibration_error(logits, labels))
         ax.set_title(f"{name}\nECE {french(ece.mean)} %", fontsize=10, pad=12)
     np.atleast_1d(axes)[0].set_ylabel("exactitude (%)")
     figure.supxlabel(
-        "graines réunies ; un grand point : une tranche pleine ; diagonale : calibration parfaite", fontsize=9
+        "quinze tranches, graines réunies ; l'aire d'un point : la part des images ; diagonale : confiance juste",
+        fontsize=9,
     )
+    figure.suptitle(title, fontsize=11)
     return finished(figure)
 
 
@@ -91,13 +128,13 @@ def plot_two_axes(measures: Mapping[str, tuple[Tensor, Tensor, str]], title: str
     return finished(figure)
 
 
-def plot_generations(errors: Mapping[str, Tensor]) -> Figure:
+def plot_generations(errors: Mapping[str, Tensor], title: str) -> Figure:
     """L'erreur de chaque génération, une ligne par graine ; à droite de chaque nom, le gain de la dernière.
 
     Args:
         errors: nom → erreurs de test ``(graines, générations)``.
     """
-    figure, axes = subplots(1, len(errors), figsize=(4.5 * len(errors), 3.3), sharey=True)
+    figure, axes = subplots(1, len(errors), figsize=(max(6.5, 4.5 * len(errors)), 3.5), sharey=True)
     for ax, (name, values) in zip(np.atleast_1d(axes), errors.items(), strict=True):
         generations = range(1, values.shape[1] + 1)
         ax.plot(generations, values.T, color="0.75", lw=1)
@@ -110,4 +147,5 @@ def plot_generations(errors: Mapping[str, Tensor]) -> Figure:
     np.atleast_1d(axes)[0].set_ylim(bottom=0)  # une fois toutes les lignées tracées : l'axe commun les contient
     np.atleast_1d(axes)[0].set_ylabel("erreur de test (%)")
     figure.supxlabel("traits gris : graines ; bande : intervalle à 95 %", fontsize=9)
+    figure.suptitle(title, fontsize=11)
     return finished(figure)

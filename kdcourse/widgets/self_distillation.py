@@ -31,7 +31,7 @@ def calibration_state(logits: Tensor, labels: Tensor, temperature: float) -> Cal
     check_number("temperature", temperature, 1e-6, 1e6, "un nombre strictement positif")
     scaled = logits / temperature
     ece = mean_interval(expected_calibration_error(scaled, labels))
-    return CalibrationState(reliability(scaled, labels, bins=10), ece, mean_interval(error_rate(scaled, labels)))
+    return CalibrationState(reliability(scaled, labels), ece, mean_interval(error_rate(scaled, labels)))
 
 
 class CalibrationExplorer(SliderFigure):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from kdcourse import check
 from kdcourse.exercises.checking import EXERCISES
 
-CHAPTERS = ("10.1", "10.2", "10.3", "10.4", "10.6")
+CHAPTERS = ("10.1", "10.2", "10.3", "10.4", "10.5", "10.6")
 SOURCES = Path(__file__).parents[2] / "sources"
 _STATEMENT = re.compile(r"\*\*Exercice (10\.\d [a-z])")
 _SOLUTION = re.compile(r"<summary>Une solution(?: de (10\.\d [a-z]))?</summary>.*?```python\n(.*?)```", re.S)
