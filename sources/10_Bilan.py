@@ -102,7 +102,8 @@ plot_gains(over_alone, f"Sur le student seul : {gain_summary(over_alone)}")
 # %% tags=["hide-input"]
 from kdcourse import french, markdown_table, thousands
 
-students = sum(own.numel() for part in comparison.errors.values() for own in part.values())
+students = sum(own.numel() for part in comparison.errors.values()
+               for own in part.values())
 rows = [[name] for name in errors]
 for gains, part in zip(over_alone.values(), comparison.errors.values()):
     for row in rows:
@@ -128,8 +129,9 @@ say(f"{thousands(students)} students, {comparison.origin}.",
 
 # %%
 rivals = [name for name in names if name != "KD"]
-over_kd = {f"{steps} pas": {name: comparison.gain(epochs, name, base="KD") for name in rivals}
-           for epochs, steps in comparison.steps.items()}
+over_kd = {
+    f"{steps} pas": {name: comparison.gain(epochs, name, "KD") for name in rivals}
+    for epochs, steps in comparison.steps.items()}
 plot_gains(over_kd, f"Sur KD : {gain_summary(over_kd)}")
 
 # %% tags=["hide-input"]
@@ -171,15 +173,15 @@ costs = compare_distillation_methods(
 # %% tags=["hide-input"]
 from kdcourse.measures import method_needs
 
-table = [[row.method.name, method_needs(row.method), f"× {french(row.step_ratio)}",
-          f"{french(row.extra_bytes / 1e3, 0)} ko", row.extra_parameters]
-         for row in costs]
-say(markdown_table(["méthode", "ce qu'elle demande", "temps d'un pas", "mémoire",
-                    "paramètres"], table))
+table = [[row.method.name, method_needs(row.method), row.gain or "",
+          f"× {french(row.step_ratio)}", f"{french(row.extra_bytes / 1e3, 0)} ko",
+          row.extra_parameters] for row in costs]
+say(markdown_table(["méthode", "ce qu'elle demande", "gain, laboratoire A (points)",
+                    "temps d'un pas", "mémoire", "paramètres"], table))
 
 # %% [markdown]
 # *Temps* : celui d'un pas, rapporté au student seul, le teacher étant passé une fois pour toutes. *Mémoire* : ce qu'un pas alloue de
-# plus. *Paramètres* : ceux d'un adaptateur, jetés à la fin. Nos réseaux sont minuscules : sur de grands, ces pertes pèsent bien moins à
+# plus. *Paramètres* : ceux d'un adaptateur, jetés à la fin. Le *gain* est celui de ce seul laboratoire. Nos réseaux sont minuscules : sur de grands, ces pertes pèsent bien moins à
 # côté du passage.
 #
 # ## Que vaut le tableau d'un seul essai ?
@@ -213,20 +215,22 @@ for epochs, steps in comparison.steps.items():
 from IPython.display import display
 from kdcourse.plots import plot_misordered
 
-shares = {steps: {name: [found.mean().item() for found in counts]
-                  for name, counts in by_way.items()} for steps, by_way in wrong.items()}
+shares = {steps: {name: [float(found.mean()) for found in counts]
+                  for name, counts in found.items()} for steps, found in wrong.items()}
 roles = ("student", "other", "distilled")
 clouds = dict(zip(runs, wrong[100]["chacun ses graines"]))
-needed = {count: pairs[100].gap[found > 5].max().item() for count, found in clouds.items()}
+needed = {count: float(pairs[100].gap[found > 5].max())
+          for count, found in clouds.items()}
 one = shares[100]["chacun ses graines"][0]
 display(plot_misordered(
-    runs, {name: (values, role) for (name, values), role in zip(shares[100].items(), roles)},
+    runs, {name: (shares[100][name], role) for name, role in zip(ways, roles)},
     pairs[100].gap, {count: clouds[count] for count in (1, 3, 10)},
     f"À 100 pas, un essai par méthode range mal un couple sur {french(100 / one, 0)}"))
-say(markdown_table(
-    ["essais par méthode", *(f"{name}, {steps} pas" for steps in shares for name in ways)],
-    [[count, *(f"{french(shares[steps][name][k])} %" for steps in shares for name in ways)]
-     for k, count in enumerate(runs)]))
+columns = [(f"{name}, {steps} pas", found) for steps, by_way in shares.items()
+           for name, found in by_way.items()]
+say(markdown_table(["essais par méthode", *(title for title, _ in columns)], [
+    [count, *(f"{french(found[k])} %" for _, found in columns)]
+    for k, count in enumerate(runs)]))
 
 # %% tags=["hide-input"]
 total = len(errors) * (len(errors) - 1) // 2
@@ -236,8 +240,9 @@ say(f"Sur {total} couples, les 200 students en départagent {len(pairs[100].gap)
     f"vingt. Avec dix essais, il faut descendre à {french(needed[10])}.")
 
 # %% [markdown]
-# Lisez la figure de droite : un essai sépare bien deux méthodes très éloignées, et joue à pile ou face les autres. Or les méthodes que
-# l'on publie sont proches. Répéter aide : trois essais divisent les erreurs par deux, ou presque. Partager les graines aide un peu.
+# Lisez la figure de droite : un essai sépare bien deux méthodes très éloignées, et joue presque à pile ou face les plus proches. Or
+# les méthodes que l'on publie sont proches. Répéter aide : trois essais ôtent un tiers des mauvais rangs, ou davantage. Partager les
+# graines aide un peu.
 # Changer de laboratoire à chaque essai aide davantage : dix graines d'un même teacher partagent le même hasard.
 #
 # ## Les tableaux publiés
@@ -272,8 +277,8 @@ first, second = torch.triu_indices(7, 7, offset=1)
 close = ((accuracy[:, first] - accuracy[:, second]).abs() <= spread).sum(dim=1)
 say(f"Cinq essais du même réglage s'étalent sur {french(spread, 2)} point ; leur "
     f"moyenne est à {french(76.32 - again.mean(), 2)} point du nombre publié. Sur "
-    f"{len(first)} couples de méthodes par ligne, {', '.join(map(str, close.tolist()))} "
-    "sont séparés de moins que cet étalement.")
+    f"{len(first)} couples de méthodes par ligne, {', '.join(map(str, close.tolist()))}"
+    " sont séparés de moins que cet étalement.")
 
 # %% [markdown]
 # Ces tableaux disent quelque chose de sûr : KD gagne sur les trois lignes, CRD et DKD loin devant ; attention et hint perdent sur la
@@ -286,7 +291,7 @@ say(f"Cinq essais du même réglage s'étalent sur {french(spread, 2)} point ; l
 # | vous n'avez que les sorties du teacher | KD, $T$ de 4 à 16 | *Toutes les méthodes*, et la carte de [10.2](10_02_Logits.ipynb) |
 # | très peu de pas | KD ou DIST ; vérifiez que vous ne perdez pas | *Faut-il ajouter* ; [10.1](10_01_Principes.ipynb), à 80 pas |
 # | l'intérieur du teacher, et du temps | KD + RKD, puis KD + hint | *Faut-il ajouter*, à 400 pas |
-# | très peu d'étiquettes | KD, sur toutes les images que vous avez | [10.2](10_02_Logits.ipynb), $\\alpha = 1$ |
+# | très peu d'étiquettes | KD, sur toutes les images que vous avez | [10.2](10_02_Logits.ipynb), $\alpha = 1$ |
 # | aucune étiquette, aucun logit | une relation, puis quelques noms | [10.4](10_04_Relations.ipynb), dix images nommées |
 # | pas de teacher | le lissage d'étiquettes ; surveillez la calibration | [10.5](10_05_Self_Distillation.ipynb) |
 # | le teacher est trop gros | un petit réseau distillé, puis int8 | [10.6](10_06_Tensor_Compression.ipynb), le front |
@@ -309,7 +314,7 @@ say(f"Cinq essais du même réglage s'étalent sur {french(spread, 2)} point ; l
 # 4. *Distillation et compression peuvent multiplier leurs gains.*
 
 # %%
-from kdcourse import grid, predict_features, train_many
+from kdcourse import METHODS, grid, predict_features, train_many
 from kdcourse.measures import map_similarity, model_attention
 
 seeds, settings = range(10), dict(epochs=long, batch_size=25, learning_rate=0.01)
@@ -322,7 +327,238 @@ guided = train_many(small, hundred, seen, distillation=attention, alphas=0.5,
                     seeds=seeds, **settings)
 target = model_attention(teacher, digits.test.images)[1]
 
-def likeness(students):  # de leurs cartes à celles du teacher, cosinus
+def likeness(students):  # cosinus avec le teacher, dix premiers students
     return torch.stack([
         map_similarity(model_attention(students[k], digits.test.images)[1], target)
         for k in seeds])
+
+# %%
+from kdcourse import MLP, convert_to_tensor_train, error_rate, parameter_count
+
+wide = partial(MLP, hidden=(512, 512))
+teachers = [train_one(wide, digits.train, seed=seed, epochs=10) for seed in seeds]
+with torch.no_grad():
+    logits = torch.stack([model(digits.train.images) for model in teachers])
+    before = torch.stack([error_rate(model(digits.test.images), digits.test.labels)
+                          for model in teachers])
+copies = [convert_to_tensor_train(model, 4) for model in teachers]
+with torch.no_grad():
+    broken = torch.stack([error_rate(model(digits.test.images), digits.test.labels)
+                          for model in copies])
+waiting = iter(copies)
+repaired = train_many(lambda: next(waiting), digits.train, logits, seeds=seeds,
+                      alphas=0.9, **settings | {"epochs": 5}).errors(digits.test)
+smaller = parameter_count(teachers[0]) / parameter_count(copies[0])
+
+# %% tags=["hide-input"]
+from kdcourse.plots import plot_key_points
+
+shown = {
+    "1. le teacher supervise": {"seul": (alone, "student"), "KD": (hot, "distilled")},
+    "2. la température révèle": {"T = 1": (cold, "neutral"),
+                                 "T = 8": (hot, "distilled")},
+    "3. l'intérieur suit": {"seul": (100 * likeness(heated), "student"),
+                            "attention": (100 * likeness(guided), "distilled")},
+    f"4. {french(smaller, 0)} fois plus petit": {
+        "teacher": (before, "teacher"), "coupé": (broken, "neutral"),
+        "réparé": (repaired, "distilled")}}
+plot_key_points(shown, "erreur de test (%) ; en 3, cosinus des cartes × 100",
+                "Les quatre phrases du chapitre, mesurées")
+
+# %% [markdown]
+# 1. KD ôte plus d'un tiers des erreurs du student seul : ce sont les probabilités du teacher, rien d'autre n'a changé.
+# 2. À $T = 1$, le teacher ne dit guère plus que l'étiquette ; à $T = 8$, ses nuances passent.
+# 3. Guidé, le student est actif là où l'est le teacher. Préserver n'est pas gagner : au tableau, l'attention seule ne gagne presque rien.
+# 4. Découpé en tenseurs, le teacher ne sait plus rien ; distillé, il est réparé, et int8 (10.6) diviserait encore sa taille par quatre.
+#
+# ## Chasse au bug
+#
+# Une équipe essaie les quinze méthodes, une fois chacune, dans le laboratoire A. Elle garde la meilleure, et publie le gain qu'elle vient
+# de mesurer. Le code est juste, les nombres aussi. Quelqu'un d'autre refait sa méthode : le gain a fondu. Voici l'histoire, rejouée dans
+# les dix laboratoires et pour chacune des vingt graines. Cherchez l'erreur avant de dérouler.
+
+# %%
+found = torch.stack([comparison.errors[short]["seul"] - comparison.errors[short][name]
+                     for name in names])  # (méthodes, laboratoires, graines)
+best = found.argmax(dim=0)  # la meilleure de chaque essai
+announced = found.amax(dim=0)
+truth = found.mean(dim=(1, 2))[best]  # ce que vaut vraiment la méthode choisie
+say(f"Gain annoncé : {mean_interval(announced.mean(dim=1))} points. Gain de la même "
+    f"méthode, refaite ailleurs : {french(truth.mean())} points.")
+
+# %% tags=["hide-input", "repair"]
+apart = torch.stack([found.roll(1, dims=2).gather(0, best[None])[0]])
+won = mean_interval(apart[0].mean(dim=1))
+say("<details><summary><b>La réponse</b></summary>", """
+La graine qui choisit est aussi celle qui mesure. Parmi quinze nombres bruités, le plus
+grand doit une part de sa place au hasard, et ce hasard est publié avec lui. On
+l'appelle la malédiction du vainqueur (*winner's curse*). C'est le même défaut que de
+régler sur le test.
+
+Le remède : choisir sur un essai, mesurer sur un autre.""",
+    f"Avec la graine suivante, le gain mesuré est de {points(won)}.",
+    "</details>")
+
+# %% [markdown]
+# ## À vous de jouer
+#
+# **Exercice Bilan a.** Combien de graines faut-il ? Vous espérez un gain de `gap` points, et la différence appariée varie d'une graine à
+# l'autre avec un écart type `spread`. Écrivez `runs_needed(gap, spread)` : le plus petit nombre entier de graines pour que la
+# demi-largeur de l'intervalle, $1{,}96\, s / \sqrt n$, ne dépasse pas `gap`. Deux tenseurs `(P,)`, un tenseur flottant `(P,)`.
+
+# %% tags=["nbval-check-output"]
+from kdcourse import check
+
+def runs_needed(gap, spread):
+    ...  # à compléter
+
+_ = check("Bilan a", runs_needed)
+
+# %% [markdown]
+# <details><summary>Une solution de Bilan a</summary>
+#
+# ```python
+# def runs_needed(gap, spread):
+#     return (1.96 * spread / gap).square().ceil()
+# ```
+#
+# Pour distinguer deux fois moins, il faut quatre fois plus de graines. (Avec peu de graines, le quantile de Student remplace 1,96.)
+# </details>
+#
+# **Exercice Bilan b. Prévoir, changer, lire.** Dans le laboratoire A, à 100 pas, dix graines établissent un gain du hint sur le
+# student seul : c'est sa ligne, dans le tableau des coûts. Et dans dix laboratoires ? `comparison.gain(époques, méthode)` rend un gain par laboratoire.
+#
+# 1. Écrivez votre prévision : `"gain"`, `"recul"` ou `"rien d'établi"`.
+# 2. Complétez `experiment`, qui rend les dix gains.
+# 3. Lisez l'intervalle, et complétez `reading` avec les mêmes mots.
+
+# %% tags=["nbval-check-output"]
+prediction = ...  # avant d'exécuter
+
+def experiment():
+    ...  # à compléter
+
+reading = ...  # après
+_ = check("Bilan b", prediction, experiment, reading)
+
+# %% [markdown]
+# <details><summary>Une solution</summary>
+#
+# ```python
+# prediction = "gain"  # se tromper ici est permis
+#
+# def experiment():
+#     return comparison.gain(short, "hint")
+#
+# reading = "rien d'établi"
+# ```
+# </details>
+#
+# ## Quiz
+#
+# Tout le cours, en huit questions. Choisissez, puis déroulez l'option.
+#
+# **1. Un student ne voit aucun 3, et en reconnaît presque tous. D'où les connaît-il ?**
+#
+# <details><summary>Des probabilités que le teacher donne au 3 sur d'autres images</summary>Oui : à haute température, chaque image en
+# dit quelque chose (10.1).</details>
+# <details><summary>Des étiquettes de validation</summary>Non : il n'en sort qu'un nombre, le biais.</details>
+# <details><summary>Du hasard de ses poids</summary>Non : seul, le même student n'en reconnaît presque aucun.</details>
+#
+# **2. On oublie $T^2$ à $T = 8$ et $\alpha = 0{,}5$. Que se passe-t-il ?**
+#
+# <details><summary>L'entraînement diverge</summary>Non : rien ne se voit.</details>
+# <details><summary>Rien : Adam ignore l'échelle</summary>Non : pas quand les étiquettes font face (10.2).</details>
+# <details><summary>C'est comme prendre un alpha bien plus petit</summary>Oui : près de 0,015.</details>
+#
+# **3. Pourquoi le hint demande-t-il un adaptateur, et pas l'attention ?**
+#
+# <details><summary>Le hint compare des canaux, dont le nombre et l'ordre diffèrent</summary>Oui : l'attention les a moyennés
+# (10.3).</details>
+# <details><summary>Le hint est plus grand</summary>Non : ce n'est pas une question de taille, mais de canaux.</details>
+# <details><summary>L'attention en demande un aussi</summary>Non : il n'y reste qu'une image.</details>
+#
+# **4. Deux réseaux ont les mêmes ressemblances. Que ne savez-vous pas ?**
+#
+# <details><summary>Si leurs groupes d'images sont les mêmes</summary>Non : c'est justement ce que les ressemblances disent.</details>
+# <details><summary>Le nom qu'ils donnent à chaque groupe</summary>Oui : une relation n'a pas de nom (10.4).</details>
+# <details><summary>S'ils séparent les classes</summary>Non : les blocs de la matrice le montrent.</details>
+#
+# **5. Une auto-distillation gagne en exactitude. Que regardez-vous encore ?**
+#
+# <details><summary>Le nombre de paramètres</summary>Non : il n'a pas changé.</details>
+# <details><summary>Le temps d'un pas</summary>C'est utile, mais il ne dira pas ce que le modèle a appris.</details>
+# <details><summary>La calibration</summary>Oui : le bug de 10.5 s'y trahit, comme le lissage d'étiquettes.</details>
+#
+# **6. Une couche coupée au rang 16 garde plus de la moitié de l'erreur des poids. Le réseau est-il perdu ?**
+#
+# <details><summary>Oui, il faut le réparer</summary>Non : mesuré, il n'y perd rien (10.6).</details>
+# <details><summary>Pas forcément : l'erreur des poids n'est pas celle du réseau</summary>Oui : il faut mesurer ses sorties.</details>
+# <details><summary>Oui, sauf si l'on quantifie</summary>Non : arrondir n'y change rien.</details>
+#
+# **7. Un tableau donne 75,5 à une méthode et 75,2 à une autre, un essai chacune. Que conclure ?**
+#
+# <details><summary>La première est meilleure</summary>Non : cinq essais d'une même méthode s'étalent davantage.</details>
+# <details><summary>Elles se valent</summary>Non plus : on ne le sait pas.</details>
+# <details><summary>Rien : il faut des essais, leur écart et leur intervalle</summary>Oui : et, si possible, plusieurs teachers.</details>
+#
+# **8. Trois graines, le même teacher, ou trois teachers, une graine chacun : que préférer pour comparer deux méthodes ?**
+#
+# <details><summary>Trois graines : le reste est égal</summary>Non : elles partagent le hasard de ce teacher et de ces images.</details>
+# <details><summary>C'est pareil : trois essais</summary>Non : la figure les sépare.</details>
+# <details><summary>Trois teachers</summary>Oui : à nombre d'essais égal, ces tableaux se trompent moins souvent.</details>
+#
+# ## Sur GPU
+#
+# Le classement tient-il sur de vraies photos ? Avec un GPU, la cellule entraîne KD, et KD + RKD, sur CIFAR-10, trois graines : une
+# indication. Sans GPU, elle refait deux lignes du laboratoire A.
+
+# %%
+from kdcourse import best_device, color_student, color_teacher, distill
+from kdcourse import distill_seeds, model_error
+
+if gpu := best_device().type == "cuda":
+    data, student = load_dataset("cifar10"), color_student
+    big = distill(color_teacher, data.train, method="seul", epochs=20, jitter=2,
+                  output="runs/cifar10-teacher", resume=True).model
+else:
+    data, student, big = digits._replace(train=hundred), small, teacher
+for method in ("KD", "KD + RKD"):
+    models = distill_seeds(
+        student, data.train, big, range(3), method=method,
+        batch_size=128 if gpu else 25, epochs=20 if gpu else short,
+        learning_rate=0.001 if gpu else 0.01, output="runs/10_Bilan" if gpu else None)
+    found = torch.tensor([model_error(model, data.test) for model in models])
+    say(f"{method} : erreur de test {mean_interval(found)} %, trois graines.")
+
+# %% [markdown]
+# ## À retenir
+
+# %% tags=["hide-input"]
+later = mean_interval(over_kd["400 pas"]["KD + RKD"])
+kd = mean_interval(comparison.gain(long, "KD"))
+say(f"""
+- L'essentiel est dans les logits : à 400 pas, KD ôte {points(kd)}.
+- Y ajouter l'intérieur paie peu, surtout avec du temps : à 400 pas, KD + RKD gagne
+  {points(later)} sur KD.
+- Un essai par méthode range mal {french(one, 0)} % des couples que l'on sait
+  départager.
+- Choisir et mesurer sur le même essai gonfle le gain : de {french(truth.mean())} à
+  {points(announced.mean().item())}.
+- Un verdict vaut pour son budget : à 100 pas DIST bat KD, à 400 plus rien n'est établi.
+""")
+
+# %% [markdown]
+# ## Références
+#
+# - Y. Tian, D. Krishnan, P. Isola, *Contrastive Representation Distillation*, 2020,
+#   [arXiv:1910.10699](https://arxiv.org/abs/1910.10699) ; les exactitudes viennent du README de
+#   [RepDistiller](https://github.com/HobbitLong/RepDistiller).
+# - B. Zhao et al., *Decoupled Knowledge Distillation*, CVPR 2022, [arXiv:2203.08679](https://arxiv.org/abs/2203.08679) ; code et
+#   discussions dans [mdistiller](https://github.com/megvii-research/mdistiller).
+# - T. Huang et al., *Knowledge Distillation from A Stronger Teacher* (DIST), 2022,
+#   [arXiv:2205.10536](https://arxiv.org/abs/2205.10536).
+# - S. Sun et al., *Logit Standardization in Knowledge Distillation* (LSKD), 2024,
+#   [arXiv:2403.01427](https://arxiv.org/abs/2403.01427).
+#
+# **La suite** : le chapitre 11, *Approximations de rang faible*.

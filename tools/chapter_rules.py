@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 
 from kdcourse.formats import typeset
 
-FOLLOWED: tuple[str, ...] = ("10_01", "10_02", "10_03", "10_04", "10_05", "10_06")
+FOLLOWED: tuple[str, ...] = ("10_01", "10_02", "10_03", "10_04", "10_05", "10_06", "10_Bilan")
 """Les chapitres déjà récrits ; les autres y viendront avec leur réécriture."""
 FOLDED, OPENING, MOVED, REPAIR = "hide-input", "opening", "moved", "repair"
 PICTURE = "ouverture.png"

@@ -6,13 +6,22 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from kdcourse.exercises import features, graded, logits, principles, relations, self_distillation, tensor_train
+from kdcourse.exercises import (
+    features,
+    graded,
+    logits,
+    method_ranking,
+    principles,
+    relations,
+    self_distillation,
+    tensor_train,
+)
 from kdcourse.exercises.exercise import ANY, TODO, Exercise, Prediction, is_stub, reason, unfinished
 from kdcourse.formats import french, short, typeset
 from kdcourse.losses.numerics import LossTerms
 from kdcourse.measures.intervals import mean_interval, points
 
-_CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_train)
+_CHAPTERS = (principles, logits, features, relations, self_distillation, tensor_train, method_ranking)
 EXERCISES = {name: exercise for chapter in _CHAPTERS for name, exercise in chapter.EXERCISES.items()}
 PREDICTIONS = {name: one for chapter in _CHAPTERS for name, one in getattr(chapter, "PREDICTIONS", {}).items()}
 READINGS = ("gain", "recul", "rien d'établi")

@@ -11,21 +11,21 @@ import torch.nn.functional as F
 from kdcourse import check
 from kdcourse.exercises.checking import EXERCISES
 
-CHAPTERS = ("10.1", "10.2", "10.3", "10.4", "10.5", "10.6")
+CHAPTERS = ("10.1", "10.2", "10.3", "10.4", "10.5", "10.6", "Bilan")
 SOURCES = Path(__file__).parents[2] / "sources"
-_STATEMENT = re.compile(r"\*\*Exercice (10\.\d [a-z])")
-_SOLUTION = re.compile(r"<summary>Une solution(?: de (10\.\d [a-z]))?</summary>.*?```python\n(.*?)```", re.S)
+_STATEMENT = re.compile(r"\*\*Exercice (\S+ [a-z])\b")
+_SOLUTION = re.compile(r"<summary>Une solution(?: de (\S+ [a-z]))?</summary>.*?```python\n(.*?)```", re.S)
 
 
 def published(chapter):
     """Exercice → sa solution, celles d'avant comprises : le notebook les garde."""
-    (path,) = SOURCES.glob(f"{chapter.replace('.', '_0')}_*.py")
+    (path,) = SOURCES.glob(f"*{chapter.replace('.', '_0')}*.py")
     text = re.sub(r"^# ?", "", path.read_text(encoding="utf-8"), flags=re.M)
     found, code = {}, ""
     for solution in _SOLUTION.finditer(text):
         code += solution[2]
         found[solution[1] or _STATEMENT.findall(text[: solution.start()])[-1]] = code
-    asked = re.findall(r'check\("(10\.\d [a-z])", (\w+)\)', text)
+    asked = re.findall(r'check\("(\S+ [a-z])", (\w+)\)', text)
     return {name: (found.get(name, ""), function) for name, function in asked}
 
 

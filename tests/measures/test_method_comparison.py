@@ -192,7 +192,10 @@ def test_les_reglages_livres_couvrent_toutes_les_methodes_et_disent_d_ou_ils_vie
     assert set(choices) == set(METHODS) - {"seul"}
     stored = json.loads((Path(kdcourse.__file__).parent / "measures/method_choices.json").read_text(encoding="utf-8"))
     assert {"date", "torch", "processor"} <= set(stored["provenance"])
-    assert not set(stored["seeds"]) & set(range(10))  # celles de la comparaison finale
+    assert [set(own) for own in stored["choices"].values()] == [set(choices)] * 2
+    assert load_choices(100) != choices == load_choices(25)
+    with pytest.raises(ValueError, match="epochs : 30 reçu, un de 25, 100 attendu"):
+        load_choices(30)
 
 
 def test_le_temps_est_un_rapport_au_premier_et_la_memoire_un_sommet():

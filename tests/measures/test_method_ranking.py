@@ -8,12 +8,11 @@ import pytest
 import torch
 
 import kdcourse
-from kdcourse import METHODS, load_choices
+from kdcourse import METHODS, load_choices, mean_interval
 from kdcourse.measures import (
     Pairs,
     StoredComparison,
     independent_runs,
-    mean_interval,
     misordered,
     other_laboratories,
     shared_seeds,
@@ -109,3 +108,33 @@ def test_les_figures_nomment_les_methodes_et_leurs_erreurs():
         [1, 3], {"a": ([30, 10], "student")}, torch.tensor([1.0, 2.0]), {1: torch.tensor([30.0, 5.0])}, "t"
     )
     assert figure.axes[0].lines[0].get_ydata().tolist() == [30, 10]
+
+
+def test_les_graines_du_reglage_ne_sont_pas_celles_de_la_mesure():
+    from benchmarks import compare
+
+    assert not set(compare.TUNING_SEEDS) & set(range(compare.SEEDS))
+
+
+def test_une_echelle_se_prolonge_du_cote_ou_le_meilleur_est_au_bord():
+    from benchmarks.compare import widened
+
+    assert widened([1, 4, 16], 1) == [1, 4, 16]
+    assert widened([1, 4, 16], 2) == [1, 4, 16, 64]
+    assert widened([1, 4, 16], 0) == [0.25, 1, 4, 16]
+
+
+def test_le_reglage_trouve_un_sommet_hors_de_l_echelle_de_depart():
+    from benchmarks.compare import initial_choice, tune
+
+    method = METHODS["SP"]
+    choice, tried = tune(method, initial_choice(method, {}), lambda c: abs(c.alpha - 0.7) + abs(c.scale - 3e5) / 3e5)
+    assert (choice.alpha, choice.scale) == (0.7, 3e5) and tried[choice] == min(tried.values())
+
+
+def test_ce_qu_une_methode_demande_se_dit():
+    from kdcourse.measures import method_needs
+
+    assert method_needs(METHODS["seul"]) == "rien"
+    assert method_needs(METHODS["KD + hint"]) == "un teacher, ses cartes, un adaptateur"
+    assert method_needs(METHODS["PS-KD"]) == "l'indice de chaque image"
