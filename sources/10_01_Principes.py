@@ -15,9 +15,9 @@
 #
 # **Que sait un *teacher* que l'étiquette ne dit pas ?**
 #
-# Voici un petit réseau, le *student*. Ses images d'entraînement ne contiennent aucun 3. Entraîné sans aide, il n'en reconnaît
-# presque pas, et c'est bien normal. Distillé, puis une seule constante réglée, il en reconnaît la plupart. Un grand réseau, le
-# *teacher*, lui a dit au passage : « ce 9 ressemble un peu à un 3 ».
+# **Distiller**, c'est entraîner un petit réseau, le *student*, à imiter aussi les probabilités d'un grand, le *teacher*. Ses images d'entraînement ne contiennent aucun 3. Entraîné sans aide, il n'en reconnaît
+# presque pas, et c'est bien normal. Distillé, puis une seule constante réglée, il en reconnaît la plupart. Le teacher
+# lui a dit au passage : « ce 9 ressemble un peu à un 3 ».
 #
 # ![À gauche, huit chiffres qui ne sont pas des 3, où le teacher voit un 3 en second. À droite, la part des 3 du test que reconnaît un student qui n'en a jamais vu, à deux budgets : presque aucun s'il apprend seul, la plupart s'il est distillé à T = 20, moins à T = 1.](attachment:ouverture.png)
 
@@ -36,7 +36,7 @@ print(describe_environment())
 # - mesurer ce que la distillation apporte, selon les données et le nombre de pas, et reconnaître les cas où elle fait perdre ;
 # - expliquer comment un student reconnaît un chiffre qu'il n'a jamais vu.
 #
-# **Durée** : une heure. Le notebook entier s'exécute en une minute.
+# **Durée** : une heure de lecture, et les exercices. Le notebook entier s'exécute en une minute.
 #
 # **Prérequis** : PyTorch (un module, une boucle d'entraînement), le softmax et l'entropie croisée.
 #
@@ -48,7 +48,9 @@ print(describe_environment())
 # | *student* | le petit modèle, que l'on entraîne |
 # | *logits* | les sorties du réseau avant le softmax |
 # | étiquette (*hard label*) | la bonne classe, seule |
-# | prédiction adoucie (*soft label*) | les probabilités du teacher à une température $T$ |
+# | prédiction adoucie (*soft label*) | les probabilités du teacher à une température $T$ : ses logits, divisés par $T$ avant le softmax |
+# | biais | une constante ajoutée à un logit |
+# | gain apparié | l'erreur du student seul, moins celle du student distillé de même graine, en points |
 # | budget | le nombre de pas d'entraînement que l'on accorde à un student |
 # | graine (*seed*) | le nombre qui fixe les poids de départ et l'ordre des lots |
 # | lot (*batch*) | les exemples d'un pas d'entraînement |
@@ -293,7 +295,7 @@ say(f"Plus grand écart entre les logits des deux versions : {gap:.0e}.")
 #
 # Dix graines. Pour chacune, deux students : l'un n'apprend que des étiquettes ($\alpha = 0$), l'autre est distillé à
 # $T = 4$ et $\alpha = 0{,}9$, réglages fixés d'avance. Ils partent des **mêmes poids** et voient les **mêmes lots** : leur
-# différence est appariée. Entre crochets, vous lirez toujours l'intervalle de confiance à 95 % (celui de Student) d'une moyenne sur
+# différence est appariée. Entre crochets, vous lirez toujours l'intervalle de confiance à 95 % (par la loi de Student, le statisticien) d'une moyenne sur
 # les graines ; il ne couvre ni un autre teacher, ni d'autres images.
 #
 # Combien d'images donner au student ? Essayons trois tailles, à 300 pas chacune. `grid` prépare les arguments de `train_many`, chaque réglage avec chaque
@@ -392,12 +394,12 @@ say(f"À 1 000 images et 1 200 pas, $T = 4$ gagne {points(last)}. À $T = 1$, le
 # %% [markdown]
 # Réponse du pari : il apparaît.
 #
-# - **Trop peu de pas.** À 80 pas, les students distillés à $T = 4$ et $T = 20$ perdent, aux deux tailles ; ensuite ils rattrapent
-#   l'autre et le dépassent. À 1 000 images, le croisement vient plus tard : à 300 pas, on conclurait que la distillation ne sert à
-#   rien ; à 1 200, elle sert. Pourquoi ce retard ? 10.2 le cherche.
-# - **Une température de 1.** Rien n'est perdu, et presque rien n'est gagné : à 100 images, le gain finit par venir, lentement.
-# - **Un student très petit.** À $T = 20$, celui de 4 unités perd à 300 pas comme à 1 200, là où celui de 32 unités finit par gagner.
-#   On parle d'écart de capacité (*capacity gap*, Mirzadeh et al., 2020) : il n'aurait pas de quoi imiter
+# - **Trop peu de pas.** À 80 pas, $T = 4$ perd, à 100 comme à 1 000 images, et $T = 20$ aussi (essayé à 1 000) ; ensuite ils
+#   rattrapent le student seul, puis le dépassent. À 1 000 images, le croisement vient plus tard : à 300 pas, on conclurait que la distillation ne sert à
+#   rien ; à 1 200, elle sert. Pourquoi ce retard ? 10.2 donne une piste.
+# - **Une température de 1.** À 1 000 images, ni gain ni perte. À 100, un gain lent, la moitié de l'autre à 1 200 pas.
+# - **Un student très petit.** À $T = 20$, celui de 4 unités perd à 300 pas comme à 1 200, là où celui de 32 unités finit par gagner (nous
+#   n'avons essayé que cette température). On parle d'écart de capacité (*capacity gap*, Mirzadeh et al., 2020) : il n'aurait pas de quoi imiter
 #   toutes les nuances. Ou lui faut-il plus de temps encore ? 10.2 rouvre la question, avec 6 unités.
 #
 # La distillation n'est ni gratuite ni toujours utile. Un verdict ne vaut que pour son budget ; ce cours en montrera toujours deux.
@@ -406,8 +408,8 @@ say(f"À 1 000 images et 1 200 pas, $T = 4$ gagne {points(last)}. À $T = 1$, le
 #
 # Le gain vient-il de la hiérarchie des classes, ou seulement d'une cible moins tranchée que l'étiquette ? Prenons un faux teacher :
 # mêmes logits, même première classe, mais les neuf autres sont **brassées** au hasard, image par image. Il est aussi sûr de lui que le
-# vrai, et ce qu'il dit des autres classes est faux. Puis un teacher **vague** : les neuf autres logits remplacés par leur moyenne. Il ne
-# dit plus rien des autres classes, ni vrai ni faux.
+# vrai, et ce qu'il dit des autres classes est faux. Puis un teacher **vague** : aussi sûr de
+# lui que le vrai à $T = 4$, il partage le reste à parts égales. Il ne dit plus rien des autres classes, ni vrai ni faux.
 #
 # **À vous de parier** : combien du gain restera-t-il, avec l'un, avec l'autre ?
 
@@ -419,10 +421,10 @@ def shuffle_others(logits, generator):  # la première classe reste à sa place
     values = logits.sort(dim=-1, descending=True).values
     return torch.empty_like(logits).scatter(1, order, values)
 
-def level_others(logits):
+def level_others(logits, T=4.0):  # la première classe garde sa probabilité à T
     first = F.one_hot(logits.argmax(dim=-1), 10).bool()
-    others = logits.masked_fill(first, 0.0).sum(dim=-1, keepdim=True) / 9
-    return torch.where(first, logits, others)
+    rest = (logits / T).masked_fill(first, -torch.inf).logsumexp(-1, keepdim=True)
+    return torch.where(first, logits, T * (rest - torch.tensor(9.0).log()))
 
 liars = {"brassé": shuffle_others(teacher_logits, torch.Generator().manual_seed(0)),
          "vague": level_others(teacher_logits)}
@@ -453,8 +455,8 @@ say(f"À 100 images et 1 200 pas, le vrai teacher devance le vague de {points(wo
 # %% [markdown]
 # Réponse du pari : cela dépend des images, et du budget. À 100 images, le teacher vague fait gagner aussi, mais moins, et l'écart se
 # creuse avec les pas : une cible moins tranchée aide, **et** la hiérarchie des classes ajoute sa part. Le brassé aide d'abord, lui
-# aussi, puis le student prend au mot ce qu'il dit de faux, et recule. À 1 000 images, le vague fait aussi bien : une cible moins
-# tranchée suffit, à ces budgets. (Chaque image y est vue dix fois moins.) 10.5 retrouvera cet effet sans aucun teacher.
+# aussi, puis le student prend au mot ce qu'il dit de faux, et recule. À 1 000 images, dix graines ne distinguent pas le vague du
+# vrai : une cible moins tranchée y fait l'essentiel. (Chaque image est vue dix fois moins.) 10.5 retrouvera cet effet sans aucun teacher.
 #
 # ## Le 3 mythique
 #
@@ -523,7 +525,7 @@ say(markdown_table(["budget", "student", "rappel à biais nul (%)",
 
 # %% [markdown]
 # Lisez la troisième colonne : à biais nul, le student distillé reconnaît peu de 3. Il sait déjà les ranger, mais n'ose pas les nommer ;
-# le biais réglé les révèle. Le student seul, lui, n'a rien à révéler.
+# le biais réglé les révèle. Le student seul n'a presque rien à révéler (une graine fait à elle seule son rappel).
 #
 # D'où vient ce savoir ? D'images comme celles de gauche, et un peu de toutes les autres. Ce ne sont pas des 3, mais le teacher y voit
 # du 3, et il le dit avec ses probabilités. À $T = 1$, celle du 3 est écrasée par la première ; le student l'apprend lentement, et l'écart fond quand
@@ -579,7 +581,8 @@ BiasExplorer(biases, panels, label=3)
 #
 # ## Chasse au bug
 #
-# Un collègue a recopié une perte. Il refait le 3 mythique en 20 époques, avec le biais du 3 relevé de 5. Rien ne plante, la perte descend, et son student ne reconnaît aucun 3. Lisez sa perte,
+# Un collègue a recopié une perte. Il refait le 3 mythique en 20 époques, avec le biais du 3 relevé de 5, sans le
+# régler : seule compte ici la comparaison. Rien ne plante, la perte descend, et son student ne reconnaît aucun 3. Lisez sa perte,
 # et cherchez avant de dérouler la réponse, qui contient aussi la mesure de la perte réparée.
 
 # %%
@@ -741,7 +744,7 @@ _ = check("10.1 c", prediction, experiment, reading)
 #
 # **6. Un faux teacher garde sa première classe et brasse les neuf autres. À 100 images et 1 200 pas, que devient le student ?**
 #
-# <details><summary>Il gagne autant : seule la première classe compte</summary>Non : cette classe-là, l'étiquette la donne déjà.</details>
+# <details><summary>Il gagne autant : seule la première classe compte</summary>Non : le teacher vague a la même première classe, et il fait gagner. Ce que l'on dit des neuf autres compte.</details>
 # <details><summary>Il perd : il apprend une hiérarchie fausse</summary>Oui : la figure le montre, et le vrai teacher, lui, fait gagner.</details>
 # <details><summary>Rien ne change : la température lisse tout</summary>Non : à T = 4, les autres classes pèsent assez pour aider, ou pour nuire.</details>
 #
@@ -765,7 +768,7 @@ else:
 for method in ("seul", "KD"):
     found = distill_seeds(small, data.train, big, range(3), method=method,
                           choice=Choice(alpha=0.9), batch_size=100,
-                          epochs=20 if on_gpu else 100,
+                          epochs=20 if on_gpu else 200,
                           learning_rate=0.001 if on_gpu else 0.003,
                           output="runs/10_01" if on_gpu else None)
     errors_big = torch.tensor([model_error(model, data.test) for model in found])
