@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from kdcourse import AdaptedStudent, load_choices, load_dataset, train
+from kdcourse.formats import short
 from kdcourse.train import load_model, main
 from kdcourse.training.large_student import distill, model_error
 
@@ -69,7 +70,9 @@ def test_un_student_pt_sert_de_teacher_sans_etre_reentraine(trained, tmp_path, c
     options = ["--method", "SP", "--student", "digits_teacher", "--teacher", str(teacher), "--output", str(tmp_path)]
     assert main([*QUICK, *options]) == 0
     assert not (tmp_path / "teacher").exists()
-    assert "méthode SP (alpha = 0,5, facteur = 300, T = 8)" in capsys.readouterr().out
+    chosen = load_choices()["SP"]
+    said = f"(alpha = {short(chosen.alpha)}, facteur = {short(chosen.scale)}, T = {short(chosen.temperature)})"
+    assert f"méthode SP {said}" in capsys.readouterr().out
     assert asdict(load_choices()["SP"]).items() <= record(tmp_path)["settings"].items()
 
 
