@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
-from pathlib import Path
 
 import torch
 
-import kdcourse
+from benchmarks import _report
 from benchmarks._report import provenance, publish
 from kdcourse import (
     CNN,
@@ -37,7 +36,6 @@ LABORATORIES, SEEDS = 10, 20
 TUNING_LABORATORIES, TUNING_SEEDS = 2, range(100, 105)
 ALPHAS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 WIDENED = 4  # prolongements d'une échelle, au plus
-MEASURES = Path(kdcourse.__file__).parent / "measures"
 
 
 def make_student() -> CNN:
@@ -51,15 +49,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--essai", action="store_true", help="un budget, un laboratoire, aucun réglage ; n'écrit rien")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    start, digits, problem = time.perf_counter(), load_dataset("digits"), cache(laboratory)
+    start, digits, trained = time.perf_counter(), load_dataset("digits"), cache(laboratory)
     laboratories = range(1 if options.essai else LABORATORIES)
     kept, trials, errors, choices = {}, {}, {}, {}
     for epochs in EPOCHS[:1] if options.essai else EPOCHS:
+
+        def problem(index: int, epochs=epochs) -> Problem:
+            return trained(index)._replace(epochs=epochs)
+
         for method in METHODS.values():
 
-            def score(choice: Choice, method=method, epochs=epochs) -> float:
+            def score(choice: Choice, method=method, problem=problem) -> float:
                 parts = range(1 if options.essai else TUNING_LABORATORIES)
-                wrong = [error(problem(k, epochs), method, choice, TUNING_SEEDS, digits.validation) for k in parts]
+                wrong = [error(problem(k), method, choice, TUNING_SEEDS, digits.validation) for k in parts]
                 return round(torch.stack(wrong).mean().item(), 3)
 
             first = choices.get(method) or initial_choice(method, choices)
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"{epochs} époques, {method.name} : {choices[method]}, {tried[choices[method]]} %, {seconds:.0f} s")
         kept[epochs] = {method.name: asdict(choice) for method, choice in choices.items() if method.loss}
         for method, choice in choices.items():
-            found = [error(problem(k, epochs), method, choice, range(options.graines), digits.test)
+            found = [error(problem(k), method, choice, range(options.graines), digits.test)
                      for k in laboratories]  # fmt: skip
             # Des nombres entiers d'images : exacts, et trois fois plus courts qu'un pourcentage.
             wrong = (torch.stack(found) * len(digits.test.labels) / 100).round().int().tolist()
@@ -80,19 +82,19 @@ def main(argv: list[str] | None = None) -> None:
     settings = {"images": IMAGES, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
     result = {**settings, "test": len(digits.test.labels), "errors": errors}
     if whole := not options.essai and options.graines >= SEEDS:
-        write_json(MEASURES / "method_choices.json", {**settings, "choices": kept, "provenance": provenance()})
-        write_json(MEASURES / "comparison_results.json", {**result, "provenance": provenance()})
+        write_json(_report.SHOWN / "method_choices.json", {**settings, "choices": kept, "provenance": provenance()})
+        write_json(_report.SHOWN / "comparison_results.json", {**result, "provenance": provenance()})
     columns = ["alpha", "scale", "temperature", "erreur de validation (%)"]
     seconds = round(time.perf_counter() - start)
     publish("compare", {"columns": columns, "trials": trials, "choices": kept, "seconds": seconds}, whole)
 
 
-def laboratory(index: int, epochs: int) -> Problem:
-    """Un teacher d'une graine à lui, et cent images à lui."""
+def laboratory(index: int) -> Problem:
+    """Un teacher d'une graine à lui, et cent images à lui ; au premier budget."""
     train = load_dataset("digits").train
     teacher = train_one(digits_teacher, train, seed=index, epochs=10)
     data = train.where(slice(index * IMAGES, (index + 1) * IMAGES))
-    return Problem(make_student, predict_features(teacher, data.images), data, epochs, BATCH, RATE)
+    return Problem(make_student, predict_features(teacher, data.images), data, EPOCHS[0], BATCH, RATE)
 
 
 def error(problem: Problem, method: Method, choice: Choice, seeds, split) -> torch.Tensor:

@@ -6,13 +6,12 @@ chaque budget ; le test n'est lu qu'à ce poids. Dix minutes sur un cœur.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-import kdcourse
-from benchmarks._report import provenance, publish
+from benchmarks import _report
+from benchmarks._report import publish
 from kdcourse import (
     cosine_relation_loss,
     digits_student,
@@ -30,11 +29,9 @@ from kdcourse import (
 from kdcourse.command_line import FrenchParser, several
 from kdcourse.measures import alpha_of
 from kdcourse.models import Features
-from kdcourse.training.checkpoints import write_json
 
 SEEDS, BATCH = 10, 25
 STEPS = (200, 400, 800, 1600)  # le chapitre s'en tient à 400
-RESULTS = Path(kdcourse.__file__).parent / "measures/relations_results.json"  # ce que 10.4 montre
 SUM = "logits + SP"
 
 
@@ -53,10 +50,8 @@ def main(argv: list[str] | None = None) -> None:
                 f"{size} images, {name}, poids {found[name]['chosen']} : {time.perf_counter() - start:.0f} s",
                 flush=True,
             )
-    result, whole = {"steps": list(STEPS), "errors": errors}, options.graines >= SEEDS
-    if whole:
-        write_json(RESULTS, {**result, "provenance": provenance()})
-    publish("relations", result, whole)
+    result = {"steps": list(STEPS), "errors": errors}
+    publish("relations_results", result, options.graines >= SEEDS, _report.SHOWN)  # ce que 10.4 montre
 
 
 def measured(name: str, size: int, teacher: nn.Module, seeds: int, before: dict) -> dict:

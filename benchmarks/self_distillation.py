@@ -7,14 +7,13 @@ budgets. Dix minutes sur un cœur.
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import kdcourse
-from benchmarks._report import provenance, publish
+from benchmarks import _report
+from benchmarks._report import publish
 from kdcourse import (
     Batches,
     SelfDistillation,
@@ -31,13 +30,11 @@ from kdcourse import (
 )
 from kdcourse.command_line import FrenchParser, several
 from kdcourse.data.splits import Split
-from kdcourse.training.checkpoints import write_json
 
 SEEDS = 10
 RATE = 3e-3
 EPOCHS = {1000: 60, 100: 300}  # images → époques du chapitre
 BUDGETS, TWO = (0.25, 0.5, 1, 2, 4, 8), (1, 4)  # fois ces époques ; à la main, deux budgets
-RESULTS = Path(kdcourse.__file__).parent / "measures/self_distillation_results.json"  # ce que 10.5 montre
 Found = Iterator[tuple[str, int, dict[str, Tensor]]]  # méthode, pas, et les logits de chaque partie
 
 
@@ -59,10 +56,8 @@ def main(argv: list[str] | None = None) -> None:
         for name, steps, logits in (one for method in measured for one in method):
             own.setdefault(name, {})[str(steps)] = {part: scores(logits[part], parts[part].labels) for part in parts}
             print(f"{size} images, {name}, {steps} pas : {time.perf_counter() - start:.0f} s", flush=True)
-    whole, result = options.graines >= SEEDS, {"measures": found}
-    if whole:
-        write_json(RESULTS, {**result, "provenance": provenance()})
-    publish("self_distillation", result, whole)
+    # Ce que 10.5 montre.
+    publish("self_distillation_results", {"measures": found}, options.graines >= SEEDS, _report.SHOWN)
 
 
 def scores(logits: Tensor, labels: Tensor) -> dict[str, list[float]]:

@@ -8,13 +8,12 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
-import kdcourse
-from benchmarks._report import provenance, publish
+from benchmarks import _report
+from benchmarks._report import publish
 from kdcourse import (
     MLP,
     convert_to_tensor_train,
@@ -27,7 +26,6 @@ from kdcourse import (
     train_one,
 )
 from kdcourse.command_line import FrenchParser, several
-from kdcourse.training.checkpoints import write_json
 
 SEEDS, STEPS, BATCH = 10, 200, 25
 RATES = (0.003, 0.01, 0.02)
@@ -36,7 +34,6 @@ FRONT = {
     "SVD": (2, 4, 6, 8, 16),
     "petit dense": (8, 16, 32, 56, 120),
 }
-RESULTS = Path(kdcourse.__file__).parent / "measures/tensor_train_results.json"  # ce que 10.6 montre
 wide = partial(MLP, hidden=(512, 512))
 
 
@@ -56,10 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         origins = fresh if asked["start"] == "neuf" else teachers
         runs.append(asked | best_run(asked, [convert(model, asked["size"]) for model in origins], guides, digits))
         print(f"{time.perf_counter() - start:.0f} s : {runs[-1]}", flush=True)
-    whole = options.graines >= SEEDS
-    if whole:
-        write_json(RESULTS, {"runs": runs, "provenance": provenance()})
-    publish("tensor_train", {"runs": runs}, whole)
+    publish("tensor_train_results", {"runs": runs}, options.graines >= SEEDS, _report.SHOWN)  # ce que 10.6 montre
 
 
 def asked_runs() -> Iterator[dict]:

@@ -115,6 +115,11 @@ class Method:
         return "map" in self.reads
 
     @property
+    def reads_embeddings(self) -> bool:
+        """Vrai si elle compare des embeddings."""
+        return "embedding" in self.reads
+
+    @property
     def reads_features(self) -> bool:
         """Vrai si les logits ne lui suffisent pas : les modèles doivent avoir ``forward_features``."""
         return not set(self.reads) <= {"logits"}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kdcourse.data.splits import Split
 from kdcourse.losses.features import attention_loss, attention_map
-from kdcourse.measures.stored import day, stored
+from kdcourse.measures.stored import origin, stored
 from kdcourse.models import Features, predict_features
 
 
@@ -76,9 +76,8 @@ class FeatureBudgets(NamedTuple):
             int(size): {name: {part: torch.tensor(rows) for part, rows in parts.items()} for name, parts in own.items()}
             for size, own in result["errors"].items()
         }
-        steps, origin = {int(size): values for size, values in result["steps"].items()}, result["provenance"]
-        written = f"mesurés le {day(result)} ({origin['processor']}, torch {origin['torch']})"
-        return cls(result["budgets"], steps, errors, written)
+        steps = {int(size): values for size, values in result["steps"].items()}
+        return cls(result["budgets"], steps, errors, origin(result))
 
     def gains(self, size: int, method: str, part: str = "test") -> Tensor:
         """Différences appariées d'erreur avec le student seul, en points, ``(budgets, graines)``."""

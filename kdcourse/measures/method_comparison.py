@@ -172,7 +172,7 @@ def method_needs(method: Method) -> str:
     """Ce qu'une méthode demande, en français : « un teacher, ses cartes »."""
     asked = (
         ("un teacher", method.needs_teacher), ("ses cartes", method.reads_maps),
-        ("ses embeddings", "embedding" in method.reads), ("un adaptateur", method.needs_adapter),
+        ("ses embeddings", method.reads_embeddings), ("un adaptateur", method.needs_adapter),
         ("le lot entier", method.whole_batch), ("l'indice de chaque image", method.remembers),
     )  # fmt: skip
     return ", ".join(text for text, wanted in asked if wanted) or "rien"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kdcourse.measures.intervals import mean_interval
-from kdcourse.measures.stored import day, stored
+from kdcourse.measures.stored import origin, stored
 from kdcourse.methods import ALONE
 
 
@@ -33,9 +33,7 @@ class StoredComparison(NamedTuple):
             int(epochs): {name: 100 * torch.tensor(wrong) / result["test"] for name, wrong in own.items()}
             for epochs, own in result["errors"].items()
         }
-        origin = result["provenance"]
-        written = f"mesurés le {day(result)} ({origin['processor']}, torch {origin['torch']})"
-        return cls({epochs: epochs * batches for epochs in result["epochs"]}, errors, written)
+        return cls({epochs: epochs * batches for epochs in result["epochs"]}, errors, origin(result))
 
     def gain(self, epochs: int, method: str, base: str = ALONE.name) -> Tensor:
         """Ce qu'une méthode gagne sur une autre, en points : une différence appariée par laboratoire."""
@@ -99,6 +97,8 @@ def other_laboratories(errors: Tensor, runs: int, tables: int, generator: torch.
 
 def _distinct(among: int, count: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """``count`` entiers distincts, tirés pour chaque élément de ``shape``."""
+    if not 1 <= count <= among:
+        raise ValueError(f"runs : {count} reçu, de 1 à {among} attendu.")
     return torch.rand(*shape, among, generator=generator).argsort(dim=-1)[..., :count]
 
 
@@ -115,9 +115,6 @@ def misordered(errors: Tensor, pairs: Pairs, draw: Draw, runs: int, tables: int 
     Raises:
         ValueError: plus d'essais qu'il n'y en a.
     """
-    most = errors.shape[1] if draw is other_laboratories else errors.shape[2]
-    if not 1 <= runs <= most:
-        raise ValueError(f"runs : {runs} reçu, de 1 à {most} attendu.")
     published = draw(errors.double(), runs, tables, torch.Generator().manual_seed(0))
     difference = published[:, pairs.better] - published[:, pairs.worse]
     wrong = (difference > 1e-9).double() + 0.5 * (difference.abs() <= 1e-9)

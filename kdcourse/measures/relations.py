@@ -17,7 +17,7 @@ from kdcourse.losses.relations import (
     rkd_distance_loss,
     similarity_preserving_loss,
 )
-from kdcourse.measures.stored import day, stored
+from kdcourse.measures.stored import origin, stored
 from kdcourse.models import predict_features
 from kdcourse.training.students import Students, error_rate
 
@@ -166,9 +166,7 @@ class RelationBudgets(NamedTuple):
     @classmethod
     def load(cls) -> "RelationBudgets":
         result = stored("relations")
-        origin = result["provenance"]
-        written = f"mesurés le {day(result)} ({origin['processor']}, torch {origin['torch']})"
-        return cls(result["steps"], {int(size): own for size, own in result["errors"].items()}, written)
+        return cls(result["steps"], {int(size): own for size, own in result["errors"].items()}, origin(result))
 
     def gains(self, size: int, method: str, against: str = "seul", part: str = "test") -> Tensor:
         """Différences appariées d'erreur, en points, ``(budgets, graines)`` : positives si ``method`` gagne."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdcourse.measures.stored import day, stored
+from kdcourse.measures.stored import origin, stored
 
 
 class SelfDistillationBudgets(NamedTuple):
@@ -18,9 +18,7 @@ class SelfDistillationBudgets(NamedTuple):
     @classmethod
     def load(cls) -> "SelfDistillationBudgets":
         result = stored("self_distillation")
-        origin = result["provenance"]
-        written = f"mesurés le {day(result)} ({origin['processor']}, torch {origin['torch']})"
-        return cls(result["measures"], written)
+        return cls(result["measures"], origin(result))
 
     def steps(self, size: int, method: str = "seul") -> list[int]:
         """Les budgets auxquels une méthode a été mesurée, en pas."""

@@ -9,6 +9,12 @@ def stored(name: str) -> dict:
     return json.loads(files("kdcourse.measures").joinpath(f"{name}_results.json").read_text(encoding="utf-8"))
 
 
+def origin(result: dict) -> str:
+    """Quand, sur quel processeur, avec quelle version : « mesurés le 28/11/2026 (…, torch …) »."""
+    taken = result["provenance"]
+    return f"mesurés le {day(result)} ({taken['processor']}, torch {taken['torch']})"
+
+
 def day(result: dict) -> str:
     """Le jour de la mesure, à la française : « 28/11/2026 »."""
     return "/".join(reversed(result["provenance"]["date"].split("-")))

@@ -13,7 +13,7 @@ from kdcourse.compression.tensor_train import TTLinear
 from kdcourse.formats import thousands
 from kdcourse.losses.checks import check_finite, check_floating, check_positive_integer
 from kdcourse.losses.numerics import at_least_float32
-from kdcourse.measures.stored import day, stored
+from kdcourse.measures.stored import origin, stored
 
 
 class TTStep(NamedTuple):
@@ -136,8 +136,7 @@ class CompressionRuns(NamedTuple):
     @classmethod
     def load(cls) -> "CompressionRuns":
         result = stored("tensor_train")
-        origin = result["provenance"]
-        return cls(result["runs"], f"mesurés le {day(result)} ({origin['processor']}, torch {origin['torch']})")
+        return cls(result["runs"], origin(result))
 
     def run(self, shape: str, size: int, budget: float, images: int = 1000, alpha: float = 0.9,
             start: str = "teacher") -> dict:  # fmt: skip

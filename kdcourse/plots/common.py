@@ -151,6 +151,16 @@ def plot_curves(
     return finished(figure)
 
 
+def gain_curves(ax, steps: Sequence[int], curves: Mapping[str, tuple[Tensor, str]]) -> None:
+    """Des gains appariés ``(n, graines)`` selon le nombre de pas : un marqueur plein où l'intervalle exclut 0."""
+    ax.axhline(0, color="0.5", lw=1)
+    for label, (gains, role) in curves.items():
+        mean_curve(ax, steps, gains, role, label)
+        for step, interval in zip(steps, map(mean_interval, gains), strict=True):
+            ax.plot(step, interval.mean, MARKERS[role], color=COLORS[role], ms=7,
+                    mfc=COLORS[role] if interval.excludes_zero else paper())  # fmt: skip
+
+
 def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Tensor, str]]]], title: str) -> Figure:
     """Le gain apparié selon le budget : une courbe par réglage, un marqueur plein où l'intervalle exclut 0.
 
@@ -162,12 +172,7 @@ def plot_budgets(panels: Mapping[str, tuple[Sequence[int], Mapping[str, tuple[Te
     size = (min(9.5, 4.2 * len(panels)), 2.5 * rows + 0.9)
     figure, axes = subplots(rows, -(-len(panels) // rows), figsize=size, sharey=True, squeeze=False)
     for ax, (name, (steps, curves)) in zip(axes.flat, panels.items(), strict=True):
-        ax.axhline(0, color="0.5", lw=1)
-        for label, (gains, role) in curves.items():
-            mean_curve(ax, steps, gains, role, label)
-            for step, interval in zip(steps, map(mean_interval, gains), strict=True):
-                ax.plot(step, interval.mean, MARKERS[role], color=COLORS[role], ms=7,
-                        mfc=COLORS[role] if interval.excludes_zero else paper())  # fmt: skip
+        gain_curves(ax, steps, curves)
         ax.set(xscale="log", xlabel="pas d'entraînement")
         ax.set_xticks(steps, [thousands(step) for step in steps])
         ax.minorticks_off()

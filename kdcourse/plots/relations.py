@@ -17,8 +17,8 @@ from kdcourse.plots.common import (
     as_picture,
     comma_axis,
     finished,
+    gain_curves,
     in_formula,
-    mean_curve,
     paper,
     subplots,
 )
@@ -178,12 +178,7 @@ def plot_relation_budgets(
     """
     figure, axes = subplots(1, len(panels), figsize=(9.3, 3.3), sharey=True)
     for ax, (name, curves) in zip(axes, panels.items(), strict=True):
-        ax.axhline(0, color="0.5", lw=1)
-        for label, (gains, role) in curves.items():
-            mean_curve(ax, steps, gains, role, label)
-            for step, interval in zip(steps, map(mean_interval, gains), strict=True):
-                ax.plot(step, interval.mean, MARKERS[role], color=COLORS[role], ms=7,
-                        mfc=COLORS[role] if interval.excludes_zero else paper())  # fmt: skip
+        gain_curves(ax, steps, curves)
         ax.set_xscale("log")
         ax.set_xticks(steps, [thousands(step) for step in steps], fontsize=8)
         ax.minorticks_off()

@@ -1,7 +1,6 @@
 """Les voisins et la mémoire, notés dans le bac à sable : les deux fonctions, chacune pour ses points."""
 
 import math
-import shutil
 
 import pytest
 import torch
@@ -10,19 +9,9 @@ from support.submissions_neighbours_and_memory import RIGHT, WRONG_MEMORY, WRONG
 
 from kdgrading.answer import Answer
 from kdgrading.mark_neighbours_and_memory import NAMES, QUESTIONS, grade
-from kdgrading.warm import WarmWorker
 
 NEIGHBOURS = ("ex4-voisins", "ex4-voisins-gradient", "ex4-voisins-limites")
 MEMORY = ("ex4-memoire", "ex4-memoire-visites", "ex4-memoire-limites")
-
-
-@pytest.fixture(scope="module")
-def worker():
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap absent : apt install bubblewrap.")
-    worker = WarmWorker()
-    yield worker
-    worker.close()
 
 
 def graded(worker, text, seed=3):

@@ -29,20 +29,11 @@ from kdgrading.answer import Answer
 from kdgrading.intake import mend_notebooks
 from kdgrading.pareto import Entry, entries, front, plot_front
 from kdgrading.sandbox import SandboxError
-from kdgrading.warm import Limits, Outcome, WarmWorker
+from kdgrading.warm import Limits, Outcome
 
 ROOT = Path(__file__).parent.parent.parent
 
 needs_bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap absent.")
-
-
-@pytest.fixture(scope="module")
-def worker():
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap absent : apt install bubblewrap.")
-    worker = WarmWorker()
-    yield worker
-    worker.close()
 
 
 def solution(name):
