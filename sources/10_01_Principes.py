@@ -15,8 +15,11 @@
 #
 # **Que sait un *teacher* que l'étiquette ne dit pas ?**
 #
-# **Distiller**, c'est entraîner un petit réseau, le *student*, à imiter aussi les probabilités d'un grand, le *teacher*. Ses images d'entraînement ne contiennent aucun 3. Entraîné sans aide, il n'en reconnaît
-# presque pas, et c'est bien normal. Distillé, puis une seule constante réglée, il en reconnaît la plupart. Le teacher
+# **Distiller**, c'est entraîner un petit réseau, le *student*, à imiter les probabilités d'un grand, le *teacher*.
+#
+# Une expérience, pour commencer : ôtons tous les 3 des images du student. Ses images d'entraînement ne contiennent aucun 3. Entraîné sans aide, il n'en reconnaît
+# presque pas, et c'est bien normal. Distillé, puis une seule constante réglée sur
+# la validation, il en reconnaît la plupart. Le teacher
 # lui a dit au passage : « ce 9 ressemble un peu à un 3 ».
 #
 # ![À gauche, huit chiffres qui ne sont pas des 3, où le teacher voit un 3 en second. À droite, la part des 3 du test que reconnaît un student qui n'en a jamais vu, à deux budgets : presque aucun s'il apprend seul, la plupart s'il est distillé à T = 20, moins à T = 1.](attachment:ouverture.png)
@@ -402,7 +405,8 @@ say(f"À 1 000 images et 1 200 pas, $T = 4$ gagne {points(last)}. À $T = 1$, le
 #   n'avons essayé que cette température). On parle d'écart de capacité (*capacity gap*, Mirzadeh et al., 2020) : il n'aurait pas de quoi imiter
 #   toutes les nuances. Ou lui faut-il plus de temps encore ? 10.2 rouvre la question, avec 6 unités.
 #
-# La distillation n'est ni gratuite ni toujours utile. Un verdict ne vaut que pour son budget ; ce cours en montrera toujours deux.
+# La distillation n'est ni gratuite ni toujours utile. Un verdict ne vaut que pour son budget : ce cours le
+# dira toujours, et montrera ses grands verdicts à deux budgets.
 #
 # ## Est-ce bien ce que sait le teacher ?
 #
@@ -456,7 +460,8 @@ say(f"À 100 images et 1 200 pas, le vrai teacher devance le vague de {points(wo
 # Réponse du pari : cela dépend des images, et du budget. À 100 images, le teacher vague fait gagner aussi, mais moins, et l'écart se
 # creuse avec les pas : une cible moins tranchée aide, **et** la hiérarchie des classes ajoute sa part. Le brassé aide d'abord, lui
 # aussi, puis le student prend au mot ce qu'il dit de faux, et recule. À 1 000 images, dix graines ne distinguent pas le vague du
-# vrai : une cible moins tranchée y fait l'essentiel. (Chaque image est vue dix fois moins.) 10.5 retrouvera cet effet sans aucun teacher.
+# vrai : y suffit presque de savoir combien douter de chaque image. (Chacune est vue dix fois moins.) 10.5 ira plus loin, sans aucun
+# teacher.
 #
 # ## Le 3 mythique
 #
@@ -548,8 +553,8 @@ BiasExplorer(biases, panels, label=3)
 #
 # - Au milieu ($T = 20$), l'erreur **descend** pendant que le rappel monte : on gagne plus de 3 qu'on ne perd d'autres chiffres. Un biais
 #   de 5 ferait mieux au test que le biais réglé ; mais le choisir, ce serait régler sur le test.
-# - À gauche (seul), le rappel ne monte que si l'erreur monte aussi. Avant, l'erreur ne dépend pas du biais, et le biais réglé
-#   n'est que le milieu de ce plateau.
+# - À gauche (seul), le rappel ne monte que si l'erreur monte aussi. Avant, l'erreur ne dépend presque pas du biais : pour
+#   la plupart des graines, le biais réglé n'est que le milieu d'un plateau.
 # - À droite ($T = 1$), l'erreur ne baisse presque pas ; là aussi, plusieurs biais réglés sont au milieu d'un plateau.
 #
 # Amenez le curseur de 5 à 15 : les trois rappels montent, et les trois erreurs aussi. Un rappel cité sans son erreur ne prouve

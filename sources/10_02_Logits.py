@@ -336,7 +336,7 @@ display(MapExplorer(wide))
 
 # %% [markdown]
 # À $T = 1$, presque rien : le teacher, sûr de lui, ne dit guère plus que l'étiquette. Puis le gain monte, et à partir de
-# $T = 4$ c'est un plateau. La température compte ; le poids, entre 0,2 et 1, bien moins. (Très en dessous, il compterait : c'est là
+# $T = 4$ et jusqu'à 32 c'est un plateau. La température compte ; le poids, entre 0,2 et 1, bien moins. (Très en dessous, il compterait : c'est là
 # que tombait l'oubli de $T^2$.) Ne retenez pas « la meilleure case » :
 # d'autres graines en éliraient une autre. Retenez le plateau.
 #
@@ -346,7 +346,7 @@ display(MapExplorer(wide))
 # Les curseurs choisissent une case, et montrent sa courbe d'apprentissage et les chiffres que ses students confondent. L'axe compte
 # en époques : une époque fait ici deux pas. Mettez $\alpha$ au maximum, et montez $T$ de 1 à 8 : la courbe descend d'abord moins
 # vite que celle du student seul, puis elle passe dessous, et la matrice de droite pâlit. Laissez $T$, et déplacez $\alpha$ :
-# presque rien ne bouge.
+# la fin de la courbe bouge peu ; son départ, lui, est plus lent à grand $\alpha$.
 #
 # ## Changer une chose à la fois
 #
@@ -370,10 +370,10 @@ display(plot_temperature_maps(maps), MapExplorer(narrow, start=(32, 1.0)))
 # est celle du plus grand gain. Voyons où il est passé. (À 1 000 images et autant de pas, chaque image est vue dix fois moins.)
 #
 # **Moins large** : plus un seul gain établi, et un recul net dans le coin en haut à droite, $T$ et $\alpha$ élevés. Le poids
-# compte maintenant : à $\alpha = 0{,}2$, aucun recul n'est établi. En bas, à $T = 1$, imiter le teacher revient à lire
-# l'étiquette, et ne coûte rien.
+# compte maintenant : à $\alpha = 0{,}2$, aucun recul n'est établi. En bas, à $T = 1$, imiter le teacher revient presque à lire
+# l'étiquette : aucun coût n'est établi.
 #
-# **Plus d'images** : le gain disparaît ; à $\alpha = 1$ et température élevée, c'est même un petit recul.
+# **Plus d'images** : le gain disparaît (les étiquettes ont déjà fait le travail : le student seul se trompe bien moins) ; à $\alpha = 1$ et température élevée, c'est même un petit recul.
 #
 # Les curseurs sont ceux du student étroit, et s'ouvrent sur ce coin : à $T = 32$ et $\alpha = 1$, la courbe traîne au-dessus de
 # celle du student seul. Ramenez $\alpha$ à 0,2 : elles se rejoignent, et la matrice pâlit. Quels chiffres se confondent dans le
@@ -394,7 +394,7 @@ say("<details><summary>Réponse</summary>",
     f"Le chiffre qui en souffre le plus est le {victim} : le student seul en reconnaît "
     f"{french(known[victim], 0)} %, le student distillé {french(kept[victim], 0)} %.",
     "Conclusion : ces fautes, le student seul les fait aussi ; distillé, il les fait "
-    "plus souvent. Rien n'indique qu'il apprenne de travers.", "</details>")
+    "plus souvent. Ces moyennes ne disent pas qu'il apprend de travers.", "</details>")
 
 # %% [markdown]
 # ### Manque de place, ou manque de pas ?

@@ -141,7 +141,7 @@ say(markdown_table(["", "gradient des étiquettes / attention", "10·HW",
 # La première colonne répond au pari. (Les deux gradients sont pris sur les mêmes paramètres : ceux que l'attention de cet étage
 # atteint.) Plus la carte a de pixels, plus l'attention est légère : à l'étage 0, le student ne la sent presque pas. Les auteurs
 # multiplient donc leur perte par $\beta = 1\,000$. Nous prenons $\beta = 10 \cdot HW$, qui suit le nombre de pixels : la
-# dernière colonne montre que l'attention domine alors partout, d'un même ordre aux trois étages. La perte entière s'écrit
+# dernière colonne montre que l'attention domine alors partout, au départ, d'un même ordre aux trois étages. La perte entière s'écrit
 #
 # $$\mathcal{L} = (1 - \alpha)\, \mathcal{L}_{\text{CE}} + \alpha\, \beta\, \mathcal{L}_{\text{AT}}.$$
 #
@@ -198,8 +198,8 @@ plot_gains({"25 images, attention à l'étage 1": by_beta}, (
 # losange contient 0.
 #
 # À $\beta = 1$, aucun gain n'est établi. Ensuite, la plage est large : de 25 à 2 500, les gains se valent. Le
-# facteur exact importe peu, pourvu que le gradient se sente. Pourquoi un grand $\beta$ ne fait-il pas taire les étiquettes ? Parce
-# que cette attention n'atteint ni l'étage 2 ni la dernière couche : elles y sont seules, et Adam met leur gradient à l'échelle. (Ces
+# facteur exact importe peu, pourvu que le gradient se sente. Pourquoi un grand $\beta$ ne fait-il pas taire les étiquettes ? Une
+# piste, que nous n'avons pas testée : cette attention n'atteint ni l'étage 2 ni la dernière couche : elles y sont seules, et Adam met leur gradient à l'échelle. (Ces
 # deux réglages ont été choisis sur la validation ; les figures montrent le test.)
 #
 # ## Imiter n'est pas réussir
@@ -236,7 +236,8 @@ plot_attention_maps(images[chosen], labels[chosen], columns, (
 # davantage. Les students guidés dépassent les deux : ils suivent le teacher image par image.
 #
 # L'erreur, elle, baisse, puis explose à $\alpha = 1$. Mais à $\alpha = 1$, aucune étiquette, aucun logit n'entraîne la dernière
-# couche : tout student qui ne fait qu'imiter finirait ainsi. Cela ne dit donc pas ce que valent ces cartes. La section
+# couche : tout student qui n'imite que des cartes finirait ainsi (pas KD : les logits entraînent cette
+# couche). Cela ne dit donc pas ce que valent ces cartes. La section
 # *Où, ou quoi ?* le mesurera, à l'étage 2.
 #
 # Le curseur parcourt ces mêmes students, sur six images et trois étages ; il s'ouvre à l'étage 1, celui que l'on guide.
@@ -289,8 +290,9 @@ plot_gains({"192 pas": live, "768 pas (enregistré)": longer}, (
 
 # %% [markdown]
 # La première ligne de la figure est le vrai teacher. Le tableau l'oppose à chaque témoin, graine par graine : il les dépasse
-# tous, aux deux budgets. La carte moyenne et le teacher non entraîné n'apportent rien d'établi. La carte uniforme gagne un peu
-# quand l'entraînement s'allonge : une part du gain pourrait se passer de teacher.
+# tous, aux deux budgets. La carte moyenne et le teacher non entraîné n'apportent rien d'établi. La carte uniforme gagne
+# aussi quand l'entraînement s'allonge, plus de la moitié du gain du vrai teacher en moyenne : une part de ce gain pourrait se passer
+# de teacher.
 #
 # ## Le hint et son adaptateur
 #
@@ -446,8 +448,8 @@ plot_gains({"192 pas": bodies, "768 pas (enregistré)": longer}, (
 # ne se distingue pas du student seul : savoir **où** apprend déjà quelque chose. Celui du hint va bien plus loin : les canaux disent **quoi**.
 # (À l'étage 2, pour les deux ; c'est celui du hint.)
 #
-# Deux phases feraient-elles mieux que notre hint, qui gagnait moins ? L'avant-dernière ligne répond : entraînez sa dernière couche
-# aussi longtemps, et il les rejoint. La dernière est le témoin : au student seul, ces pas de plus n'apportent rien. FitNets commence lui aussi par le hint seul, mais sa seconde phase entraîne tout le student, avec KD ;
+# Deux phases feraient-elles mieux que notre hint, qui gagnait moins ? L'avant-dernière ligne répond : jetez sa dernière couche, et
+# réapprenez-en une sur ses étages figés : il les rejoint. La dernière est le témoin : au student seul, ces pas de plus n'apportent rien. FitNets commence lui aussi par le hint seul, mais sa seconde phase entraîne tout le student, avec KD ;
 # ici, figer le corps sert à le juger.
 #
 # ## L'expérience
@@ -536,7 +538,7 @@ say(f"Ces gains ont été {stored.origin}. Au quadruple, hint + KD gagne {points
 #
 # Une réserve : il n'y a ici qu'un teacher, et un seul choix des 25 images.
 #
-# Pourquoi l'attention gagne-t-elle moins à cet étage ? Nous ne l'avons pas mesuré. Une piste : juste avant les logits,
+# Pourquoi l'attention n'aide-t-elle pas à cet étage ? Nous ne l'avons pas mesuré. Une piste : juste avant les logits,
 # imposer où les canaux sont actifs laisse moins de liberté pour dire quelle classe on voit.
 #
 # <details><summary>Des tableaux publiés montrent aussi des pertes</summary>
@@ -722,14 +724,14 @@ _ = check("10.3 d", prediction, experiment, reading)
 #
 # Choisissez, puis déroulez l'option.
 #
-# **1. Le student et le teacher ont tous deux 32 canaux. Que perd-on à ôter l'adaptateur du hint ?**
+# **1. Le student et le teacher ont tous deux 32 canaux. Que perd-on à ôter une convolution 1×1 apprise ?**
 #
 # <details><summary>Rien, les formes sont égales</summary>Non : les formes le sont, mais le student doit alors refaire chaque canal du
 # teacher, à la même place.</details>
 # <details><summary>L'entraînement devient impossible</summary>Non : le student part au hasard, il peut apprendre l'ordre du
 # teacher.</details>
 # <details><summary>De la liberté : un mélange linéaire ne suffit plus</summary>Oui : avec l'adaptateur, le student garde ses propres
-# canaux, pourvu que l'on puisse en tirer ceux du teacher. (`AdaptationLayer` rend l'identité quand les nombres sont égaux.)</details>
+# canaux, pourvu que l'on puisse en tirer ceux du teacher. (À nombres égaux, `AdaptationLayer` rend l'identité, et perd cette liberté : pour la garder, mettez-y une `Conv2d(32, 32, 1)`.)</details>
 #
 # **2. Qui entraîne l'adaptateur ?**
 #

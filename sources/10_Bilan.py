@@ -74,6 +74,7 @@ plot_rankings({
 
 # %% [markdown]
 # Rien n'est truqué : ce sont les deux premiers laboratoires, et leur première graine. Chacun a bien mesuré ce qu'il publie.
+# (À droite, l'écart de DIST et de KD + RKD n'est pas établi.)
 #
 # ## Toutes les méthodes, à deux budgets
 #

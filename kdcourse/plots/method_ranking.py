@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdcourse.formats import french
 from kdcourse.measures.intervals import mean_interval
-from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, subplots
+from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, paper, subplots
 
 
 def plot_rankings(columns: Mapping[str, Mapping[str, float]], shown: Mapping[str, str], title: str) -> Figure:
@@ -72,7 +72,7 @@ def plot_misordered(
         right.plot(gaps, shares, MARKERS[role], color=COLORS[role], ms=4, alpha=0.7, label=label)
     right.axhline(5, color="0.5", lw=1, ls=":")
     right.annotate("une fois sur vingt", (float(gaps.max()), 5), (0, 3), textcoords="offset points", ha="right",
-                   fontsize=8, color="0.4")  # fmt: skip
+                   fontsize=8, color="0.4", bbox=dict(fc=paper(), ec="none", pad=0.5))  # fmt: skip
     right.axhline(50, color="0.5", lw=1, ls=":")
     right.annotate("pile ou face", (float(gaps.max()), 50), (0, 3), textcoords="offset points", ha="right",
                    fontsize=8, color="0.4")  # fmt: skip
@@ -102,7 +102,8 @@ def plot_key_points(panels: Mapping[str, Mapping[str, tuple[Tensor, str]]], unit
                         ha="center", color=COLORS[role], weight="bold", fontsize=9)  # fmt: skip
         ax.set_xticks(range(len(measures)), list(measures), fontsize=8.5)
         ax.set_title(name, fontsize=9.5)
+        ax.margins(y=0.12)
         comma_axis(ax.yaxis)
-    axes[0].set_ylabel(unit)
+    figure.supxlabel(f"{unit} ; traits : intervalle à 95 %", fontsize=8.5)
     figure.suptitle(title, fontsize=11)
     return finished(figure)
