@@ -16,7 +16,7 @@
 # **Peut-on être son propre teacher ?**
 #
 # Un étudiant veut se passer de teacher : il distille dans le modèle ce que ce modèle pensait un instant plus tôt. Son code a un
-# bug : ce qu'il distille vient d'**autres images**. Et son modèle se trompe moins. Il aurait pu publier.
+# bug, que vous lirez plus bas. Et son modèle se trompe **moins**. Il aurait pu publier.
 #
 # ![À gauche, l'erreur de test du student seul et du student au bug, à deux budgets : le bug se trompe moins aux deux. À droite, l'exactitude selon la confiance : le student seul est près de la diagonale, celui du bug loin au-dessus, il a presque toujours raison et ne l'annonce pas.](attachment:ouverture.png)
 #
@@ -82,7 +82,7 @@ def from_previous_batch():
     return loss
 
 # %% [markdown]
-# Avez-vous vu le bug ? Gardez votre réponse.
+# Cherchez le bug, et gardez votre réponse : elle est deux cellules plus loin.
 #
 # ## L'expérience
 #
@@ -96,7 +96,7 @@ def from_previous_batch():
 # %%
 def train(loss, data, seed, epochs, model=None):
     model = model or initial_model(digits_student, seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)  # plus rapide
     batches = Batches(data, seed)
     for _ in range(epochs):
         for batch in batches:  # images, étiquettes, indices des images
@@ -133,8 +133,8 @@ seeds, regimes = list(range(10)), {1000: 60, 100: 300}  # images : époques
 hundred = digits.train.where(slice(0, 100))
 for data, (size, epochs) in zip((digits.train, hundred), regimes.items()):
     record(size, "seul", train_many(digits_student, data, seeds=seeds, epochs=epochs))
-record(1000, "bug", [train(from_previous_batch(), digits.train, seed, epochs=60)
-                     for seed in seeds])
+bugged = [train(from_previous_batch(), digits.train, seed, epochs=60) for seed in seeds]
+record(1000, "bug", bugged)
 
 # %% tags=["hide-input", "opening"]
 from IPython.display import display
@@ -162,26 +162,35 @@ say(f"À 600 pas, le bug gagne {points(gain(1000, 'bug'))} sur le test. "
 # Le bug gagne aux deux budgets, en validation comme sur le test : sans teacher, sans un paramètre de plus. (Les intervalles portent
 # sur les graines ; ils ignorent l'échantillonnage des images.)
 #
-# Voici le bug. `previous` contient les logits du **lot d'avant** : ceux d'autres images. L'image d'un 3 apprend ce que le modèle
-# pensait d'un 7. Cela ne devrait rien enseigner de bon.
+# Voici le bug. `previous` contient les logits du **lot d'avant**, ceux d'autres images, et la perte les met face à celles
+# d'aujourd'hui, rang par rang.
+
+# %% tags=["hide-input"]
+from kdcourse.plots import plot_batch_pairing
+
+first, second, *_ = Batches(hundred, seed=0, batch_size=6)
+plot_batch_pairing(first[0], second[0])
+
+# %% [markdown]
+# L'image d'un chiffre apprend ce que le modèle pensait d'un autre. Cela ne devrait rien enseigner de bon. (Avec 100 images, un seul lot
+# par époque : ce sont les mêmes images, mais remélangées, et le rang d'hier n'est presque jamais celui d'aujourd'hui.)
 #
 # **À vous de parier** : d'où vient le gain ?
 #
 # ## Ce que le student a vraiment appris
 #
 # Regardons la cible. À $T = 1$, cette perte revient à remplacer l'étiquette $y$ par la distribution
-# $q_c = (1 - \alpha)\,\mathbb{1}[c = y] + \alpha\,p_c$, où $p$ est la prédiction venue du lot d'avant. Figeons un modèle entraîné
-# ainsi, et moyennons cette cible sur tous les 3, en vingt passages.
+# $q_c = (1 - \alpha)\,\mathbb{1}[c = y] + \alpha\,p_c$, où $p$ est la prédiction venue du lot d'avant. Figeons l'un des modèles que
+# nous venons d'entraîner, et moyennons cette cible sur tous les 3, en vingt passages.
 
 # %%
 from kdcourse import label_smoothing_probabilities
 from kdcourse.plots import plot_targets
 
-model = train(from_previous_batch(), hundred, 0, epochs=100)
 seen, previous, batches = [], None, Batches(digits.train, seed=0)
 for _ in range(20):
     for images, labels, _ in batches:
-        current = model(images).softmax(dim=-1).detach()
+        current = bugged[0](images).softmax(dim=-1).detach()
         if previous is not None:
             target = 0.7 * F.one_hot(labels, 10) + 0.3 * previous
             seen.append(target[labels == 3])
@@ -228,114 +237,22 @@ for size, steps in ((1000, 600), (1000, 2400), (100, 300), (100, 1200)):
         shown_name = "bug" if name == old else name
         rows.append([size, thousands(steps), shown_name, *map(mean_interval, found)])
 apart = mean_interval(stored.gain(1000, "lissage", 2400, other=old))
-header = ["enregistré : images", "pas", "méthode", "gain, validation", "gain, test"]
-say(markdown_table(header, rows), "Le lissage contre le bug, 1 000 images, test : "
-    f"{points(gain(1000, 'lissage', other='bug'))} à 600 pas, mesuré ici. "
-    f"À 2 400, {points(apart)}.",
-    f"Les gains enregistrés ont été {stored.origin}.")
+header = ["images", "pas", "méthode", "gain, validation", "gain, test"]
+hundreds = mean_interval(stored.gain(100, "lissage", 300, other=old))
+say(markdown_table(header, rows), f"Ces gains ont été {stored.origin}.",
+    "Le lissage devance le bug de "
+    f"{points(gain(1000, 'lissage', other='bug'))} au test, à 1 000 images et 600 pas "
+    f"(mesuré ici). À 2 400 pas, de {points(apart)} (enregistré). "
+    f"À 100 images et 300 pas, de {points(hundreds)}.")
 
 # %% [markdown]
-# Avec 1 000 images, le vrai lissage gagne lui aussi, aux deux budgets, et rien ne le sépare du bug : voilà la réponse au pari. Le
-# gain ne devait rien au passé du modèle. Avec 100 images, la validation n'établit aucun gain, et celui du test ne survit pas à un
-# entraînement plus long.
-#
-# ## Le teacher vaut-il son prix ?
-#
-# Un teacher qui ne sait rien fait gagner. Combien gagne-t-on avec un teacher qui sait ? Voici celui de 10.1, qui a appris sur les
-# mêmes 1 000 images, avec ses réglages : $T = 4$, $\alpha = 0{,}9$.
-#
-# **À vous de parier** : à 600 pas, lequel gagne le plus ? Et huit fois plus tard ?
-
-# %%
-from kdcourse import digits_teacher, train_one
-
-teacher = train_one(digits_teacher, digits.train, epochs=30)
-teacher_logits = teacher(digits.train.images).detach()
-record(1000, "teacher", taught(teacher_logits, temperature=4.0, alpha=0.9))
-
-# %% tags=["hide-input"]
-from kdcourse.plots import plot_budgets
-roles = {"lissage": "other", "teacher": "teacher"}
-panels = {f"1 000 images, {part}": (stored.steps(1000), {
-    name: (stored.gains(1000, name, part), role) for name, role in roles.items()})
-    for part in ("validation", "test")}
-ahead = {steps: mean_interval(stored.gain(1000, "teacher", steps, other="lissage"))
-         for steps in stored.steps(1000)}
-near, far = (mean_interval(stored.gain(1000, "teacher", n, "validation", "lissage"))
-             for n in (600, 4800))
-display(plot_budgets(panels, (
-    f"Test : le lissage est devant de {points(-ahead[600].mean)} à 600 pas, "
-    f"le teacher de {points(ahead[4800].mean)} à 4 800")))
-live = gain(1000, "teacher", other="lissage")
-few = [mean_interval(stored.gain(100, "teacher", steps)) for steps in (300, 1200)]
-say(f"Gain du teacher sur le lissage, test : {points(live)} à 600 pas, mesuré ici. "
-    f"À 2 400 pas (enregistré), {points(ahead[2400])}. "
-    f"À 4 800 (enregistré), {points(ahead[4800])}.",
-    f"Sur la validation : {points(near)} à 600 pas. À 4 800, {points(far)}.",
-    f"Avec 100 images (enregistré), le teacher gagne {points(few[0])} sur le student "
-    f"seul à 300 pas. À 1 200, {points(few[1])}.")
-
-# %% [markdown]
-# À 600 pas, celui qui ne sait rien fait mieux que celui qui sait, en validation comme sur le test. À 150 pas, le teacher fait même
-# perdre. On conclurait : « avant de payer un teacher, lissez ». Ce serait se fier à un seul budget : les courbes se rejoignent, et à
-# 4 800 pas le test favorise le teacher, quand la validation ne tranche pas. Avec 100 images, un teacher qui en a vu 1 000 gagne
-# bien davantage que le lissage, aux deux budgets.
-#
-# ## Pourquoi le teacher est-il lent ici ?
-#
-# Une piste : le teacher est très sûr de ces images, qu'il a apprises. Mesurons sa confiance.
-
-# %%
-modest = teacher_logits / 4  # le même savoir, quatre fois moins affirmé
-sure = {"teacher": teacher_logits, "logits divisés par 4": modest}
-rows = [[name, *(french(100 * (z / T).softmax(-1).max(-1).values.mean(), 1)
-                 for T in (1, 4, 20)), french((z.max(-1).values - z.mean(-1)).mean())]
-        for name, z in sure.items()]
-say(markdown_table(["confiance moyenne (%)", "T = 1", "T = 4", "T = 20",
-                    "logit du premier, moins la moyenne"], rows))
-record(1000, "logits / 4", taught(modest, temperature=4.0, alpha=0.9))
-
-# %% [markdown]
-# À $T = 1$, le teacher redit presque l'étiquette. À $T = 4$, sa cible est douce ; mais la température adoucit aussi la prédiction du
-# student, qui doit donc atteindre d'aussi grands logits. C'est une hypothèse, et elle se met à l'épreuve. Si elle est juste :
-#
-# - **chauffer** ne doit pas accélérer, puisque les deux côtés chauffent ;
-# - un teacher **moins sûr**, à savoir égal, doit aller plus vite.
-#
-# Essayons-en deux : ses propres logits divisés par 4, où l'ordre des classes reste le même, et un teacher de même architecture, entraîné
-# avec un lissage de 0,1.
-
-# %% tags=["hide-input"]
-from kdcourse.plots import plot_gains
-
-tried = {"T = 1": "teacher, T = 1", "T = 4 (le nôtre)": "teacher"}
-tried |= {"T = 20": "teacher, T = 20", "T = 4, logits / 4": "logits / 4"}
-tried |= {"T = 4, teacher lissé": "teacher lissé", "lissage, sans teacher": "lissage"}
-panels = {f"{thousands(n)} pas": {k: stored.gain(1000, m, n) for k, m in tried.items()}
-          for n in (150, 600, 4800)}
-quick, late, checked = (
-    mean_interval(stored.gain(1000, "logits / 4", steps, part, "teacher"))
-    for steps, part in ((150, "test"), (4800, "test"), (150, "validation")))
-display(plot_gains(panels, (f"Test, 1 000 images : à 150 pas, les logits divisés "
-                            f"par 4 gagnent {points(quick.mean)} sur le teacher")))
-say("Les mêmes logits, divisés par 4, gagnent sur le teacher "
-    f"{points(quick)} à 150 pas (enregistré). À 600, mesuré ici, "
-    f"{points(gain(1000, 'logits / 4', other='teacher'))}. "
-    f"À 4 800 (enregistré), {points(late)}.",
-    f"Sur la validation, à 150 pas : {points(checked)}.",
-    f"Mais leur student, à 600 pas, a une ECE de "
-    f"{french(ece(1000, 'logits / 4').mean())} %, contre "
-    f"{french(ece(1000, 'teacher').mean())} % avec le teacher.")
-
-# %% [markdown]
-# L'hypothèse tient. À $T = 20$, le teacher n'est pas plus rapide qu'à $T = 4$. À $T = 1$, il redit l'étiquette : ni gain ni perte,
-# sauf tout à la fin. Les deux teachers moins sûrs, eux, gagnent dès 150 pas, là où le nôtre fait perdre ; et les mêmes logits, divisés
-# ou non, finissent au même point. À savoir égal, la certitude de ce teacher ralentit donc son student. La dernière phrase dit ce que cette
-# lenteur achète : le student du teacher sûr sait encore ce que vaut sa confiance. La suite dit ce que c'est, et comment le regagner.
+# Avec 1 000 images, le vrai lissage gagne lui aussi, aux deux budgets, et rien d'établi ne le sépare du bug : voilà la réponse au pari.
+# Rien n'indique que ce gain doive quoi que ce soit au passé du modèle. Avec 100 images, la validation n'établit aucun gain, et celui du
+# test ne l'est plus quand l'entraînement s'allonge.
 #
 # ## Ce qui trahit le bug : la calibration
 #
-# Revenons au bug. Un modèle annonce une **confiance**, sa plus grande probabilité. Pour juger si elle dit vrai, l'erreur de
+# L'erreur ne trahit rien. Mais un modèle annonce aussi une **confiance**, sa plus grande probabilité. Pour juger si elle dit vrai, l'erreur de
 # calibration attendue (*expected calibration error*, ECE) range les $N$ images par tranches de confiance, quinze ici, et moyenne les
 # écarts entre confiance et exactitude, chaque tranche comptant pour ses $n_k$ images :
 #
@@ -344,8 +261,7 @@ say("Les mêmes logits, divisés par 4, gagnent sur le teacher "
 # %% tags=["hide-input"]
 from kdcourse.plots import plot_reliability
 
-shown = {"seul": "student", "bug": "neutral", "lissage": "other",
-         "teacher": "teacher"}
+shown = {"seul": "student", "bug": "neutral", "lissage": "other"}
 worse = ece(1000, "bug").mean() / ece(1000, "seul").mean()
 display(plot_reliability(
     {name: (outputs[1000, name]["test"], role) for name, role in shown.items()},
@@ -358,21 +274,23 @@ say(f"Le bug ajoute {points(apart)} d'ECE au student seul à 600 pas. "
 
 # %% [markdown]
 # Le student seul suit à peu près la diagonale. Le bug et le lissage sont loin au-dessus : ils ont presque toujours raison, et ne
-# l'annoncent pas. C'est le prix de la cible : à force d'apprendre « 73 % pour le 3, et un peu pour tous », le modèle répond
-# « 73 % ». Si un seuil de confiance décide quels cas passent à un humain, il ne décide plus rien.
+# l'annoncent pas. C'est le prix de la cible : à force d'apprendre « 73 % pour le 3, et un peu pour tous », le modèle n'ose guère
+# davantage. Si l'on confie à un humain tous les cas annoncés sous 90 %, il les verra presque tous.
 #
 # ## La réparation : la même image
 #
-# L'idée de départ mérite d'être essayée telle qu'elle était pensée. Il manquait une chose : l'indice de l'image, dans `from_same_image`.
-#
-# Deux variantes sont dans le paquet.
+# L'idée de départ mérite d'être essayée telle qu'elle était pensée. Il manquait l'indice de l'image : `from_same_image`, ci-dessous,
+# range les prédictions d'hier à leur place. Deux variantes sont dans le paquet.
 #
 # - `progressive_self_distillation` garde une **photographie** du modèle à la fin de chaque époque, et la réinterroge sur chaque lot.
 #   Pas d'indice à tenir, mais un passage de plus.
 # - `ps_kd` est PS-KD (*progressive self-knowledge distillation*, Kim et al., 2021). Elle range les prédictions d'une époque, et leur
 #   donne un poids qui croît, car les premières ne valent rien. L'époque $e$ va de 1 à $E$ :
 #
-# $$q_{bc} = (1 - \alpha_e)\,\mathbb{1}[c = y_b] + \alpha_e\, p^{e-1}_{bc}, \qquad \alpha_e = 0{,}8 \, e / E.$$
+# $$q_{bc} = (1 - \alpha_e)\,\mathbb{1}[c = y_b] + \alpha_e\, p^{e-1}_{bc}, \qquad \alpha_e = 0{,}8 \, e / E,$$
+#
+# où $p^{e-1}_{bc}$ est ce que le modèle disait de la même image à l'époque d'avant. Entraînons les trois sur 100 images ; la figure
+# qui suit montre 1 000 images, le régime où le bug gagnait, mesuré d'avance.
 
 # %%
 def from_same_image(count):
@@ -413,9 +331,10 @@ display(plot_two_axes({name: (*(stored.values(1000, method, 600, kind=kind)
                       "1 000 images, 600 pas (enregistré) : "
                       "la même image rend la calibration, pas le gain"))
 three = ("même image", "photographie", "PS-KD")
-say("Mesuré ici, 100 images, 300 pas, gain d'erreur sur le test. "
-    + " ".join(f"{name.capitalize() if name != 'PS-KD' else name} : "
-               f"{points(gain(100, name))}." for name in three))
+calm = [french(ece(100, name).mean()) for name in ("seul", "PS-KD")]
+say("Mesuré ici, avec 100 images et 300 pas, le gain au test :",
+    *(f"- {name} : {points(gain(100, name))}" for name in three),
+    f"L'ECE du student seul y est de {calm[0]} %, celle de PS-KD de {calm[1]} %.")
 
 # %% tags=["hide-input"]
 rows = []
@@ -426,7 +345,7 @@ for size, steps in ((1000, 600), (1000, 2400), (100, 300), (100, 1200)):
                  stored.gain(size, method, steps, kind="ece")]
         rows.append([size, thousands(steps), name, *map(mean_interval, found)])
 table = markdown_table(["images", "pas", "méthode", "gain, validation", "gain, test",
-                        "ECE de moins, test"], rows)
+                        "baisse de l'ECE, test"], rows)
 say("<details><summary>Les trois, à deux budgets, enregistrées</summary>\n\n"
     f"{table}\n\n</details>")
 
@@ -438,9 +357,114 @@ say("<details><summary>Les trois, à deux budgets, enregistrées</summary>\n\n"
 # Les auteurs de PS-KD mesurent bien davantage sur CIFAR-100, avec un réseau profond (PreAct-ResNet-18 : erreur de 24,18 à 20,82 %, ECE de
 # 11,84 à 1,77 %). D'où vient l'écart avec nos petits réseaux ? Nous ne l'avons pas mesuré.
 #
+# ## Le teacher vaut-il son prix ?
+#
+# Un teacher qui ne sait rien fait gagner. Combien gagne-t-on avec un teacher qui sait ? Voici celui de 10.1, qui a appris sur les
+# mêmes 1 000 images, avec ses réglages : $T = 4$, $\alpha = 0{,}9$.
+#
+# **À vous de parier** : à 600 pas, lequel gagne le plus ? Et avec huit fois plus de pas ?
+
+# %%
+from kdcourse import digits_teacher, french, markdown_table, say, train_one
+
+teacher = train_one(digits_teacher, digits.train, epochs=30)
+teacher_logits = teacher(digits.train.images).detach()
+record(1000, "teacher", taught(teacher_logits, temperature=4.0, alpha=0.9))
+
+# %% tags=["hide-input"]
+from kdcourse.plots import plot_budgets
+roles = {"lissage": "other", "teacher": "teacher"}
+panels = {f"1 000 images, {part}": (stored.steps(1000), {
+    name: (stored.gains(1000, name, part), role) for name, role in roles.items()})
+    for part in ("validation", "test")}
+ahead = {steps: mean_interval(stored.gain(1000, "teacher", steps, other="lissage"))
+         for steps in stored.steps(1000)}
+near, far = (mean_interval(stored.gain(1000, "teacher", n, "validation", "lissage"))
+             for n in (600, 4800))
+display(plot_budgets(panels, (
+    f"Le lissage est devant de {points(-ahead[600].mean)} à 600 pas (test) ; "
+    "à 4 800, son avance a disparu")))
+live = gain(1000, "teacher", other="lissage")
+few = [mean_interval(stored.gain(100, "teacher", steps)) for steps in (300, 1200)]
+say(f"Gain du teacher sur le lissage, test : {points(live)} à 600 pas, mesuré ici. "
+    f"À 2 400 pas (enregistré), {points(ahead[2400])}. "
+    f"À 4 800 (enregistré), {points(ahead[4800])}.",
+    f"Sur la validation : {points(near)} à 600 pas. À 4 800, {points(far)}.",
+    f"Avec 100 images (enregistré), le teacher gagne {points(few[0])} sur le student "
+    f"seul à 300 pas. À 1 200, {points(few[1])}.")
+
+# %% [markdown]
+# À 600 pas, celui qui ne sait rien fait mieux que celui qui sait, en validation comme sur le test. À 150 pas, le teacher fait même
+# perdre. On conclurait : « avant de payer un teacher, lissez ». Ce serait se fier à un seul budget : les courbes se rejoignent, et à
+# 4 800 pas le test favorise le teacher, quand la validation ne tranche pas. Avec 100 images, un teacher qui en a vu 1 000 gagne
+# bien davantage que le lissage, aux deux budgets.
+#
+# ## Pourquoi le teacher est-il lent ici ?
+#
+# Une piste : le teacher est très sûr de ces images, qu'il a apprises. Mesurons sa confiance, et la taille de ses logits.
+
+# %%
+modest = teacher_logits / 4  # le même savoir, quatre fois moins affirmé
+sure = {"teacher": teacher_logits, "logits divisés par 4": modest}
+rows = [[name, *(french(100 * (z / T).softmax(-1).max(-1).values.mean(), 1)
+                 for T in (1, 4, 20)), french((z.max(-1).values - z.mean(-1)).mean())]
+        for name, z in sure.items()]
+say(markdown_table(["confiance moyenne, en %", "à T = 1", "à T = 4", "à T = 20",
+                    "logit du premier, moins la moyenne (nats)"], rows))
+record(1000, "logits / 4", taught(modest, temperature=4.0, alpha=0.9))
+
+# %% [markdown]
+# À $T = 1$, le teacher redit presque l'étiquette. À $T = 4$, sa cible est douce, mais elle n'est pas plus facile à atteindre : on compare
+# $\mathrm{softmax}(z^t / 4)$ à $\mathrm{softmax}(z^s / 4)$, et ces prédictions ne sont égales que si les logits le sont, à une constante
+# près. Le student, dont les logits partent près de 0, doit donc creuser tout l'écart de la dernière colonne. C'est une
+# hypothèse, et elle se met à l'épreuve. Si elle est juste :
+#
+# - **chauffer** ne doit pas accélérer : l'écart à creuser reste le même ;
+# - un teacher **moins sûr, mais qui en sait autant**, doit aller plus vite.
+#
+# Le premier essai divise ses logits par 4 : le savoir est le même, l'ordre des classes aussi, et l'écart est quatre fois plus petit. Le
+# second est un teacher de même architecture, réentraîné avec un lissage de 0,1 : lui ne sait pas exactement la même chose.
+
+# %% tags=["hide-input"]
+from kdcourse.plots import plot_gains
+
+tried = {"T = 1": "teacher, T = 1", "T = 4 (le nôtre)": "teacher"}
+tried |= {"T = 20": "teacher, T = 20", "T = 4, logits / 4": "logits / 4"}
+tried |= {"T = 4, teacher lissé": "teacher lissé", "lissage, sans teacher": "lissage"}
+panels = {f"{thousands(n)} pas": {k: stored.gain(1000, m, n) for k, m in tried.items()}
+          for n in (150, 600, 4800)}
+quick, late, checked = (
+    mean_interval(stored.gain(1000, "logits / 4", steps, part, "teacher"))
+    for steps, part in ((150, "test"), (4800, "test"), (150, "validation")))
+against = [mean_interval(stored.gain(1000, "logits / 4", steps, "test", "lissage"))
+           for steps in (150, 4800)]
+softer = mean_interval(stored.gain(1000, "teacher", 4800, "test", "teacher lissé"))
+display(plot_gains(panels, (f"Test, 1 000 images : à 150 pas, les logits divisés "
+                            f"par 4 gagnent {points(quick.mean)} sur le teacher")))
+say("Les mêmes logits, divisés par 4, gagnent sur le teacher "
+    f"{points(quick)} à 150 pas (enregistré). À 600, mesuré ici, "
+    f"{points(gain(1000, 'logits / 4', other='teacher'))}. "
+    f"À 4 800 (enregistré), {points(late)}.",
+    f"Sur la validation, à 150 pas : {points(checked)}.",
+    f"Sur le lissage, ils gagnent {points(against[0])} à 150 pas. "
+    f"À 4 800, {points(against[1])}.",
+    f"À 4 800 pas, le teacher devance le teacher lissé de {points(softer)}.",
+    f"À 600 pas, leur student a une ECE de "
+    f"{french(ece(1000, 'logits / 4').mean())} % ; celui du teacher, de "
+    f"{french(ece(1000, 'teacher').mean())} %.")
+
+# %% [markdown]
+# Les deux prévisions se vérifient. À $T = 20$, le teacher n'est pas plus rapide qu'à $T = 4$. Ses logits divisés par 4 gagnent dès
+# 150 pas, là où il faisait perdre, et finissent au même point. À $T = 1$, il redit l'étiquette : il ne freine pas, mais n'apporte rien
+# avant la fin. C'est donc sa certitude, à température élevée, qui ralentit ici.
+#
+# Deux réserves. À 150 et 600 pas, les teachers moins sûrs ne font pas mieux que le lissage, qui n'a pas de teacher. Et le teacher lissé,
+# rapide au départ, finit derrière le nôtre. La dernière phrase dit ce que coûte la vitesse : le student des logits divisés par 4 n'ose
+# plus annoncer sa confiance, comme le bug. Cela se répare.
+#
 # ## Recalibrer après coup
 #
-# Une confiance fausse se répare sans réentraîner : on divise les logits par une température choisie sur la
+# Une confiance fausse se répare sans réentraîner : on divise les logits par une température, celle qui minimise l'entropie croisée de la
 # validation (*temperature scaling*, Guo et al., 2017). Attention au mot. La température de la **distillation** adoucit deux
 # prédictions pendant l'entraînement. Celle de **calibration** s'applique à un modèle fini, et ne change aucune de ses réponses.
 #
@@ -464,10 +488,11 @@ for name, logits in scaled.items():
     after = expected_calibration_error(logits, digits.test.labels)
     rows.append([name, french(tuned[name].mean(), 2), french(ece(1000, name).mean()),
                  french(after.mean()), french(errors(1000, name).mean())])
-bug_row = rows[1]
+bug_row, shown = rows[1], {**shown, "teacher": "teacher"}
 display(plot_reliability(
     {name: (scaled[name], role) for name, role in shown.items()},
-    digits.test.labels, "Une fois recalibrés, les quatre suivent la diagonale"))
+    digits.test.labels,
+    "Une fois recalibrés, là où sont les images, les quatre suivent la diagonale"))
 header = ["1 000 images, test", "T réglée", "ECE avant (%)", "ECE après (%)",
           "erreur (%)"]
 say(markdown_table(header, rows))
@@ -476,7 +501,8 @@ CalibrationExplorer({name: (outputs[1000, name]["test"], role)
 
 # %% [markdown]
 # Réponse : **au-dessous de 1**. Le modèle était trop prudent, il fallait durcir ses prédictions. Recalibrés, le bug et le lissage n'ont
-# presque plus rien à se reprocher, et gardent leur gain ; le student rapide des logits divisés par 4 aussi. La morale n'est donc pas « le lissage est mauvais », mais : **dites ce que fait
+# presque plus rien à se reprocher, et gardent leur gain ; le student rapide des logits divisés par 4 aussi. Le student seul et celui du
+# teacher, eux, n'y gagnent rien : ils étaient déjà calibrés, et un réglage sur 297 images a son bruit. La morale n'est donc pas « le lissage est mauvais », mais : **dites ce que fait
 # votre méthode**, et mesurez les deux axes.
 #
 # Dans le curseur, choisissez « lissage », puis descendez $T$ : les points rejoignent la diagonale, et l'erreur affichée ne bouge pas.
@@ -522,16 +548,18 @@ longer, checked = (mean_interval(stored.gain(100, "génération 3", 1200, part))
                    for part in ("test", "validation"))
 family = mean_interval(same(answers[:, 0], answers[:, 1]))
 strangers = mean_interval(same(answers[:, 0], answers[:, 0].roll(1, 0)))
-say(f"Gain de la troisième sur la première, test : {points(third)} à 300 pas. "
-    f"À 1 200 pas (enregistré), {points(longer)}. "
-    f"Le même, sur la validation : {points(checked)}.",
-    f"Sur le test, une génération et la suivante donnent la même réponse à "
-    f"{family} % des images. Deux premières générations, que rien ne relie, à "
+by_line = [french(bound) for bound in torch.stack([born[:, 0] - born[:, 2]]).aminmax()]
+say(f"La troisième génération gagne {points(third)} sur la première, au test et à "
+    f"300 pas ; d'une lignée à l'autre, de {by_line[0]} à {by_line[1]}. "
+    f"À 1 200 pas (enregistré), {points(longer)}.",
+    f"À 1 200 pas encore, sur la validation, {points(checked)}.",
+    f"Au test, une génération et la suivante donnent la même réponse à {family} % des "
+    f"images. Deux premières générations, que rien ne relie, s'accordent à "
     f"{strangers} %.")
 
 # %% [markdown]
-# La réponse au pari : ici, rien d'établi que la validation confirme. L'article, lui, mesure un gain sur CIFAR avec de grands réseaux.
-# Méfiez-vous des lignées d'une seule graine : les traits gris montent et descendent, et qui n'en trace qu'un peut raconter ce qu'il veut.
+# La réponse au pari : ici, aucun gain que la validation confirme. L'article, lui, mesure un gain sur CIFAR avec de grands réseaux.
+# Méfiez-vous des lignées d'une seule graine : le gain y change de signe, et qui n'en trace qu'une peut raconter ce qu'il veut.
 #
 # La dernière ligne mesure la **fidélité** (*fidelity*). Deux générations ont la même architecture, et la seconde n'apprend que de la
 # première : elle lui ressemble bien plus qu'une inconnue. Elle pourrait lui ressembler en tout ; elle s'en écarte encore. Stanton et al. (2021) le mesurent sur de grands
@@ -550,15 +578,15 @@ say(f"Gain de la troisième sur la première, test : {points(third)} à 300 pas.
 #
 # Le poids 0,3 et la température 1 de la première perte sont fixés d'avance ; les réglages du teacher sont ceux de 10.1 ; ceux de
 # PS-KD, ceux de l'article. Rien n'a été choisi sur le test. Régimes : 1 000 et 100 images, tous deux montrés. Budgets : 150, 300, 600,
-# 1 200, 2 400 et 4 800 pas à 1 000 images ; ce qui se souvient d'un pas à l'autre, et les lignées, à deux budgets. Essayés aussi : des
+# 1 200, 2 400 et 4 800 pas à 1 000 images ; les méthodes à mémoire et les lignées n'ont été mesurées qu'à deux budgets. Essayés aussi : des
 # lissages de 0,1, 0,6, 0,9 et 0,97 ; à 150 et 300 pas, le teacher à $T = 2$ et $T = 8$, et un teacher qui n'a pas vu les images qu'il
 # annote. La commande `python -m benchmarks self_distillation` refait les nombres enregistrés.
 # </details>
 #
 # ## Chasse au bug
 #
-# Un collègue écrit sa propre lignée. Sa seconde génération ne se trompe pas plus que la première, et il ne voit rien d'anormal. Pourtant,
-# elle ne ressemble pas à son teacher. Lisez son code, puis sa mesure, et cherchez avant de dérouler la réponse.
+# Un collègue écrit sa propre lignée. Son erreur est plausible, et il ne voit rien d'anormal. Pourtant, sa seconde génération
+# ne ressemble pas à son teacher. Lisez son code, puis sa mesure, et cherchez avant de dérouler la réponse.
 
 # %%
 def two_generations(seed, keep):
@@ -577,9 +605,13 @@ def two_generations(seed, keep):
 
 his = [two_generations(seed, keep=lambda model: model) for seed in seeds]
 alike = mean_interval([same(one, two).item() for one, two, _ in his])
-say(f"Chez lui, les deux générations donnent la même réponse à {alike} % du test. "
-    f"Les nôtres, à {french(family.mean)} %.",
-    f"Deux réseaux que rien ne relie, à {french(strangers.mean)} %.")
+grows = [error_rate(torch.stack([run[k] for run in his]), digits.test.labels)
+         for k in (0, 1)]
+say(f"Chez lui, l'erreur passe de {french(grows[0].mean())} % à "
+    f"{french(grows[1].mean())} %.",
+    f"Ses deux générations donnent la même réponse à {alike} % du test. "
+    f"Les nôtres, à {french(family.mean)} % ; deux réseaux que rien ne relie, à "
+    f"{french(strangers.mean)} %.")
 
 # %% [markdown]
 # <details><summary><b>La réponse</b></summary>
@@ -624,7 +656,8 @@ plot_curves(range(1, 201, 10), {"collègue": (theirs.T[::10], "neutral"),
 # 1. Dans `prediction`, écrivez ce que vous attendez : `"gain"`, `"perte"` ou `"rien d'établi"`.
 # 2. `experiment` entraîne dix students avec ce lissage, sur 1 000 images, par `taught`, et rend dix gains : l'erreur de test du lissage
 #    0,3, `errors(1000, "lissage")`, moins la leur.
-# 3. Lisez l'intervalle, et complétez `reading` avec les mêmes mots. Regardez aussi l'ECE.
+# 3. Lisez l'intervalle, et complétez `reading` avec les mêmes mots. Regardez aussi l'ECE : `record(1000, "lissage 0,9", …)`, puis
+#    `ece(1000, "lissage 0,9").mean()`.
 
 # %% tags=["nbval-check-output"]
 from kdcourse import check
@@ -731,8 +764,8 @@ _ = check("10.5 d", prediction, experiment, reading)
 # <details><summary>Ce teacher ne vaut rien</summary>Non : avec 100 images il gagne bien plus que le lissage, et à 4 800 pas le test
 # le favorise.</details>
 # <details><summary>Il fallait une température plus haute</summary>Non : à $T = 20$, il n'est pas plus rapide.</details>
-# <details><summary>Le lissage suffit, quel que soit le budget</summary>Non : les courbes se rejoignent quand l'entraînement
-# s'allonge.</details>
+# <details><summary>Le lissage suffit, quel que soit le budget</summary>Ce n'est pas établi : à 4 800 pas, son avance a disparu, et le
+# test penche pour le teacher.</details>
 # <details><summary>Qu'à ce budget, ce teacher très sûr est lent</summary>Oui : les mêmes logits, divisés par 4, vont plus vite et
 # finissent au même point.</details>
 #
@@ -740,7 +773,7 @@ _ = check("10.5 d", prediction, experiment, reading)
 #
 # <details><summary>Ils arrêtent l'apprentissage</summary>Non : leur prédiction est l'uniforme, qui adoucit la cible.</details>
 # <details><summary>Ils donnent les étiquettes seules</summary>Non : ce serait le cas avec $\alpha = 0$.</details>
-# <details><summary>Ils donnent le lissage d'étiquettes</summary>Oui : un teacher qui ne sait rien, de poids $\varepsilon$.</details>
+# <details><summary>Ils donnent, à $T = 1$, le lissage d'étiquettes</summary>Oui : un teacher qui ne sait rien, de poids $\varepsilon$.</details>
 #
 # ## Sur GPU
 #
@@ -769,19 +802,20 @@ for method in ("seul", "PS-KD"):
     say(f"{method} : erreur {error} %, ECE moyenne {french(calibration)} %")
 
 # %% [markdown]
-# Trois graines donnent une indication, pas un résultat. Regardez l'ECE avant l'erreur : c'est là que PS-KD se distingue, ou non.
+# Trois graines donnent une indication, pas un résultat. Regardez les deux nombres : l'erreur, et l'ECE.
 #
 # ## À retenir
 
 # %% tags=["hide-input"]
 say(f"""
 - Un modèle peut gagner par un bug : distiller le lot d'avant gagne
-  {points(gain(1000, "bug"))} à 1 000 images, car c'est un lissage d'étiquettes.
+  {points(gain(1000, "bug"))} à 1 000 images : en moyenne, c'est un lissage.
 - La calibration le trahit, et se répare : l'ECE du bug, {bug_row[2]} %,
   retombe à {bug_row[3]} % avec une température réglée sur la validation.
-- Un verdict tient à son budget : derrière le lissage à 600 pas, le teacher
-  passe devant à 4 800, sur le test, de {points(ahead[4800])}.
-- Un teacher trop sûr est lent : les mêmes logits, divisés par 4, gagnent
+- Un verdict tient à son budget : à 600 pas le lissage devance ce teacher de
+  {points(mean_interval(-stored.gain(1000, "teacher", 600, other="lissage")))} ;
+  à 4 800, son avance a disparu.
+- Ce teacher, très sûr, est lent à $T = 4$ : ses logits divisés par 4 gagnent
   {points(quick)} sur lui à 150 pas.
 - Réparée, l'auto-distillation ne gagne rien d'établi ici : PS-KD change l'erreur de
   {points(gain(100, "PS-KD"))} à 100 images.

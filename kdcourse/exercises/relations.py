@@ -166,7 +166,7 @@ EXERCISES = {
                 lambda loss, f: _ignored(loss, f, rows=lambda f: f * _features(49, *f.shape).abs()),
             "Votre échelle par exemple est une échelle par dimension : le facteur doit être de forme (B, 1).":
                 lambda loss, f: _ignored(loss, f, rows=_by_column),
-            "Votre échelle par dimension est une échelle par exemple : le facteur doit être de forme (D,).":
+            "Votre échelle par dimension est une échelle par point : le facteur doit être de forme (D,).":
                 lambda loss, f: _ignored(loss, f, columns=_by_row),
             "Votre échelle par dimension n'en est pas une : un facteur par valeur. (D,) attendu.":
                 lambda loss, f: _ignored(loss, f, columns=lambda f: f * _features(49, *f.shape).abs()),

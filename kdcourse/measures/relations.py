@@ -122,10 +122,10 @@ TRANSFORMATIONS = {
         lambda amount: "translaté",
     ),
     "rotation": Transformation(_rotated, lambda amount: f"tourné de {french(180 * amount, 0)}°"),
-    "même échelle pour tous": Transformation(
+    "échelle commune": Transformation(
         lambda points, amount: points * 2**amount, lambda amount: f"multiplié par {french(2**amount, 2)}"
     ),
-    "une échelle par exemple": Transformation(
+    "une échelle par point": Transformation(
         _row_scales,
         lambda amount: f"chaque point multiplié par un nombre, de {french(2**-amount, 2)} à {french(2**amount, 2)}",
     ),

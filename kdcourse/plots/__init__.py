@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     )
     from kdcourse.plots.self_distillation import (
         plot_bargain as plot_bargain,
+        plot_batch_pairing as plot_batch_pairing,
         plot_generations as plot_generations,
         plot_reliability as plot_reliability,
         plot_targets as plot_targets,

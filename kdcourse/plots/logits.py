@@ -82,7 +82,7 @@ def plot_gradients(
         bottom.axhline(0, color="0.4", lw=0.8)
         gap = french(100 * (values - limit).norm() / limit.norm(), 0)
         top.set_title(f"T = {short(temperature)}", fontsize=10)
-        bottom.set_title(f"écart à la limite : {gap} %", fontsize=9)
+        bottom.set_title(f"distance à la limite : {gap} %", fontsize=9)
         bottom.set_xlabel("classe")
         for ax in (top, bottom):
             ax.set_xticks(classes)
@@ -160,16 +160,17 @@ def draw_map(ax, measured: TemperatureMap, span: float | None = None):
     return image
 
 
-def plot_gain_curves(panels: Mapping[str, tuple[TemperatureMap, int]], first: float = 0.25) -> Figure:
-    """Le gain de validation au fil des pas, un panneau par régime : une couleur par T, un trait par alpha.
+def plot_gain_curves(panels: Mapping[str, tuple[TemperatureMap, int]], title: str, first: float = 0.25) -> Figure:
+    """Le gain de validation au fil des pas, un panneau par régime : au plus haut T, une couleur par alpha ; gris sinon.
 
     Args:
         panels: nom du régime → (sa carte, au grand budget ; le nombre de pas d'une époque).
+        title: ce que la figure montre.
         first: part du grand budget où finissait le petit, marquée d'un trait vertical.
     """
     figure, axes = subplots(1, len(panels), figsize=(9.5, 3.6), squeeze=False)
     hottest = max(t for measured, _ in panels.values() for t in measured.temperatures)
-    handles, ends = {}, []
+    handles = {}
     for ax, (name, (measured, per_epoch)) in zip(axes[0], panels.items(), strict=True):
         steps, bounds = per_epoch * np.arange(1, measured.curves.shape[-1] + 1), []
         for (row, temperature), (column, alpha) in product(
@@ -177,11 +178,11 @@ def plot_gain_curves(panels: Mapping[str, tuple[TemperatureMap, int]], first: fl
         ):
             gains = (measured.alone_curve - measured.curves[row, column]).T
             label = f"T = {short(temperature)}, alpha = {french(alpha)}"
-            role, line = "distilled" if temperature == hottest else "neutral", "-" if alpha == 1 else "--"
+            line, role = ("-", "distilled") if alpha == 1 else ("--", "other")
+            role = role if temperature == hottest else "neutral"
             mean_curve(ax, steps, gains, role, label, line)
             handles[label] = ax.lines[-1]
             middle = round(first * len(gains))
-            ends.append((float(gains[middle - 1].mean()), float(gains[-1].mean())))
             bounds += [bound for epoch in gains[middle // 2 :] for bound in mean_interval(epoch)]
         ax.axhline(0, color="0.5", lw=1)
         ax.axvline(first * steps[-1], color="0.4", lw=1, ls=":")
@@ -193,7 +194,5 @@ def plot_gain_curves(panels: Mapping[str, tuple[TemperatureMap, int]], first: fl
     axes[0, 0].set_ylabel("gain en validation (points)")
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9,
                   title="bande : intervalle à 95 % ; pointillé : premier budget", title_fontsize=8.5)  # fmt: skip
-    better = sum(after > before for before, after in ends)
-    grown = f"{better} sont plus grands" if better > 1 else f"{better} est plus grand"
-    figure.suptitle(f"En validation, sur {len(ends)} gains, {grown} au second budget", fontsize=11)
+    figure.suptitle(title, fontsize=11)
     return finished(figure)

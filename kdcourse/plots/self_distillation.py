@@ -1,4 +1,4 @@
-"""Les figures de 10.5 : les cibles, la calibration, l'erreur et la calibration ensemble, les générations."""
+"""Les figures de 10.5 : deux lots face à face, les cibles, la calibration, les deux axes ensemble, les générations."""
 
 from collections.abc import Mapping
 
@@ -10,6 +10,26 @@ from kdcourse.formats import french
 from kdcourse.measures.calibration import Reliability, expected_calibration_error, reliability
 from kdcourse.measures.intervals import mean_interval, points
 from kdcourse.plots.common import COLORS, MARKERS, comma_axis, finished, mean_curve, subplots
+
+
+def plot_batch_pairing(previous: Tensor, current: Tensor) -> Figure:
+    """Ce que distille le bug : sous chaque image, celle du lot d'avant, de même rang, dont elle reçoit la prédiction.
+
+    Args:
+        previous, current: les images des deux lots, ``(B, 1, H, W)`` chacun, dans leur ordre.
+    """
+    figure, axes = subplots(2, len(current), figsize=(1.1 * len(current), 2.7))
+    for (above, below), before, now in zip(axes.T, previous, current, strict=True):
+        for ax, image in ((above, before), (below, now)):
+            ax.imshow(image[0], cmap="gray_r", interpolation="none")
+            ax.set(xticks=[], yticks=[])
+        below.annotate("", (0.5, 1.02), (0.5, 1.32), xycoords="axes fraction",
+                       arrowprops={"arrowstyle": "-|>", "color": COLORS["neutral"], "lw": 1.5})  # fmt: skip
+    for ax, name in zip(axes[:, 0], ("lot d'avant", "lot courant"), strict=True):
+        ax.set_ylabel(name, fontsize=9)
+    figure.get_layout_engine().set(hspace=0.25)
+    figure.suptitle("Chaque image apprend la prédiction d'une autre : même rang, autre chiffre", fontsize=11)
+    return finished(figure)
 
 
 def plot_targets(targets: Mapping[str, Tensor], label: int, title: str) -> Figure:

@@ -229,7 +229,7 @@ def train_many(
                 optimizer.step()
                 epoch_loss += batch_losses.detach() * batch.shape[1] / len(labels)
             losses.append(epoch_loss)
-            check_converging(epoch_loss, parameters.values(), len(losses), learning_rate, seeds)
+            check_converging(epoch_loss, (), len(losses), learning_rate, seeds)
             if validation is not None:
                 logits = logits_of_all(skeleton.eval(), parameters, buffers, validation.images)
                 validation_errors.append(error_rate(logits, validation.labels))

@@ -80,7 +80,7 @@ class InvarianceExplorer(SliderFigure):
             update,
             {
                 "transformation": choice("Transformation", list(TRANSFORMATIONS)),
-                "amount": Slider("Ampleur", tuple(amounts), tuple(f"{10 * step} %" for step in range(11)), 0.0),
+                "amount": Slider("Ampleur", tuple(amounts), tuple(f"{10 * step} %" for step in range(11)), 0.6),
             },
         )
 
@@ -112,6 +112,8 @@ class RelationExplorer(SliderFigure):
         for weight in weights:
             values = [states[epoch, weight].error for epoch in epochs]
             right.plot(epochs, values, color="0.8", lw=1, zorder=0)
+            right.annotate(f"λ = {french(weight, 0)}", (epochs[len(epochs) // 2], values[len(epochs) // 2]), (0, 3),
+                           textcoords="offset points", ha="center", fontsize=7.5, color="0.45")  # fmt: skip
         (line,) = right.plot([], [], color=COLORS["distilled"], lw=2)
         (point,) = right.plot([], [], MARKERS["distilled"], color=COLORS["distilled"], ms=10)
         right.set(xscale="log", xlabel="époque (échelle log)", ylabel="erreur (%)", ylim=(0, 100))

@@ -116,7 +116,7 @@ NOISE = torch.randn(7, 4, generator=torch.Generator().manual_seed(3), dtype=torc
         (lambda loss, f: ignored(loss, f, shift=NOISE[:, :1]), "n'ajoute pas le même vecteur"),
         (lambda loss, f: ignored(loss, f, rows=NOISE), "échelle par exemple n'en est pas une"),
         (lambda loss, f: ignored(loss, f, rows=NOISE[0].abs()), "est une échelle par dimension"),
-        (lambda loss, f: ignored(loss, f, columns=NOISE.abs()[:, :1]), "est une échelle par exemple"),
+        (lambda loss, f: ignored(loss, f, columns=NOISE.abs()[:, :1]), "est une échelle par point"),
         (lambda loss, f: ignored(loss, f, columns=NOISE), "échelle par dimension n'en est pas une"),
         (lambda loss, f: ignored(loss, f, rows=NOISE[0].abs(), columns=NOISE[:, :1].abs()), "interverties : (B, 1)"),
         (lambda loss, f: ignored(loss, f)[[1, 0, 2, 3, 4]], "translation, puis rotation"),

@@ -1,7 +1,5 @@
 """Les figures de 10.2."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -59,7 +57,9 @@ def test_les_petits_multiples_montrent_l_image_les_predictions_et_le_gradient(pa
     assert digit.get_title() == "étiquette 3" and digit.images[0].get_array().tolist() == image[0].tolist()
     limit = matching_gradient(*pair)
     gap = 100 * (logit_gradient(*pair, 1) - limit).norm() / limit.norm()
-    assert below.get_title() == f"écart à la limite : {gap:.0f} %" and last.get_title() == "écart à la limite : 0 %"
+    assert (
+        below.get_title() == f"distance à la limite : {gap:.0f} %" and last.get_title() == "distance à la limite : 0 %"
+    )
     student, teacher = (z.softmax(0).tolist() for z in pair)
     assert [bar.get_height() for bar in above.patches] == pytest.approx([*teacher, *student])
     assert [bar.get_height() for bar in below.patches] == pytest.approx(logit_gradient(*pair, 1).tolist())
@@ -111,7 +111,7 @@ def test_deux_cartes_ont_la_meme_echelle_et_aucun_recul_se_dit():
 
 
 def test_le_gain_au_fil_des_pas_est_celui_de_validation(measured):
-    figure = plot_gain_curves({"a": (measured, 2), "b": (measured, 10)}, first=0.5)
+    figure = plot_gain_curves({"a": (measured, 2), "b": (measured, 10)}, "titre", first=0.5)
     left, right = figure.axes
     expected = (measured.alone_curve - measured.curves[2, 1]).mean(dim=0)
     curves = left.lines[:6]
@@ -120,12 +120,10 @@ def test_le_gain_au_fil_des_pas_est_celui_de_validation(measured):
     assert [text.get_text() for text in right.get_xticklabels()] == ["30", "60"]
 
 
-def test_le_titre_compte_les_gains_qui_ont_grandi():
-    flat = settled([[1.0, 1.0], [1.0, 1.0]])
-    curves = flat.curves.clone()
-    curves[0, 0, :, -1] -= 5
-    title = plot_gain_curves({"a": (replace(flat, curves=curves), 1)}).get_suptitle()
-    assert title == "En validation, sur 4 gains, 1 est plus grand au second budget"
+def test_a_la_plus_haute_temperature_chaque_alpha_a_sa_couleur_et_son_trait(measured):
+    curves = plot_gain_curves({"a": (measured, 2)}, "titre").axes[0].lines[:6]
+    hottest = curves[-len(measured.alphas) :]
+    assert len({line.get_color() for line in hottest}) == len({line.get_linestyle() for line in hottest}) == 2
 
 
 def test_les_barres_vont_de_zero_a_la_moyenne():

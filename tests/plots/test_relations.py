@@ -71,7 +71,7 @@ def test_sous_chaque_nuage_les_pertes_nulles_sont_un_zero():
     figure = plot_invariances(torch.randn(9, 2, generator=torch.Generator().manual_seed(0)))
     texts = {ax.get_title().replace("\n", " "): ax.get_xlabel() for ax in figure.get_axes()}
     assert texts["rotation"] == "cosine : 0\nSP : 0\nRKD distance : 0\nRKD angle : 0"
-    assert texts["une échelle par exemple"].startswith("cosine : 0\nSP : 0,")
+    assert texts["une échelle par point"].startswith("cosine : 0\nSP : 0,")
     assert "11 fois sur 20" in figure.get_suptitle()
 
 

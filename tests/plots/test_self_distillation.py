@@ -7,7 +7,14 @@ import torch.nn.functional as F
 
 from kdcourse import expected_calibration_error
 from kdcourse.measures import reliability
-from kdcourse.plots import plot_bargain, plot_generations, plot_reliability, plot_targets, plot_two_axes
+from kdcourse.plots import (
+    plot_bargain,
+    plot_batch_pairing,
+    plot_generations,
+    plot_reliability,
+    plot_targets,
+    plot_two_axes,
+)
 
 
 @pytest.fixture
@@ -71,3 +78,12 @@ def test_la_cible_de_la_classe_est_mise_en_avant():
     assert [bar.get_height() for bar in ax.patches] == pytest.approx([0.1, 0.7, 0.2])
     assert ax.patches[1].get_facecolor() != ax.patches[0].get_facecolor()
     assert "0,70" in ax.get_title()
+
+
+def test_deux_lots_se_font_face_rang_par_rang():
+    previous, current = torch.rand(2, 4, 1, 8, 8)
+    axes = np.array(plot_batch_pairing(previous, current).axes).reshape(2, 4)
+    for row, batch in zip(axes, (previous, current), strict=True):
+        for ax, image in zip(row, batch, strict=True):
+            assert np.array_equal(ax.images[0].get_array(), image[0].numpy())
+    assert all(len(ax.texts) == 1 for ax in axes[1])  # une flèche par rang

@@ -47,7 +47,7 @@ FIGURES = {
     "budgets": lambda: plot_budgets({"a": ([75, 300], {"KD": (torch.rand(2, 3), "distilled")})}, "t"),
     "gradients": lambda: plot_gradients(torch.rand(1, 8, 8), 3, torch.randn(5), 6 * torch.randn(5), [1, 8]),
     "carte T × alpha": lambda: plot_temperature_maps({"a": temperature_map()}),
-    "gains au fil des pas": lambda: plot_gain_curves({"a": (temperature_map(), 2)}),
+    "gains au fil des pas": lambda: plot_gain_curves({"a": (temperature_map(), 2)}, "titre"),
     "carte du domaine": plot_field_map,
     "prédiction": lambda: plot_prediction(MLP(), load_dataset().validation, 0),
     "gains": lambda: plot_gains({"a": {"KD": torch.tensor([1.0, 2.0, 1.5])}}, "titre"),

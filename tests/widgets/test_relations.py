@@ -61,8 +61,8 @@ def cloud():
     [
         ("translation", {"RKD distance", "RKD angle"}),
         ("rotation", set(RELATIONS)),
-        ("même échelle pour tous", set(RELATIONS)),
-        ("une échelle par exemple", {"cosine"}),
+        ("échelle commune", set(RELATIONS)),
+        ("une échelle par point", {"cosine"}),
         ("une échelle par dimension", set()),
     ],
 )
@@ -80,7 +80,7 @@ def test_les_transformations_disent_ce_qu_elles_font(cloud):
     assert TRANSFORMATIONS["rotation"].says(0.5) == "tourné de 90°"
     shift = cloud_state(cloud, "translation", 0.5).points - cloud
     assert shift.norm(dim=1).tolist() == pytest.approx([0.5 * cloud.abs().max().item()] * 9)
-    factors = cloud_state(cloud, "une échelle par exemple", 1.0).points / cloud
+    factors = cloud_state(cloud, "une échelle par point", 1.0).points / cloud
     assert factors[:, 0].min().item() == pytest.approx(0.5) and factors.max().item() == pytest.approx(2)
     assert factors[:, 0].unique().numel() == 9
     widths = cloud_state(cloud, "une échelle par dimension", 1.0).points / cloud
@@ -90,10 +90,10 @@ def test_les_transformations_disent_ce_qu_elles_font(cloud):
 def test_le_nuage_et_les_quatre_pertes_suivent_les_curseurs(cloud):
     widget = InvarianceExplorer(cloud.float())
     before = widget.svg()
-    widget.transformation, widget.amount = "une échelle par exemple", 1.0
+    widget.transformation, widget.amount = "une échelle par point", 1.0
     assert widget.svg() != before
     chart = widget.figure.axes[1]
-    expected = cloud_state(cloud, "une échelle par exemple", 1.0).losses
+    expected = cloud_state(cloud, "une échelle par point", 1.0).losses
     assert [bar.get_width() for bar in chart.patches] == pytest.approx([0, *list(expected.values())[1:]], rel=1e-5)
     assert chart.texts[0].get_text() == "0" and chart.texts[1].get_text() == french(expected["SP"], 5)
 
