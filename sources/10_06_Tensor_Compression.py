@@ -21,7 +21,7 @@
 # ![Erreur de test contre nombre de paramètres : la SVD tronquée reste près du teacher jusqu'à dix fois moins de paramètres, le train de tenseurs remonte vers 90 % bien avant](attachment:ouverture.png)
 #
 # SVD et train de tenseurs (TT) sont deux façons de couper une matrice. Ce chapitre les démonte, répare leurs dégâts par distillation,
-# et les compare à un simple petit réseau. Une fois réparés, l'ordre s'inversera.
+# et les compare à un simple petit réseau. L'un des trois surprendra.
 
 # %% tags=["bootstrap", "hide-input"]
 from kdcourse import describe_environment, say
@@ -38,7 +38,7 @@ say(describe_environment())
 # - réparer un réseau coupé, et mesurer ce que la distillation y ajoute ;
 # - tailler un réseau, l'arrondir, l'écrire en octets et le relire.
 #
-# **Durée : une heure** de lecture ; le notebook s'exécute en une minute environ.
+# **Durée : une heure** de lecture, et les exercices ; le notebook s'exécute en une minute environ.
 #
 # **Prérequis** : le chapitre 10.1 (ses mots, `train_many`), et la décomposition en valeurs singulières (SVD).
 #
@@ -87,9 +87,7 @@ say(f"{thousands(whole)} paramètres, {mean_interval(reference)} % d'erreur de t
 # s_k^2$. Une couche $512 \times 512$ devient deux couches, $512 \to r \to 512$.
 #
 # Le train de tenseurs viendra plus loin ; `convert_to_tensor_train` le fait pour nous. Les deux coupent les deux couches cachées et
-# laissent la dernière, qui a 10 sorties, telle quelle.
-#
-# **À vous de parier** : à taille égale, laquelle des deux coupes garde le mieux le réseau ?
+# laissent la dernière, qui a 10 sorties, telle quelle. Refaisons la première image.
 
 # %%
 import copy
@@ -134,9 +132,9 @@ plot_front({"sans rien réapprendre": raw}, (whole, reference), (
     f"d'erreur ; {thousands(tt_size)} : le train en laisse {french(tt_error)} %"))
 
 # %% [markdown]
-# Le hasard se trompe 90 fois sur 100. La SVD rend le réseau dix fois plus petit presque sans dommage ; le train, à la même taille,
-# s'**effondre**. Ce n'est donc pas la compression qui détruit le réseau, c'est le format. Les articles qui annoncent de fortes
-# compressions en train de tenseurs réapprennent ensuite. Avant d'y venir, une énigme.
+# Le hasard se trompe 90 fois sur 100. La SVD rend le réseau dix fois plus petit pour un point d'erreur environ ; le train, à la même
+# taille, s'**effondre**. Ce n'est donc pas la compression qui détruit le réseau, c'est le format. Pourquoi ? Il faut d'abord une énigme.
+# (L'intervalle d'un teacher à l'autre ignore l'échantillonnage des images de test, ici comme partout.)
 #
 # ## L'erreur des poids n'est pas celle du réseau
 #
@@ -144,7 +142,8 @@ plot_front({"sans rien réapprendre": raw}, (whole, reference), (
 # sorties, sur les images de test ; et l'erreur que cela ajoute au réseau. Une quatrième courbe coupe $W - W_0$, ce que l'entraînement a
 # ajouté aux poids tirés au hasard.
 #
-# **À vous de parier** : au rang 16, la matrice perd plus de la moitié de sa norme. Combien de points y perd le réseau ?
+# **À vous de parier** : au rang 16, l'erreur relative de la matrice, $\|W - W_r\| / \|W\|$, dépasse 50 %. Combien de points y perd
+# le réseau ?
 
 # %%
 from kdcourse import initial_model
@@ -155,7 +154,7 @@ starts = [initial_model(wide, seed) for seed in seeds]
 def middle(model):
     return model.stages[1][0]
 
-def dropped(matrix):  # ce que jette chaque rang, en % de la norme
+def dropped(matrix):  # l'erreur relative à chaque rang, en %
     energy = torch.linalg.svdvals(matrix).square()
     return torch.stack([100 * (energy[r:].sum() / energy.sum()).sqrt() for r in ranks])
 
@@ -178,24 +177,24 @@ learned = torch.stack([dropped(after - before) for after, before in pairs], dim=
 cuts = [torch.stack([cut(teacher, rank) for teacher in teachers]) for rank in ranks]
 changed, added = torch.stack(cuts).unbind(dim=-1)
 at = ranks.index(16)
-say(f"Au rang 16, les poids perdent {french(weights[at].mean(), 0)} % de leur norme, "
-    f"leur part apprise {french(learned[at].mean(), 0)} %, "
-    f"les sorties {french(changed[at].mean(), 0)} %. "
+say(f"Au rang 16, l'erreur relative est de {french(weights[at].mean(), 0)} % sur les "
+    f"poids, {french(learned[at].mean(), 0)} % sur leur part apprise, "
+    f"{french(changed[at].mean(), 0)} % sur les sorties. "
     f"Le réseau y perd {points(mean_interval(added[at]))}.")
 plot_layer_cut(ranks, {
     "les poids W": (weights, "teacher"),
     "la part apprise, W − W₀": (learned, "student"),
     "les sorties, sur les images": (changed, "distilled")}, added, (
-    f"Rang 16 : {french(weights[at].mean(), 0)} % des poids en moins, "
-    f"{french(changed[at].mean(), 0)} % des sorties"))
+    f"Rang 16 : {french(weights[at].mean(), 0)} % d'erreur sur les poids, "
+    f"{french(changed[at].mean(), 0)} % sur les sorties"))
 
 # %% [markdown]
-# Les poids semblent perdus, les sorties sont presque intactes, et le réseau n'a rien senti. Les valeurs singulières de $W$
-# décroissent lentement parce que la plupart viennent de l'**initialisation** : du bruit, que l'entraînement n'a pas touché. Ce qu'il
-# a ajouté tient en peu de termes, les plus grands, et la SVD les garde. Les sorties perdent moins encore que cette part apprise : une part
-# de ce qui manque ne se voit pas sur des images.
+# Les poids semblent perdus, les sorties sont presque intactes, et le réseau n'a rien senti. La quatrième courbe l'explique : ce que
+# l'entraînement a **ajouté** tient en peu de termes, et les premiers termes de $W$ le contiennent. Le reste, des valeurs singulières qui
+# décroissent lentement, ressemble au bruit de l'**initialisation**. À partir du rang 8, les sorties perdent moins encore que la part
+# apprise : une part de ce qui manque ne se voit pas sur des images.
 #
-# Retenez la méthode : une erreur de reconstruction des poids ne prédit pas celle du réseau. On mesure le réseau.
+# Retenez la méthode : une erreur de reconstruction des poids ne suffit pas à prédire celle du réseau. On mesure le réseau.
 #
 # ## Le train de tenseurs
 #
@@ -232,8 +231,11 @@ say("Formes des cœurs : " + ", ".join(f"`{tuple(core.shape)}`" for core in mine
 # **paires** (Novikov et al., 2015) : $A_{(i_1 j_1)(i_2 j_2)(i_3 j_3)} = W_{ij}$. La fonction `fold` le fait. Au rang $r$, une matrice de 262 144
 # nombres n'en garde que $64\,r + 64\,r^2 + 64\,r$.
 #
+# (La couche $512 \times 64$ se replie de même, 8·8·8 par 4·4·4.)
+#
 # Suivons l'algorithme en petit, sur un **filtre** $8 \times 8$ : chaque sortie y est une somme pondérée de ses voisines, $W_{ij} =
-# e^{-|i-j|/2}$. Replié en base 2, c'est un tenseur $4 \times 4 \times 4$. La figure montre chaque pas, le curseur les joue.
+# e^{-|i-j|/2}$. Replié en base 2, c'est un tenseur $4 \times 4 \times 4$. La figure montre chaque pas ; le curseur les joue, sur ce
+# filtre et sur un coin $8 \times 8$ de la couche.
 
 # %%
 from IPython.display import display
@@ -264,12 +266,12 @@ TTSVDExplorer({
 # $i_1 = j_1$ ou $i_1 > j_1$. Si l'un dépasse, le signe de $i - j$ est décidé et l'exponentielle se sépare en produit ; s'ils sont
 # égaux, les chiffres suivants décideront. Trois cas, rang 3, à n'importe quelle taille.
 #
-# Avec le curseur, allez de « déplier » à « recoller », au rang 2, puis au rang 3 : l'erreur du filtre tombe à rien. Choisissez la couche
+# Avec le curseur, allez de « déplier » à « recoller », au rang 2, puis au rang 3 : l'erreur du filtre tombe à zéro. Choisissez la couche
 # du teacher : ses quatre valeurs singulières comptent, et toute coupe sous le rang 4 lui coûte.
 #
-# Passons à la vraie taille, $512 \times 512$.
+# Passons à la vraie taille, $512 \times 512$, avec un filtre plus large, $e^{-|i-j|/8}$ : 960 nombres lui suffisent, au lieu de 262 144.
 #
-# **À vous de parier** : au rang 3, avec 960 nombres au lieu de 262 144, que reste-t-il du filtre ? et de la couche du teacher ?
+# **À vous de parier** : et la couche du teacher, avec les mêmes 960 nombres ?
 
 # %%
 from kdcourse.measures import rank_sweep
@@ -284,18 +286,26 @@ error = (folded - tt_reconstruct(tt_by_hand(folded, 16))).norm() / folded.norm()
 lost = [torch.linalg.svdvals(matrix)[16:].square().sum()
         for matrix in (folded.reshape(64, -1), folded.reshape(-1, 64))]
 bound = sum(lost).sqrt() / folded.norm()
+u, s, vh = torch.linalg.svd(weight)
+one_term = fold(s[0] * torch.outer(u[:, 0], vh[0]))  # le premier terme de la SVD
+needs = torch.linalg.matrix_rank(one_term.reshape(64, -1))
 say(f"Couche du teacher, rang 16 : erreur {french(100 * error)} %, "
-    f"borne {french(100 * bound)} %.")
+    f"borne {french(100 * bound)} %.",
+    f"Le premier terme de sa SVD, replié : un premier dépliage de rang {needs}.")
 display(plot_reconstructions(sweeps, ranks=[2, 3, 16, 64]))
 RankExplorer(sweeps["couche du teacher"])
 
 # %% [markdown]
-# Le filtre tient dans un train de rang 3, sans erreur visible ; la SVD de taille voisine n'en garde presque rien. La couche du teacher n'a pas cette structure :
-# à taille égale, la SVD l'approche mieux. Son train de rang 64 est exact, et **plus gros** que la matrice : un train de plein rang ne
-# compresse rien. `convert_to_tensor_train` garde dense toute couche qui ne rétrécirait pas. L'erreur imprimée respecte sa borne.
+# Le filtre tient dans un train de rang 3, sans erreur visible ; la SVD de taille voisine n'en garde presque rien. Pour la couche du
+# teacher, c'est l'inverse : à taille égale, la SVD l'approche mieux.
 #
-# Avec le curseur, montez le rang cran par cran : les grands coefficients de la couche n'apparaissent qu'à la fin. Une structure se paie
-# une fois ; le bruit, à chaque nombre.
+# Pourquoi ? Prenez un seul terme de la SVD, $u v^\top$. Replié, son premier dépliage est le produit de Kronecker de deux matrices
+# $8 \times 64$ : son rang peut atteindre $8 \times 8 = 64$, et l'atteint ici. **Le terme le plus simple pour la SVD demande au train son
+# plein rang.** Or ce que le teacher a appris tient en peu de tels termes : peu pour l'une, tout pour l'autre. Voilà l'effondrement.
+#
+# Un train de rang 64 est exact, et **plus gros** que la matrice : `convert_to_tensor_train` garde dense toute couche qui ne rétrécirait
+# pas. Quant à la borne, elle est vraie, mais elle dépasse ici 100 %, l'erreur d'une matrice nulle : elle ne sert que si les coupes jettent
+# peu. Avec le curseur, montez le rang cran par cran : les grands coefficients de la couche n'apparaissent qu'à la fin.
 #
 # ## Réparer par la distillation
 #
@@ -304,7 +314,8 @@ RankExplorer(sweeps["couche du teacher"])
 #
 # Réapprenons. Deux réparations partent de la même copie et voient les mêmes lots, 200 fois 25 images : par les étiquettes
 # seules ($\alpha = 0$), ou par le teacher ($T = 4$, $\alpha = 0{,}9$, comme en 10.1). Chacune a son pas d'apprentissage, choisi
-# sur la validation ; une mesure plus longue l'a rangé.
+# sur la validation lors d'une mesure plus longue, enregistrée avec le cours. Une troisième sert de témoin : elle part d'un réseau
+# **neuf**, qui n'a rien appris, coupé de même.
 #
 # **À vous de parier** : avec 1 000 images, que fera gagner le teacher ? et avec 100 ?
 
@@ -315,7 +326,7 @@ stored = CompressionRuns.load()
 guides = torch.stack([t(digits.train.images).detach() for t in teachers])
 
 def finetune(convert, rate, alpha=0.9, count=1000, origins=teachers):
-    models = map(convert, origins)
+    models = map(convert, origins)  # graine k : la copie du teacher k, et ses logits
     return train_many(
         lambda: next(models), digits.train.where(slice(0, count)), guides[:, :count],
         **grid(alphas=[alpha], seeds=seeds),
@@ -326,42 +337,56 @@ def rank_4(model):
 
 repaired = {}
 for count, alpha in ((1000, 0.0), (1000, 0.9), (100, 0.0), (100, 0.9)):
-    chosen = stored.run("TT", 4, 1, images=count, alpha=alpha)["learning_rate"]
-    repaired[count, alpha] = finetune(rank_4, chosen, alpha, count)
+    rate = stored.run("TT", 4, 1, images=count, alpha=alpha)["learning_rate"]
+    repaired[count, alpha] = finetune(rank_4, rate, alpha, count)
+rate = stored.run("TT", 4, 1)["learning_rate"]
+from_new = finetune(rank_4, rate, origins=starts).errors(digits.test)
 say(f"```\n{rank_4(teachers[0]).compression_report}\n```")
 
 # %% tags=["hide-input"]
 from kdcourse import markdown_table
-from kdcourse.plots import plot_gains
 
 found = {key: run.errors(digits.test) for key, run in repaired.items()}
 longer = {key: stored.run("TT", 4, 4, images=key[0], alpha=key[1])["test"]
           for key in found}
-sizes = {"1 000 images": 1000, "100 images": 100}
 both = {"200 pas": found, "800 pas (enregistré)": longer}
-gains = {title: {name: errors[n, 0.0] - errors[n, 0.9] for name, n in sizes.items()}
-         for title, errors in both.items()}
-tt_4, distilled = raw_tt[0][1], found[1000, 0.9]
-rows = [[name, *(french(errors[n, alpha].mean()) for errors in both.values()
-                 for alpha in (0.0, 0.9))] for name, n in sizes.items()]
-header = ["erreur de test (%)", "étiquettes, 200 pas", "teacher, 200 pas",
-          "étiquettes, 800 pas", "teacher, 800 pas"]
-say(f"{french(whole / tt_4, 0)} fois moins de paramètres. Tel quel : "
-    f"{french(raw_tt[1][1].mean())} % d'erreur. "
-    f"Le teacher : {french(reference.mean())} %.", markdown_table(header, rows))
+start_gaps = [mean_interval(from_new - found[1000, 0.9]), mean_interval(
+    stored.run("TT", 4, 4, start="neuf")["test"] - longer[1000, 0.9])]
+tt_4, broken = raw_tt[0][1], raw_tt[1][1].mean()
+won_back = 100 * (broken - found[1000, 0.0].mean()) / (broken - reference.mean())
+rows = [[f"{thousands(n)} images", *(french(errors[n, alpha].mean())
+         for errors in both.values() for alpha in (0.0, 0.9))] for n in (1000, 100)]
+header = ["erreur après réparation (%)", "étiquettes, 200 pas", "par le teacher, 200 pas",
+          "étiquettes, 800 pas", "par le teacher, 800 pas"]
+say(f"{french(whole / tt_4, 0)} fois moins de paramètres. Tel quel, le réseau coupé "
+    f"fait {french(broken)} % d'erreur ; le teacher, {french(reference.mean())} %.",
+    markdown_table(header, rows))
+
+# %% tags=["hide-input"]
+from kdcourse.plots import plot_gains
+
+gains = {title: {f"{thousands(n)} images": errors[n, 0.0] - errors[n, 0.9]
+                 for n in (1000, 100)} for title, errors in both.items()}
 few = mean_interval(gains["200 pas"]["100 images"])
+say("En 200 pas, les étiquettes seules retrouvent "
+    f"{french(won_back, 0)} % de l'exactitude perdue (1 000 images).",
+    "Partir du teacher plutôt que d'un réseau neuf gagne "
+    f"{points(start_gaps[0])} à 200 pas. À 800 (enregistré), {points(start_gaps[1])}.")
 plot_gains(gains, f"Le teacher ajoute {points(few.mean)} avec 100 images, 200 pas")
 
 # %% [markdown]
 # La copie répondait au hasard ; 200 pas plus tard, elle vaut presque le teacher. Mais les étiquettes seules en rendent l'essentiel :
-# annoncer « 95 % de l'exactitude retrouvée » ne prouve rien sur la distillation. Le nombre qui compte est le gain apparié.
+# annoncer la part d'exactitude retrouvée ne prouve rien sur la distillation. Le nombre qui compte est le gain apparié.
 #
 # Avec 1 000 images, ce gain est établi aux deux budgets, et fond quand les pas augmentent. Avec 100 images, il est bien plus grand, et il
-# reste. C'est un cas fréquent : on compresse un modèle dont on n'a plus toutes les données, et il **est** ce qui reste d'elles.
+# reste. On compresse parfois un modèle dont on n'a plus toutes les données : ses réponses sont alors tout ce qu'il en reste.
+#
+# La dernière ligne répond à la question du chapitre : au rang 4, nous ne mesurons **rien d'utile du teacher dans les cœurs**. Il a servi de
+# guide, non de point de départ. En est-il de même de la SVD ? L'exercice d le demande.
 #
 # ## Le front : chaque forme à sa place
 #
-# Restent les concurrents, qu'il faut montrer. Tous apprennent du teacher, sur les 1 000 images, à plusieurs tailles et à deux budgets :
+# Restent les concurrents. Tous apprennent du teacher, sur les 1 000 images, à plusieurs tailles et à deux budgets :
 # le train, la SVD, et un **petit dense**, qui ne doit rien aux poids du teacher. Pour chacun, le pas d'apprentissage est choisi sur la
 # validation. La commande `python -m benchmarks tensor_train` refait ces mesures.
 #
@@ -372,10 +397,10 @@ shapes = ("TT", "SVD", "petit dense")
 panels = {f"{200 * budget} pas": raw | {
     f"{shape} + teacher": (*stored.front(shape, budget), shape, True)
     for shape in shapes} for budget in (1, 4)}
-smallest, narrow = stored.run("TT", 2, 4), stored.run("SVD", 2, 4)
+smallest, narrow = stored.run("TT", 2, 4), stored.run("SVD", 6, 4)
 say(f"Students {stored.origin}.")
 plot_front(panels, (whole, reference), (
-    f"Réparé 800 pas, le train fait {french(smallest['test'].mean())} % avec "
+    f"Après 800 pas, le train est à {french(smallest['test'].mean())} % avec "
     f"{thousands(smallest['parameters'])} paramètres ; la SVD, "
     f"{french(narrow['test'].mean())} % avec {thousands(narrow['parameters'])}"))
 
@@ -385,38 +410,40 @@ duels = [(8, ("SVD", 6)), (12, ("SVD", 8)), (12, ("SVD", 16)),
 gaps = {f"{200 * budget} pas": dict(
     stored.duel(("TT", rank), other, budget) for rank, other in duels)
     for budget in (1, 4)}
-first, *_ = gaps["800 pas"].values()
+shapes_first, first = next(iter(gaps["800 pas"].items()))
 ahead = mean_interval(first)
 cheap, dear = stored.run("petit dense", 56, 4), stored.run("TT", 4, 1)
 same_cost = mean_interval(cheap["test"] - dear["test"])
-say(f"Au même temps de calcul ou presque ({french(cheap['seconds'])} s pour "
-    f"800 pas du petit dense, {french(dear['seconds'])} s pour 200 pas du train), "
-    f"le train gagne {points(same_cost)}.")
+say("Au même temps de calcul ou presque, dix students à la fois : "
+    f"{french(cheap['seconds'])} s pour 800 pas du petit dense "
+    f"({thousands(cheap['parameters'])} paramètres), {french(dear['seconds'])} s pour "
+    f"200 pas du train ({thousands(dear['parameters'])}). "
+    f"Le train gagne alors {points(same_cost)}.")
 plot_gains(gaps, f"Réparé, le train gagne {points(ahead.mean)} sur une SVD plus lourde")
 
 # %% [markdown]
-# Comparez les courbes pointillées et les pleines : **l'ordre s'est inversé**. Telle quelle, la SVD l'emportait de loin ; réparée, à taille
-# voisine, elle est derrière le train, aux deux budgets. Au rang 2, toute l'image passe par deux nombres, et quatre fois plus de pas la
-# laissent loin derrière. Le train de même taille garde, lui, une matrice de rang élevé : c'est une piste, que nous n'avons pas isolée.
-# L'écart se referme quand la SVD reçoit plus de rangs.
+# Comparez les courbes pointillées et les pleines : **l'ordre s'est inversé**. Telle quelle, la SVD l'emportait de loin. Réparée, sous
+# 16 000 paramètres, elle est derrière le train aux deux budgets ; vers 20 000, à 800 pas seulement ; à 31 754, plus rien n'est établi.
+# À ses plus petits rangs, toute l'image passe par deux ou quatre nombres, et quatre fois plus de pas la laissent loin derrière.
 #
-# Devant le petit dense, à pas égaux, l'avance du train est petite, et un de ses pas coûte plus de calcul. À calcul voisin, la phrase
-# imprimée ne trouve rien d'établi. Et le train ne descend pas sous 6 500 paramètres, dont 5 130 pour sa dernière couche, restée dense : à
-# gauche, le petit dense est seul. D'où vient un poids ne compte pas ; l'erreur et le coût du modèle, si. Ici, le plus simple suffit.
+# Devant le petit dense, à pas égaux, le train garde un petit avantage, établi à 800 pas aux deux tailles. Mais un de ses pas coûte plus de
+# calcul ; à calcul voisin, la phrase imprimée n'établit rien, et laisse place à un point. Avant de compresser, essayez donc le petit
+# dense : c'est le plus simple, et le seul qui descende plus bas (dans un train, la dernière couche, restée dense, prend 5 130 paramètres).
 #
 # <details><summary>Comment nous avons réglé</summary>
 #
 # Pas d'apprentissage essayés, pour chaque forme, chaque taille et chaque budget : 0,003, 0,01 et 0,02 ; le meilleur sur la validation est
-# gardé. Il est souvent au bord de la grille : 0,02 à 200 pas, 0,003 pour quelques SVD. Au-delà du bord, 0,001 et 0,04 pour la SVD de rang
-# 6, 0,04 pour le train de rang 4 à 200 pas, le test ne gagne rien. Avant cela, des lots de 10 et de 16 ont été essayés aussi. $T = 4$ et
+# gardé. Il est souvent au bord de la grille : 0,02 à 200 pas, 0,003 pour quelques SVD. Au-delà du bord, nous avons essayé 0,001 et 0,04
+# pour la SVD de rang 6, 0,04 pour le train de rang 4 à 200 pas, sans gain d'erreur ; le petit dense, non. Avant cela, des lots de 10 et de 16 ont été essayés aussi. $T = 4$ et
 # $\alpha = 0{,}9$ viennent de 10.1 et n'ont pas été réglés ici. Le nombre de pas est le même pour tous, non le temps de calcul : un pas du
 # petit dense est le moins cher.
 # </details>
 #
 # ## Quand les tenseurs paient
 #
-# Un cas est vu plus haut : une matrice **structurée**, comme le filtre. Un second est plausible : la très grande couche. Mesurons ce que
-# coûte une couche de 4 096 vers 4 096, aux poids tirés au hasard.
+# Nous en avons vu un cas : une matrice **structurée**, comme le filtre. Un second est plausible : la très grande couche. Mesurons ce que
+# coûte une couche de 4 096 vers 4 096, aux poids tirés au hasard. Pour appliquer un train, on ne refait pas la matrice : on replie
+# l'entrée en $16 \times 16 \times 16$, et chaque cœur, de forme $(r, i_k, j_k, r')$, y remplace un chiffre $j_k$ par un chiffre $i_k$.
 
 # %%
 from timeit import repeat
@@ -432,21 +459,26 @@ def best_time(layer, batch):  # millisecondes, le meilleur de cinq
     inputs = torch.randn(batch, 4096)
     return 1e3 * min(repeat(lambda: layer(inputs), number=1, repeat=5))
 
-rows = [[name, 4 * parameter_count(layer) // 1024,
+# multiplications par entrée : trois cœurs passent sur 16² positions
+work = {"dense": 4096**2, "TT, rang 16": 16**2 * (16 * 256 + 256 * 256 + 256 * 16),
+        "SVD, rang 9": 2 * 9 * 4096}
+rows = [[name, 4 * parameter_count(layer) // 1024, french(work[name] / 1e6),
          *(french(best_time(layer, size), 2) for size in (1, 64))]
         for name, layer in layers.items()]
-say(markdown_table(["couche", "Kio", "une entrée (ms)", "64 entrées (ms)"], rows))
+say(markdown_table(["couche", "Kio", "millions de multiplications", "une entrée (ms)",
+                    "64 entrées (ms)"], rows))
 
 # %% [markdown]
-# La mémoire s'effondre, toujours. Le temps, cela dépend : pour **une** entrée, la couche dense doit lire ses 64 Mio, et le train va plus vite ;
-# pour un lot, cette lecture se partage, et le train fait plus de multiplications qu'elle. Moins de paramètres n'est pas moins de calculs. La
-# SVD de même taille est plus rapide partout. Le train ne se justifie donc pas par le temps, mais par ce qu'il représente en peu de nombres.
+# La mémoire s'effondre, toujours. Pour le temps, tout dépend du lot : le train va plus vite que la couche dense sur **une** entrée, non
+# sur 64 ; il fait d'ailleurs plus de multiplications qu'elle. Moins de paramètres n'est pas moins de calculs. Et la SVD de même taille est
+# plus rapide que les deux. Le second cas ne tient donc pas pour le temps ; reste le premier.
 #
 # ## Les convolutions : Tucker-2
 #
 # Le noyau d'une convolution a quatre dimensions, mais deux, $3 \times 3$, sont trop petites pour être coupées. Tucker-2 ne coupe que les
 # canaux : $W_{oi} \approx \sum_{a,b} U_{oa}\, G_{ab}\, V_{ib}$, où $U$ et $V$ sont les premiers vecteurs singuliers des dépliages de $W$
-# selon ses sorties et ses entrées. C'est encore trois couches :
+# selon ses sorties et ses entrées ; $W_{oi}$ est le noyau $3 \times 3$ de l'entrée $i$ vers la sortie $o$. Sur une convolution,
+# `convert_to_tensor_train` applique Tucker-2 : la couche en devient trois.
 
 # %%
 from kdcourse import digits_teacher
@@ -464,14 +496,16 @@ say(markdown_table(["Tucker-2, tel quel", "paramètres", *(
 plot_tucker((32, 64), 8, (32 * 64 * 9, parameter_count(layer)))
 
 # %% [markdown]
-# Trois teachers, chacun dans sa colonne : une indication. Le réseau perd quelques points au rang 16, et s'effondre en dessous.
+# Trois teachers seulement, un par colonne : c'est une indication. Le réseau perd quelques points au rang 16, et s'effondre en dessous ;
+# il resterait à le réparer, comme plus haut.
 #
 # ## Tailler, arrondir, ranger en octets
 #
 # L'exercice noté « défi de compression » demande un modèle en **octets**. Trois gestes y suffisent.
 #
-# **Tailler**, ou élaguer : on met à zéro les poids de plus petite valeur absolue, puis l'on répare en les y laissant. Un **masque** les
-# retient : multiplié au poids à chaque passage, il annule aussi leur gradient.
+# **Tailler**, ou élaguer : on met à zéro les poids de plus petite valeur absolue, puis l'on répare le réseau en les maintenant à zéro. Un
+# **masque** les retient : multiplié au poids à chaque passage, il annule aussi leur gradient. Réparons de même un petit dense, pour
+# comparer.
 
 # %%
 import torch.nn.functional as F
@@ -483,6 +517,7 @@ class Pruned(nn.Module):
         self.bias = nn.Parameter(linear.bias.detach().clone())
         size = self.weight.detach().abs()
         self.register_buffer("mask", (size > size.quantile(share)).float())
+        self.weight.data *= self.mask  # de vrais zéros, que zlib serrera
 
     def forward(self, inputs):
         return F.linear(inputs, self.weight * self.mask, self.bias)
@@ -494,6 +529,9 @@ def prune(model, share=0.9):  # les deux couches cachées
     return model
 
 sparse = finetune(prune, rate=0.01)  # choisi sur la validation
+small_dense = stored.run("petit dense", 56, 1)
+dense = finetune(lambda seed: initial_model(partial(MLP, hidden=(56, 56)), seed),
+                 small_dense["learning_rate"], origins=seeds)
 
 # %% [markdown]
 # **Arrondir.** Un poids en `float32` prend quatre octets. La quantification symétrique en garde un : $q = \mathrm{round}(w / \Delta)$, un
@@ -528,12 +566,10 @@ def unpack(artifact, model):
 
 # %% tags=["hide-input"]
 raw_sparse = torch.stack([test_error(prune(teacher)) for teacher in teachers])
-pruned, train = ([run[k] for k in seeds] for run in (sparse, repaired[1000, 0.9]))
-models = {"teacher": copy.deepcopy(teachers),
-          "élagué à 90 %, réparé": pruned, "TT de rang 4, réparé": train}
-for model in pruned:
-    for stage in model.stages:  # les zéros, écrits dans le poids
-        stage[0].weight.data *= stage[0].mask
+runs = {"élagué à 90 %, réparé": sparse, "TT de rang 4, réparé": repaired[1000, 0.9],
+        "petit dense, 200 pas": dense}
+models = {"teacher": copy.deepcopy(teachers)}
+models |= {name: [run[k] for k in seeds] for name, run in runs.items()}
 rows = [["teacher, float32", 4 * whole, french(reference.mean()), ""]]
 for name, ten in models.items():
     artifacts = [pack(model) for model in ten]
@@ -551,7 +587,7 @@ say(markdown_table(header, rows),
 #
 # ## Chasse au bug
 #
-# Une collègue écrit sa propre couche. Elle replie la matrice par notre `fold`, la décompose, et la reforme à chaque passage. Compressée au
+# Une collègue écrit sa propre couche, pour celle du milieu. Elle replie la matrice par notre `fold`, la décompose, et la reforme à chaque passage. Compressée au
 # rang 4, puis réparée, sa copie se trompe à peine plus que le teacher : « tout va bien ». Puis elle essaie le rang 64, où rien n'est coupé
 # et où la copie **devrait être** le teacher. Lisez sa classe, ses deux résultats, et cherchez avant de dérouler la réponse.
 
@@ -575,7 +611,6 @@ def with_layer(layer, rank, model):
     return model
 
 # %%
-rate = stored.run("TT", 4, 1)["learning_rate"]
 hers = finetune(partial(with_layer, HerLayer, 4), rate).errors(digits.test)
 exact = torch.stack([test_error(with_layer(HerLayer, 64, t)) for t in teachers])
 say(f"Au rang 4, réparée : {mean_interval(hers)} % d'erreur. "
@@ -588,8 +623,9 @@ say(f"Au rang 4, réparée : {mean_interval(hers)} % d'erreur. "
 # $(0, 2, 4, 1, 3, 5)$. Les tailles valent toutes 8, donc aucune forme ne proteste. Le nombre de paramètres, la norme de la matrice, l'erreur
 # de la TT-SVD sur le tenseur replié sont justes ; mais les coefficients sont à la mauvaise place.
 #
-# La réparation le cache : partie d'une matrice mélangée ou de la bonne, elle arrive au même point. Seule une **reconstruction** trahit : au plein
-# rang, elle doit rendre la matrice. C'est le premier test à écrire.
+# La réparation le cache : qu'elle parte de la matrice mélangée ou de la bonne, elle finit à la même erreur, à un demi-point près. Au
+# rang 4, même le bon départ ne valait rien : il n'y avait rien à abîmer. Seule une **reconstruction** trahit : au plein rang, elle doit
+# rendre la matrice. C'est le premier test à écrire.
 # </details>
 
 # %% tags=["hide-input", "repair"]
@@ -602,13 +638,16 @@ class Repaired(HerLayer):
 
 right = finetune(partial(with_layer, Repaired, 4), rate).errors(digits.test)
 unseen = mean_interval(hers - right)
+whole_again = torch.stack([test_error(with_layer(Repaired, 64, t)) for t in teachers])
 filtering = nn.Linear(512, 512)
 filtering.weight.data = band
 views = {"le filtre": band}
 with torch.no_grad():
     views |= {name: layer(filtering, 3).matrix() for name, layer in (
         ("par la collègue", HerLayer), ("réparé", Repaired))}
-say(f"Après distillation, son erreur moins la nôtre : {points(unseen)}.")
+say(f"Après distillation, son erreur moins la nôtre : {points(unseen)}.",
+    f"La couche réparée, au rang 64 : {mean_interval(whole_again)} % d'erreur ; le "
+    f"teacher, {french(reference.mean())} %.")
 plot_matrices({name: matrix[:64, :64] for name, matrix in views.items()},
               "Une matrice que l'on sait lire trahit la permutation (coin 64×64)")
 
@@ -625,12 +664,12 @@ plot_matrices({name: matrix[:64, :64] for name, matrix in views.items()},
 # **Exercice 10.6 c.** Écrivez `read_layer(blob)`. Ces octets contiennent, dans l'ordre : deux `uint16`, le nombre de lignes et celui de
 # colonnes ; un `float32` par ligne, son échelle ; puis les codes, `int8`, ligne par ligne. Rendez la matrice, en `float32`.
 #
-# **Exercice 10.6 d.** Prévoir, puis mesurer. Que reste-t-il du teacher dans les cœurs de rang 4 ? Coupez, à la place du teacher, un
-# réseau **neuf** qui n'a rien appris (`starts`), et réparez-le par le même teacher.
+# **Exercice 10.6 d.** Prévoir, puis mesurer. Au rang 4 du train, le départ du teacher n'apportait rien d'établi. Et pour une **SVD de
+# rang 8** ? Coupez ainsi (`truncate`) les teachers, puis les réseaux neufs (`starts`), et réparez les deux par les mêmes teachers.
 #
 # 1. Dans `prediction`, écrivez ce que le départ du teacher fera gagner : `"gain"`, `"perte"` ou `"rien d'établi"`.
-# 2. `experiment` rend dix gains : l'erreur de test en partant d'un réseau neuf, moins `distilled`, celle en partant du teacher. `finetune` a un
-#    argument `origins` ; le pas est `rate`.
+# 2. `experiment` rend dix gains : l'erreur de test en partant des réseaux neufs, moins celle en partant des teachers, 200 pas chacun.
+#    `finetune` a un argument `origins` ; le pas d'apprentissage est `stored.run("SVD", 8, 1)["learning_rate"]`.
 # 3. Lisez l'intervalle, et complétez `reading` avec les mêmes mots.
 
 # %% tags=["nbval-check-output"]
@@ -697,14 +736,16 @@ _ = check("10.6 d", prediction, experiment, reading)
 # prediction = "rien d'établi"  # votre prévision peut différer : elle ne compte pas
 #
 # def experiment():
-#     fresh = finetune(rank_4, rate, origins=starts)
-#     return fresh.errors(digits.test) - distilled
+#     rate = stored.run("SVD", 8, 1)["learning_rate"]
+#     fresh, copied = (finetune(partial(truncate, rank=8), rate, origins=models)
+#                      .errors(digits.test) for models in (starts, teachers))
+#     return fresh - copied
 #
-# reading = "rien d'établi"
+# reading = "gain"
 # ```
 #
-# Aucun gain n'est établi. À 800 pas, la mesure rangée n'en établit pas davantage : `stored.run("TT", 4, 4, start="neuf")["test"]`. À ce rang,
-# dix graines ne voient rien d'utile du teacher dans les cœurs : ce que le student sait, la réparation le lui a appris.
+# Les premiers termes de la SVD contiennent ce que le teacher a appris : partir d'eux aide. Les cœurs du train, coupés aussi court, n'en
+# contiennent rien d'utile.
 # </details>
 #
 # ## Quiz
@@ -718,9 +759,9 @@ _ = check("10.6 d", prediction, experiment, reading)
 # <details><summary>5 120</summary>Oui : 64·8 + 64·8² + 64·8. Les rangs des deux bouts valent 1.</details>
 # <details><summary>12 288</summary>Non : c'est 64·8² pour les trois cœurs ; ceux des bouts n'ont qu'un rang.</details>
 #
-# **2. Une couche coupée par SVD perd plus de la moitié de sa norme, et le réseau ne le sent pas. Pourquoi ?**
+# **2. Coupée par SVD au rang 16, une couche a plus de 50 % d'erreur relative, et le réseau ne le sent pas. Pourquoi ?**
 #
-# <details><summary>Ce qu'elle perd est surtout le bruit de l'initialisation</summary>Oui : ce qui est appris tient dans les plus grands
+# <details><summary>Ce qu'elle perd ressemble au bruit de l'initialisation</summary>Oui : ce qui est appris tient dans les plus grands
 # termes, et les sorties sur les images changent peu.</details>
 # <details><summary>La couche suivante corrige l'erreur</summary>Non : rien n'a été réappris, et ses propres sorties sont déjà presque
 # justes.</details>
@@ -736,7 +777,7 @@ _ = check("10.6 d", prediction, experiment, reading)
 #
 # **4. Un article : « notre distillation retrouve 95 % de l'exactitude perdue par la compression ». Que demander ?**
 #
-# <details><summary>L'erreur de reconstruction des poids</summary>Non : elle ne prédit pas l'erreur du réseau.</details>
+# <details><summary>L'erreur de reconstruction des poids</summary>Non : elle ne suffit pas à prédire l'erreur du réseau.</details>
 # <details><summary>Ce que retrouvent les étiquettes seules, à budget égal</summary>Oui : partie du hasard, toute réparation en retrouve
 # beaucoup. Ce que la distillation ajoute est la différence appariée.</details>
 # <details><summary>Le nombre de cœurs</summary>Non : il ne dit rien de la réparation.</details>
@@ -775,24 +816,23 @@ for name, model in (("teacher", big), ("coupé", compressed()), ("réparé", stu
         f"{french(model_error(model, data.test))} % d'erreur de test, une seule graine")
 
 # %% [markdown]
-# Une seule graine : une indication, non un résultat. Sans GPU, ce sont les nombres du chapitre pour le premier teacher, aux arrondis près.
+# Une seule graine : une indication, non un résultat.
 #
 # ## À retenir
 
 # %% tags=["hide-input"]
-start_gap = mean_interval(
-    stored.run("TT", 4, 4, start="neuf")["test"] - stored.run("TT", 4, 4)["test"])
 say(f"""
-- C'est le format qui s'effondre, non la compression : à {thousands(tt_size)}
-  paramètres, le train laisse {french(tt_error, 0)} % d'erreur, la SVD presque rien.
-- Réparé, l'ordre s'inverse : à taille voisine, le train gagne {points(ahead)}
-  sur la SVD, à 800 pas.
-- L'erreur des poids n'est pas celle du réseau : une couche privée de
-  {french(weights[at].mean(), 0)} % de sa norme ne lui coûte rien de mesurable.
+- C'est le format qui s'effondre, non la compression : à {thousands(svd_size)}
+  paramètres, la SVD laisse {french(svd_error)} % d'erreur, là où le train répond
+  presque au hasard.
+- Réparé, l'ordre s'inverse aux petites tailles : {shapes_first} paramètres, le
+  train gagne {points(ahead)} à 800 pas.
+- L'erreur des poids n'est pas celle du réseau : {french(weights[at].mean(), 0)} %
+  d'erreur relative sur une couche ne coûtent au réseau rien de mesurable.
 - Le teacher sert surtout quand les images manquent : avec 100, il ajoute aux
   étiquettes {points(few)}.
-- Au rang 4, dix graines ne voient rien d'utile du teacher dans les cœurs : parti
-  d'un réseau neuf, l'écart est de {points(start_gap)}, à 800 pas.
+- Au rang 4, rien d'utile du teacher ne reste dans les cœurs : en partir plutôt que
+  d'un réseau neuf gagne {points(start_gaps[1])} à 800 pas.
 """)
 
 # %% [markdown]
@@ -809,4 +849,4 @@ say(f"""
 # - S. Han et al., *Learning both Weights and Connections for Efficient Neural Networks*, 2015,
 #   [arXiv:1506.02626](https://arxiv.org/abs/1506.02626). Élaguer par magnitude, puis réapprendre.
 #
-# **La suite** : 10 Bilan, toutes les méthodes côte à côte. Le chapitre 11, *Approximations de rang faible*, repart de la SVD.
+# **La suite** : [10 Bilan](10_Bilan.ipynb), toutes les méthodes côte à côte. Le chapitre 11, *Approximations de rang faible*, repart de la SVD.

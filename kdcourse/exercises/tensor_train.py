@@ -198,13 +198,13 @@ EXERCISES = {
 
 PREDICTIONS = {
     "10.6 d": Prediction(
-        expected=-0.3,
+        expected=1.8,
         mistakes={
-            "Ce sont 100 images qui réparent : gardez les 1 000.": 1.8,
-            "Ce sont les étiquettes seules qui réparent : gardez alpha = 0,9.": 5.7,
-            "Le réseau neuf est coupé par la SVD : gardez rank_4.": 9.8,
+            "C'est le train de rang 4 qui est coupé : prenez truncate(model, 8).": -0.3,
+            "Ce sont 100 images qui réparent : gardez les 1 000.": 7.1,
+            "C'est la SVD de rang 6 qui est coupée : prenez truncate(model, 8).": 10.9,
         },
         tolerance=1.0,
-        lesson="Dix graines ne voient rien d'utile du teacher dans ces cœurs : la réparation apprend le reste.",
+        lesson="Les premiers termes de la SVD contiennent ce que le teacher a appris ; les cœurs de rang 4, non.",
     ),
 }

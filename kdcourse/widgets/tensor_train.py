@@ -164,6 +164,5 @@ class RankExplorer(SliderFigure):
             heading.set_text(rank_heading(sweep, state))
 
         ranks = [state.rank for state in sweep.states]
-        super().__init__(
-            figure, [*unclipped(image, *points), heading], update, {"rank": slider("Rang", ranks, ranks[0], digits=0)}
-        )
+        rank = slider("Rang", ranks, ranks[len(ranks) // 2], digits=0)  # le premier serait presque blanc
+        super().__init__(figure, [*unclipped(image, *points), heading], update, {"rank": rank})

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from benchmarks.tensor_train import truncated
 from kdcourse import (
     MLP,
     check,
@@ -19,11 +20,12 @@ from kdcourse.exercises.tensor_train import PREDICTIONS
 from kdcourse.measures import CompressionRuns
 
 SEEDS = list(range(10))
+SVD_8 = partial(truncated, rank=8)
 
 
 @pytest.fixture(scope="module")
 def chapter():
-    """``finetune`` du chapitre, et l'erreur de la copie du teacher."""
+    """``finetune`` du chapitre : ce que gagne le départ du teacher, coupé par une SVD ou un train."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     digits, wide = load_dataset("digits"), partial(MLP, hidden=(512, 512))
@@ -31,38 +33,44 @@ def chapter():
     starts = [initial_model(wide, seed) for seed in SEEDS]
     with torch.no_grad():
         guides = torch.stack([teacher(digits.train.images) for teacher in teachers])
-    rate = CompressionRuns.load().run("TT", 4, 1)["learning_rate"]
 
-    def errors(origins, alpha=0.9, rank=4, rate=rate):
-        models = iter([convert_to_tensor_train(model, rank) for model in origins])
-        asked = {"epochs": 5, "batch_size": 25, "learning_rate": rate, **grid(alphas=[alpha], seeds=SEEDS)}
+    def errors(convert, origins, rate):
+        models = iter([convert(model) for model in origins])
+        asked = {"epochs": 5, "batch_size": 25, "learning_rate": rate, **grid(alphas=[0.9], seeds=SEEDS)}
         return train_many(lambda: next(models), digits.train, guides, **asked).errors(digits.test)
 
-    distilled = errors(teachers)
-    yield lambda origins="neuf", **options: errors(starts if origins == "neuf" else teachers, **options) - distilled
+    def gains(convert=SVD_8, asked=("SVD", 8), origins=starts):
+        rate = CompressionRuns.load().run(*asked, 1)["learning_rate"]
+        return errors(convert, origins, rate) - errors(convert, teachers, rate)
+
+    yield gains, teachers
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="module")
+def measured(chapter):
+    return chapter[0]()
+
+
 @pytest.mark.parametrize("prediction", ["gain", "perte", "rien d'établi"])
-def test_la_solution_de_l_enonce_est_juste_quoi_qu_on_ait_prevu(chapter, prediction, capsys):
-    measured = chapter()
-    assert check("10.6 d", prediction, lambda: measured, "rien d'établi") is True
+def test_la_solution_de_l_enonce_est_juste_quoi_qu_on_ait_prevu(measured, prediction, capsys):
+    assert check("10.6 d", prediction, lambda: measured, "gain") is True
     assert PREDICTIONS["10.6 d"].lesson in capsys.readouterr().out
 
 
-def test_une_lecture_fausse_est_refusee(chapter, capsys):
-    measured = chapter()
-    assert check("10.6 d", "gain", lambda: measured, "gain") is False
+def test_une_lecture_fausse_est_refusee(measured, capsys):
+    assert check("10.6 d", "gain", lambda: measured, "rien d'établi") is False
     assert "L'intervalle contient-il 0" in capsys.readouterr().out
 
 
 def test_le_teacher_laisse_a_sa_place_donne_des_gains_nuls(chapter, capsys):
-    measured = chapter("teacher")
-    assert check("10.6 d", "gain", lambda: measured, "gain") is False
+    gains, teachers = chapter
+    still = gains(origins=teachers)
+    assert check("10.6 d", "gain", lambda: still, "gain") is False
     assert "tous les gains sont nuls" in capsys.readouterr().out
 
 
-def test_un_reseau_neuf_repare_par_les_etiquettes_seules_est_nomme(chapter, capsys):
-    measured = chapter(alpha=0.0)
-    assert check("10.6 d", "gain", lambda: measured, "gain") is False
-    assert "les étiquettes seules" in capsys.readouterr().out
+def test_le_train_coupe_a_la_place_de_la_svd_est_nomme(chapter, capsys):
+    train = chapter[0](partial(convert_to_tensor_train, rank=4), ("TT", 4))
+    assert check("10.6 d", "gain", lambda: train, "rien d'établi") is False
+    assert "le train de rang 4" in capsys.readouterr().out

@@ -28,10 +28,10 @@ def sweep(weight):
 def test_le_curseur_de_rang_montre_la_reconstruction_et_les_deux_erreurs(sweep):
     widget = RankExplorer(sweep, corner=8)
     before = widget.svg()
-    widget.rank = 3.0
+    widget.rank = 1.0
     assert widget.svg() != before
     image, train, svd, heading = widget.artists
-    state = sweep.at(3)
+    state = sweep.at(1)
     np.testing.assert_allclose(image.get_array(), state.matrix[:8, :8].abs(), rtol=1e-6)
     assert (train.get_ydata(), svd.get_ydata()) == ([state.error], [state.svd_error])
     assert heading.get_text() == rank_heading(sweep, state)
