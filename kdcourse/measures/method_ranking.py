@@ -88,9 +88,12 @@ def shared_seeds(errors: Tensor, runs: int, tables: int, generator: torch.Genera
 
 
 def other_laboratories(errors: Tensor, runs: int, tables: int, generator: torch.Generator) -> Tensor:
-    """Chaque essai dans un autre laboratoire, le même pour toutes les méthodes, et les mêmes graines."""
+    """Chaque essai tire son laboratoire, le même pour toutes les méthodes, et ses graines.
+
+    Avec remise : dix essais sans remise seraient toujours les dix laboratoires dont on tient le bon ordre.
+    """
     _, laboratories, seeds = errors.shape
-    where = _distinct(laboratories, runs, (tables,), generator)
+    where = torch.randint(laboratories, (tables, runs), generator=generator)
     which = torch.randint(seeds, (tables, runs), generator=generator)
     return errors[:, where, which].mean(dim=2).T
 
