@@ -507,8 +507,8 @@ say(markdown_table(["erreur de test (%)", *names], rows),
     f"Ajouté à KD, à 25 images, le hint fait gagner "
     f"{points(gain(25, 'hint + KD', 'KD'))}. "
     f"L'attention, {points(gain(25, 'attention + KD', 'KD'))}.",
-    f"KD seul, à $\\alpha = 0{{,}}9$ et 25 images : {french(heavier.mean())} % d'erreur. "
-    f"Hint + KD le devance de {points(mean_interval(heavier - test[25, 'hint + KD']))}.")
+    f"KD seul, à $\\alpha = 0{{,}}9$, 25 images : {french(heavier.mean())} % d'erreur. "
+    f"Hint + KD gagne {points(mean_interval(heavier - test[25, 'hint + KD']))} sur lui.")
 few_gain, more_gain = (gain(size, "hint + KD").mean for size in (25, 100))
 plot_gains(panels, f"Hint + KD gagne {points(few_gain)} à 25 images, "
                    f"{french(more_gain)} à 100")

@@ -356,8 +356,8 @@ tt_4, broken = raw_tt[0][1], raw_tt[1][1].mean()
 won_back = 100 * (broken - found[1000, 0.0].mean()) / (broken - reference.mean())
 rows = [[f"{thousands(n)} images", *(french(errors[n, alpha].mean())
          for errors in both.values() for alpha in (0.0, 0.9))] for n in (1000, 100)]
-header = ["erreur après réparation (%)", "étiquettes, 200 pas", "par le teacher, 200 pas",
-          "étiquettes, 800 pas", "par le teacher, 800 pas"]
+header = ["erreur, une fois réparé (%)", "étiquettes, 200 pas",
+          "par le teacher, 200 pas", "étiquettes, 800 pas", "par le teacher, 800 pas"]
 say(f"{french(whole / tt_4, 0)} fois moins de paramètres. Tel quel, le réseau coupé "
     f"fait {french(broken)} % d'erreur ; le teacher, {french(reference.mean())} %.",
     markdown_table(header, rows))
