@@ -18,7 +18,7 @@
 # **Distiller**, c'est entraîner un petit réseau, le *student*, à imiter les probabilités d'un grand, le *teacher*.
 #
 # Ôtons tous les 3 des images d'entraînement du student. Entraîné sans aide, il ne reconnaît presque aucun 3, et c'est bien
-# normal. Distillé, puis une seule constante réglée sur la validation, il en reconnaît la plupart. Le teacher lui a dit au
+# normal. Distillé, et une fois une seule constante réglée sur la validation, il en reconnaît la plupart. Le teacher lui a dit au
 # passage : « ce 9 ressemble un peu à un 3 ».
 #
 # ![À gauche, huit chiffres qui ne sont pas des 3, où le teacher voit un 3 en second. À droite, la part des 3 du test que reconnaît un student qui n'en a jamais vu, à deux budgets : presque aucun s'il apprend seul, la plupart s'il est distillé à T = 20, moins à T = 1.](attachment:ouverture.png)
@@ -112,7 +112,7 @@ say(markdown_table(header, rows),
 # Voilà ce que l'on achète : un réseau plus petit et plus rapide. Reste à ne pas le payer en erreurs.
 #
 # Remarquez la dernière phrase : sur les images d'entraînement, le teacher donne toujours la bonne réponse. On pourrait croire
-# que ses prédictions n'apprennent alors rien de plus que les étiquettes. C'est le contraire.
+# que ses prédictions n'apprennent alors rien de plus que les étiquettes. Il n'en est rien.
 #
 # ## Ce que le teacher sait et que l'étiquette ne dit pas
 #
@@ -183,7 +183,7 @@ plot_scheme()
 #
 # Comment mesurer l'écart entre deux prédictions ? Vous connaissez une mesure : l'entropie croisée, où l'étiquette est remplacée
 # par les probabilités du teacher. La distillation emploie sa cousine, la divergence de Kullback-Leibler (KL). Prenons un
-# student neuf, $T = 4$, la même image ambiguë, et comparons leurs gradients.
+# student neuf, jamais entraîné, $T = 4$, la même image ambiguë, et comparons leurs gradients.
 
 # %%
 import torch.nn.functional as F
@@ -336,7 +336,7 @@ say(f"À 100 images, l'erreur moyenne au test passe de "
     f"apparié {gain.text(2)} points.")
 
 # %% [markdown]
-# C'est quand les images sont rares que le teacher aide le plus. Rien n'a changé dans le student : ni sa taille, ni ses images,
+# À 300 pas, c'est à 100 images que le teacher aide le plus. Rien n'a changé dans le student : ni sa taille, ni ses images,
 # ni son nombre de pas. Seule la question qu'on lui pose a changé. Chaque trait gris relie deux students jumeaux.
 #
 # L'erreur du teacher est loin sous les deux courbes : il a plus de paramètres, et il a vu 1 000 images. À droite de la
@@ -400,7 +400,7 @@ say(f"À 1 000 images et 1 200 pas, $T = 4$ gagne {points(last)}. À $T = 1$, le
 # %% [markdown]
 # Réponse du pari : il apparaît.
 #
-# - **Trop peu de pas.** À 80 pas, $T = 4$ perd, à 100 comme à 1 000 images, et $T = 20$ aussi (essayé à 1 000) ; ensuite ils
+# - **Trop peu de pas.** À 80 pas, $T = 4$ perd, à 100 comme à 1 000 images, et $T = 20$ à 1 000, la seule taille essayée ; ensuite ils
 #   rattrapent le student seul, puis le dépassent. À 1 000 images, le croisement vient plus tard : à 300 pas, on conclurait que la distillation ne sert à
 #   rien ; à 1 200, elle sert. Pourquoi ce retard ? 10.2 donne une piste.
 # - **Une température de 1.** À 1 000 images, ni gain ni perte. À 100, un gain lent, la moitié de l'autre à 1 200 pas.
@@ -462,11 +462,11 @@ say(f"À 100 images, le vrai teacher devance le vague de {points(early)} à 300 
     f"{points(lead[1000]['vague'][-1])}.")
 
 # %% [markdown]
-# Réponse du pari : cela dépend des images, et du budget. À 100 images, le teacher vague fait gagner aussi, mais moins, et l'écart se
-# creuse avec les pas : une cible moins tranchée aide, **et** la hiérarchie des classes ajoute sa part. Le brassé aide d'abord, lui
-# aussi, puis le student prend au mot ce qu'il dit de faux, et recule. À 1 000 images, dix graines ne distinguent pas le vague du
-# vrai : y suffit presque de savoir combien douter de chaque image. (Chacune est vue dix fois moins.) 10.5 ira plus loin, sans aucun
-# teacher.
+# Réponse du pari : cela dépend des images, et du budget. À 100 images, le teacher vague fait gagner aussi, mais moins, aux deux
+# budgets : une cible moins tranchée aide, **et** la hiérarchie des classes ajoute sa part. Le brassé aide à 300 pas, lui aussi ; à 1 200,
+# il fait reculer : sans doute le student a-t-il fini par apprendre ce qu'il dit de faux. À 1 000 images, dix graines ne distinguent pas
+# le vague du vrai : une cible adoucie, sans hiérarchie, y gagne à peu près autant. (Chacune est vue dix fois moins.) 10.5 ira plus loin,
+# sans aucun teacher.
 #
 # ## Le 3 mythique
 #
@@ -549,7 +549,7 @@ say(markdown_table(["budget", "student", "rappel à biais nul (%)",
                     "rappel réglé (%)", "erreur, tous chiffres (%)"], rows),
     *(f"À {budget}, le rappel à $T = 20$ dépasse celui à $T = 1$ de "
       f"{points(mean_interval(hot[budget] - cold[budget]))}." for budget in mystic),
-    f"À $T = 1$ et 30 époques, la moyenne cache deux groupes : {none} graines sur dix "
+    f"À $T = 1$ et 30 époques, la moyenne cache deux groupes : {none} graines sur 10 "
     "n'y reconnaissent aucun 3.")
 
 # %% [markdown]
@@ -576,7 +576,7 @@ BiasExplorer(biases, panels, label=3)
 # Trait plein : le rappel des 3. Tirets : l'erreur globale. Les petites barres du bas sont les biais réglés, une par graine.
 #
 # - Au milieu ($T = 20$), l'erreur **descend** pendant que le rappel monte : on gagne plus de 3 qu'on ne perd d'autres chiffres. Un biais
-#   de 5 ferait mieux au test que le biais réglé ; mais le choisir, ce serait régler sur le test.
+#   de 5 donnerait au test bien plus de rappel pour une erreur voisine ; mais le choisir, ce serait régler sur le test.
 # - À gauche (seul), le rappel ne monte que si l'erreur monte aussi. Avant, l'erreur ne dépend presque pas du biais : pour
 #   la plupart des graines, le biais réglé n'est que le milieu d'un plateau.
 # - À droite ($T = 1$), l'erreur ne baisse presque pas ; là aussi, plusieurs biais réglés sont au milieu d'un plateau.
@@ -605,7 +605,7 @@ BiasExplorer(biases, panels, label=3)
 # Distil-Whisper va près de six fois plus vite que Whisper, et son taux d'erreur reste à moins d'un point du sien
 # (Gandhi et al., 2023). La
 # détection d'objets : Chen et al. (2017) y ont adapté les pertes de ce chapitre et du 10.3. Les petits modèles de langage : ceux de
-# Gemma 2 apprennent les probabilités d'un grand, mot après mot (Gemma Team, 2024). Partout, le même geste :
+# Gemma 2 apprennent les probabilités d'un grand, token après token (Gemma Team, 2024). Partout, le même geste :
 # apprendre aussi des sorties d'un grand modèle.
 #
 # ## Chasse au bug
@@ -759,7 +759,7 @@ _ = check("10.1 c", prediction, experiment, reading)
 # <details><summary>Il faut les étiquettes</summary>Non : les probabilités du teacher tiennent leur place.</details>
 # <details><summary>Le facteur T² devient inutile</summary>Non : le gradient est le même, il rétrécit de la même façon quand T monte.</details>
 #
-# **4. Relevez assez le biais : le student distillé à T = 1 reconnaît presque tous les 3. Est-ce la preuve qu'il les a appris ?**
+# **4. Relevez assez le biais : à 30 époques, le student distillé à T = 1 reconnaît presque tous les 3. Est-ce la preuve qu'il les a appris ?**
 #
 # <details><summary>Oui, puisqu'il les reconnaît</summary>Non : à ce biais, il répond « 3 » à beaucoup d'images qui n'en sont pas.</details>
 # <details><summary>Non, parce qu'il n'en a vu aucun</summary>Non : le student à T = 20 n'en a vu aucun non plus, et son erreur descend quand son rappel monte.</details>
@@ -769,7 +769,7 @@ _ = check("10.1 c", prediction, experiment, reading)
 #
 # <details><summary>Au budget que vous avez essayé : donnez plus de pas</summary>Oui : à 300 pas, le gain n'est pas établi ; à 1 200, il l'est.</details>
 # <details><summary>C'est vrai : les étiquettes suffisent</summary>Non : avec plus de pas, le student distillé passe devant.</details>
-# <details><summary>Il fallait plus de graines</summary>Pas d'abord : dix graines donnent ici des intervalles étroits ; c'est le réglage qui manquait.</details>
+# <details><summary>Il fallait plus de graines</summary>Pas d'abord : dix graines donnent ici des intervalles étroits ; ce sont les pas qui manquaient.</details>
 #
 # **6. Un faux teacher garde sa première classe et brasse les neuf autres. À 100 images et 1 200 pas, que devient le student ?**
 #
@@ -804,7 +804,8 @@ for method in ("seul", "KD"):
     say(f"{method} : erreur de test {mean_interval(errors_big)} %, trois graines.")
 
 # %% [markdown]
-# Trois graines donnent une indication, pas un résultat : l'intervalle le dit. Hors du notebook, la même fonction est une
+# Trois graines donnent une indication, pas un résultat : l'intervalle le dit. (Sans GPU, 100 pas : c'est près du budget où distiller faisait
+# perdre.) Hors du notebook, la même fonction est une
 # commande, qu'`accelerate launch` partage entre plusieurs GPU :
 # `python -m kdcourse.train --data mnist --method KD --temperature 20 --alpha 0.7`.
 #
@@ -819,8 +820,8 @@ say(f"""
   classent *toutes* les classes.
 - Avec 100 images et 300 pas, le teacher ôte {points(gain)} d'erreur au même
   student.
-- Imiter demande des pas : à 80 et 100 images, le même réglage coûte au contraire
-  {points(too_soon)}.
+- Imiter demande des pas : à 80 pas et 100 images, le même réglage coûte au
+  contraire {points(too_soon)}.
 - À 100 images et 1 200 pas, la hiérarchie des classes vaut {points(worth)}, devant
   un teacher qui n'en dit rien.
 - Distillé 120 époques à $T = 20$, puis un seul biais réglé, un student reconnaît

@@ -137,12 +137,12 @@ display(plot_gradients(image[0], label.item(), *pair, temperatures=[1, 2, 4, 8, 
 
 # %% [markdown]
 # À $T = 1$, les premières classes du teacher sont relevées, et toutes les autres baissées à peu près du **même** montant : rien
-# ne les distingue. Quand $T$ monte, chaque classe reçoit sa propre poussée ; le titre en donne l'étendue. Suivez le 7, qui
+# ne les distingue. Quand $T$ monte, chaque classe reçoit sa propre poussée ; le titre général en donne l'étendue. Suivez le 7, qui
 # ressemble à ce 1 : baissé comme les autres à $T = 1$, il est relevé à $T = 8$. À basse température, le student apprend la
 # réponse ; à haute température, toute la hiérarchie.
 #
-# Les carrés sont la limite du gradient quand $T$ tend vers l'infini ; nous la calculerons plus bas. Le titre dit combien il en
-# reste loin : la norme de leur différence, rapportée à celle de la limite.
+# Les carrés sont la limite du gradient quand $T$ tend vers l'infini ; nous la calculerons plus bas. L'« écart » de
+# chaque panneau est la norme de leur différence, rapportée à celle de la limite.
 #
 # Le curseur ajoute une question : que vaut ce gradient si l'on oublie le facteur $T^2$ de la perte ? Amenez $T$ à 128 : les deux
 # prédictions se confondent, les barres grises et creuses, sans $T^2$, ont disparu, et les vertes se posent sur les carrés.
@@ -289,7 +289,7 @@ say(f"Égaler les logits coûte, par rapport à $T = 8$, {points(cost[240])} en 
 # La limite se voit sur de vrais students : à $T = 256$, les deux méthodes ne se séparent presque plus.
 #
 # Alors pourquoi garder la KL ? En 240 pas et sans étiquette, parce qu'à $T = 8$ le student fait moins d'erreurs. En 960 pas, l'écart
-# n'est plus établi : égaler les logits la vaut. La KL laisse seulement choisir $T$.
+# n'est plus établi : rien ici ne les départage. La KL laisse, elle, choisir $T$.
 #
 # ## La carte $T \times \alpha$
 #
@@ -337,13 +337,13 @@ say(f"Le student seul se trompe sur {french(wide.alone.mean())} % du test. La "
 display(MapExplorer(wide))
 
 # %% [markdown]
-# À $T = 1$, presque rien : le teacher, sûr de lui, ne dit guère plus que l'étiquette. Puis le gain monte, et à partir de
-# $T = 4$ et jusqu'à 32 c'est un plateau. La température compte ; le poids, entre 0,2 et 1, bien moins. (Très en dessous, il compterait : c'est là
-# que tombait l'oubli de $T^2$.) Ne retenez pas « la meilleure case » :
-# d'autres graines en éliraient une autre. Retenez le plateau.
+# À $T = 1$, presque rien : le teacher, sûr de lui, ne dit guère plus que l'étiquette. Puis le gain monte, et de $T = 4$ à $T = 32$, c'est
+# un plateau. La température compte ; le poids, entre 0,2 et 1, bien moins. (Très en dessous, il compterait : c'est là que tombait l'oubli
+# de $T^2$.) Ne retenez pas « la meilleure case » : la validation en laisse bien d'autres, et d'autres graines pourraient en élire une
+# autre. Retenez le plateau.
 #
-# Regardez la dernière colonne : à $\alpha = 1$, le student n'a lu **aucune étiquette** (le teacher, lui, les avait lues), et il
-# gagne autant. Une étiquette donne un mot ; le teacher donne dix nombres.
+# Regardez la dernière colonne : à $\alpha = 1$, le student n'a lu **aucune étiquette** (le teacher, lui, les avait lues), et son gain est
+# voisin. Une étiquette donne un mot ; le teacher donne dix nombres.
 #
 # Les curseurs choisissent une case, et montrent sa courbe d'apprentissage et les chiffres que ses students confondent. L'axe compte
 # en époques : une époque fait ici deux pas. Mettez $\alpha$ au maximum, et montez $T$ de 1 à 8 : la courbe descend d'abord moins
@@ -355,7 +355,7 @@ display(MapExplorer(wide))
 # Cette carte vaut-elle pour un autre student, pour d'autres données ? Changeons d'abord la **largeur** seule : 6 unités, les
 # mêmes 100 images. Puis les **images** seules : 32 unités, 1 000 images, et toujours 240 pas de 50 images.
 #
-# **À vous de parier** : que devient le gain dans chaque cas : plus grand, plus petit, négatif ?
+# **À vous de parier** : que devient le gain dans chaque cas ? Plus grand, plus petit, négatif ?
 
 # %%
 from kdcourse.plots import plot_temperature_maps
@@ -371,11 +371,12 @@ display(plot_temperature_maps(maps), MapExplorer(narrow, start=(32, 1.0)))
 # Réponse du pari : il ne grandit nulle part. C'était à prévoir : des six régimes que nous avions sondés, la première carte
 # est celle du plus grand gain. Voyons où il est passé. (À 1 000 images et autant de pas, chaque image est vue dix fois moins.)
 #
-# **Moins large** : plus un seul gain établi, et un recul net dans le coin en haut à droite, $T$ et $\alpha$ élevés. Le poids
+# **Moins large** : aucun gain n'est plus établi, et il y a un recul dans le coin en haut à droite, $T$ et $\alpha$ élevés. Le poids
 # compte maintenant : à $\alpha = 0{,}2$, aucun recul n'est établi. En bas, à $T = 1$, imiter le teacher revient presque à lire
 # l'étiquette : aucun coût n'est établi.
 #
-# **Plus d'images** : le gain disparaît (les étiquettes ont déjà fait le travail : le student seul se trompe bien moins) ; à $\alpha = 1$ et température élevée, c'est même un petit recul.
+# **Plus d'images** : aucun gain n'est établi en 240 pas ; à $\alpha = 1$ et température élevée, c'est même un petit recul. Est-ce
+# l'abondance d'étiquettes, ou le budget ? Nous allons le voir.
 #
 # Les curseurs sont ceux du student étroit, et s'ouvrent sur ce coin : à $T = 32$ et $\alpha = 1$, la courbe traîne au-dessus de
 # celle du student seul. Ramenez $\alpha$ à 0,2 : elles se rejoignent, et la matrice pâlit. Quels chiffres se confondent dans le
@@ -395,14 +396,15 @@ say("<details><summary>Réponse</summary>",
     markdown_table(("faute", "fois par graine, T = 32, α = 1", "student seul"), rows),
     f"Le chiffre qui en souffre le plus est le {victim} : le student seul en reconnaît "
     f"{french(known[victim], 0)} %, le student distillé {french(kept[victim], 0)} %.",
-    "Conclusion : ces fautes, le student seul les fait aussi ; distillé, il les fait "
-    "plus souvent. Ces moyennes ne disent pas qu'il apprend de travers.", "</details>")
+    "Ces cinq fautes dominent chez le student distillé ; le student seul les fait "
+    "aussi, moins souvent en moyenne. C'est en partie l'effet de ce choix, et ces "
+    "moyennes ne disent pas qu'il apprend de travers.", "</details>")
 
 # %% [markdown]
 # ### Manque de place, ou manque de pas ?
 #
-# Un petit student qui recule quand on le distille : on parle d'écart de capacité (*capacity gap*, Mirzadeh et al., 2020), comme
-# s'il manquait de place. Avant d'y croire, donnons quatre fois plus de pas à chaque régime, à $T = 8$ (et à $T = 1$ pour le premier).
+# Un petit student qui recule quand on le distille : on parle d'écart de capacité (*capacity gap*, Mirzadeh et al., 2020, quand le teacher
+# est trop grand pour lui), comme s'il manquait de place. Avant d'y croire, donnons quatre fois plus de pas à chaque régime, à $T = 8$ (et à $T = 1$ pour le premier).
 #
 # **À vous de parier** : les gains du plateau s'effacent-ils ? Et le recul du petit student ?
 
@@ -608,7 +610,7 @@ _ = check("10.2 d", prediction, experiment, reading)
 # ```
 #
 # Dix fois plus d'images, à pas égaux, n'ont pas aidé. Essayez `times=4`, puis `times=10` : le recul survit au second budget ; au
-# troisième, il n'est plus établi, mais rien n'est gagné. À ce student-là, la place manque peut-être vraiment.
+# troisième, il n'est plus établi, mais rien n'est gagné. Manque de place, ou de pas ? Ces budgets ne le disent pas.
 # </details>
 #
 # ## Quiz
@@ -693,10 +695,10 @@ say(f"""
 - En 240 pas, 32 unités et 100 images, la carte a un plateau dès $T = 4$, où $\\alpha$
   compte peu : la case choisie en validation gagne {points(wide.gain(row, column))}.
 - Un verdict ne vaut qu'avec son budget : un student de 6 unités recule
-  de {points(setback)} à $T = 8$ et $\\alpha = 1$, puis, avec quatre fois plus de pas,
-  rien n'est établi.
-- Les étiquettes ne sont pas nécessaires : du bruit annoté par le teacher suffit à
-  reconnaître {share} % du test, en {longest}.
+  de {points(setback)} à $T = 8$ et $\\alpha = 1$ ; avec quatre fois plus de pas, ou
+  avec un autre teacher, rien n'est établi.
+- Le student peut se passer d'étiquettes (son teacher les a lues) : du bruit annoté
+  par le teacher suffit à reconnaître {share} % du test, en {longest}.
 """)
 
 # %% [markdown]

@@ -21,7 +21,7 @@
 # ![Erreur de test contre nombre de paramètres : la SVD tronquée reste près du teacher jusqu'à dix fois moins de paramètres, le train de tenseurs remonte vers 90 % bien avant](attachment:ouverture.png)
 #
 # SVD et train de tenseurs (TT) sont deux façons de couper une matrice. Ce chapitre les démonte, répare leurs dégâts par distillation,
-# et les compare à un simple petit réseau. L'un des trois surprendra.
+# et les compare à un simple petit réseau. L'un de ces trois rivaux surprendra.
 
 # %% tags=["bootstrap", "hide-input"]
 from kdcourse import describe_environment, say
@@ -189,8 +189,8 @@ plot_layer_cut(ranks, {
     f"{french(changed[at].mean(), 0)} % sur les sorties"))
 
 # %% [markdown]
-# Les poids semblent perdus, les sorties sont presque intactes, et le réseau n'a rien senti. La quatrième courbe l'explique : ce que
-# l'entraînement a **ajouté** tient en peu de termes, et les premiers termes de $W$ le contiennent. Le reste, des valeurs singulières qui
+# Les poids semblent perdus, les sorties sont presque intactes, et le réseau n'a rien senti. La quatrième courbe suggère pourquoi : ce
+# que l'entraînement a **ajouté** tient en peu de termes, et les premiers de $W$ le contiennent sans doute. Le reste, des valeurs singulières qui
 # décroissent lentement, ressemble au bruit de l'**initialisation**. À partir du rang 8, les sorties perdent moins encore que la part
 # apprise : une part de ce qui manque ne se voit pas sur des images.
 #
@@ -289,19 +289,22 @@ bound = sum(lost).sqrt() / folded.norm()
 u, s, vh = torch.linalg.svd(weight)
 one_term = fold(s[0] * torch.outer(u[:, 0], vh[0]))  # le premier terme de la SVD
 needs = torch.linalg.matrix_rank(one_term.reshape(64, -1))
+missed = (one_term - tt_reconstruct(tt_by_hand(one_term, 16))).norm() / one_term.norm()
 say(f"Couche du teacher, rang 16 : erreur {french(100 * error)} %, "
     f"borne {french(100 * bound)} %.",
-    f"Le premier terme de sa SVD, replié : un premier dépliage de rang {needs}.")
+    f"Le premier terme de sa SVD, replié, a un premier dépliage de rang {needs}. Coupé "
+    f"en train de rang 16, il perd {french(100 * missed, 0)} %.")
 display(plot_reconstructions(sweeps, ranks=[2, 3, 16, 64]))
 RankExplorer(sweeps["couche du teacher"])
 
 # %% [markdown]
 # Le filtre tient dans un train de rang 3, sans erreur visible ; la SVD de taille voisine n'en garde presque rien. Pour la couche du
-# teacher, c'est l'inverse : à taille égale, la SVD l'approche mieux.
+# teacher, c'est l'inverse : à taille égale, jusqu'au rang 32, la SVD l'approche mieux.
 #
-# Pourquoi ? Prenez un seul terme de la SVD, $u v^\top$. Replié, son premier dépliage est le produit de Kronecker de deux matrices
-# $8 \times 64$ : son rang peut atteindre $8 \times 8 = 64$, et l'atteint ici. **Le terme le plus simple pour la SVD demande au train son
-# plein rang.** Or ce que le teacher a appris tient en peu de tels termes : peu pour l'une, tout pour l'autre. Voilà l'effondrement.
+# Pourquoi ? Prenez un seul terme de la SVD, $u v^\top$. Replié, son premier dépliage est, à l'ordre des colonnes près, le produit de
+# Kronecker de deux matrices $8 \times 64$ : son rang peut atteindre $8 \times 8 = 64$, et l'atteint ici. **Le terme le plus simple pour la
+# SVD demande au train son plein rang**, et une coupe au rang 16 en jette une bonne part, la phrase imprimée dit laquelle. Or ce que le
+# teacher a appris tient en peu de tels termes : la SVD les garde entiers, le train les abîme tous.
 #
 # Un train de rang 64 est exact, et **plus gros** que la matrice : `convert_to_tensor_train` garde dense toute couche qui ne rétrécirait
 # pas. Quant à la borne, elle est vraie, mais elle dépasse ici 100 %, l'erreur d'une matrice nulle : elle ne sert que si les coupes jettent
@@ -350,8 +353,10 @@ found = {key: run.errors(digits.test) for key, run in repaired.items()}
 longer = {key: stored.run("TT", 4, 4, images=key[0], alpha=key[1])["test"]
           for key in found}
 both = {"200 pas": found, "800 pas (enregistré)": longer}
-start_gaps = [mean_interval(from_new - found[1000, 0.9]), mean_interval(
-    stored.run("TT", 4, 4, start="neuf")["test"] - longer[1000, 0.9])]
+start_gaps = [found[1000, 0.9] - from_new,
+              longer[1000, 0.9] - stored.run("TT", 4, 4, start="neuf")["test"]]
+start_gaps = [mean_interval(gaps) for gaps in start_gaps]
+worse_start = start_gaps[1]
 tt_4, broken = raw_tt[0][1], raw_tt[1][1].mean()
 won_back = 100 * (broken - found[1000, 0.0].mean()) / (broken - reference.mean())
 rows = [[f"{thousands(n)} images", *(french(errors[n, alpha].mean())
@@ -370,8 +375,9 @@ gains = {title: {f"{thousands(n)} images": errors[n, 0.0] - errors[n, 0.9]
 few = mean_interval(gains["200 pas"]["100 images"])
 say("En 200 pas, les étiquettes seules retrouvent "
     f"{french(won_back, 0)} % de l'exactitude perdue (1 000 images).",
-    "Partir du teacher plutôt que d'un réseau neuf gagne "
-    f"{points(start_gaps[0])} à 200 pas. À 800 (enregistré), {points(start_gaps[1])}.")
+    "Partir du teacher plutôt que d'un réseau neuf ajoute "
+    f"{points(start_gaps[0])} d'erreur à 200 pas. À 800 (enregistré), "
+    f"{points(worse_start)}.")
 plot_gains(gains, f"Le teacher ajoute {points(few.mean)} avec 100 images, 200 pas")
 
 # %% [markdown]
@@ -423,11 +429,13 @@ plot_gains(gaps, f"Réparé, le train gagne {points(ahead.mean)} sur une SVD plu
 
 # %% [markdown]
 # Comparez les courbes pointillées et les pleines : **l'ordre s'est inversé**. Telle quelle, la SVD l'emportait de loin. Réparée, sous
-# 16 000 paramètres, elle est derrière le train aux deux budgets ; vers 20 000, à 800 pas seulement ; à 31 754, plus rien n'est établi.
+# 16 000 paramètres, elle est derrière le train aux deux budgets ; vers 20 000 (le train y est plus lourd), à 800 pas seulement ; à
+# 31 754, plus rien n'est établi.
 # À ses plus petits rangs, toute l'image passe par deux ou quatre nombres, et quatre fois plus de pas la laissent loin derrière.
 #
 # Devant le petit dense, à pas égaux, le train garde un petit avantage, établi à 800 pas aux deux tailles. Mais un de ses pas coûte plus de
-# calcul ; à calcul voisin, la phrase imprimée n'établit rien, et laisse place à un point. Avant de compresser, essayez donc le petit
+# calcul, il est ici un peu plus lourd, et le pas d'apprentissage du petit dense n'a pas été cherché hors de la grille. À calcul voisin, la
+# phrase imprimée n'établit rien, sans exclure un gain d'un point. Avant de compresser, essayez donc le petit
 # dense : c'est le plus simple, et le seul qui descende plus bas (dans un train, la dernière couche, restée dense, prend 5 130 paramètres).
 #
 # <details><summary>Comment nous avons réglé</summary>
@@ -469,9 +477,9 @@ say(markdown_table(["couche", "Kio", "millions de multiplications", "une entrée
                     "64 entrées (ms)"], rows))
 
 # %% [markdown]
-# La mémoire s'effondre, toujours. Pour le temps, tout dépend du lot : le train va plus vite que la couche dense sur **une** entrée, non
-# sur 64 ; il fait d'ailleurs plus de multiplications qu'elle. Moins de paramètres n'est pas moins de calculs. Et la SVD de même taille est
-# plus rapide que les deux. Le second cas ne tient donc pas pour le temps ; reste le premier.
+# La mémoire s'effondre. Pour le temps, tout dépend du lot : sur **une** entrée, où lire 64 Mio domine sans doute, le train bat la couche
+# dense ; sur 64, il n'accélère rien, et fait d'ailleurs plus de multiplications. La SVD de même taille est plus rapide que les deux. Moins
+# de paramètres n'est pas moins de calculs.
 #
 # ## Les convolutions : Tucker-2
 #
@@ -624,8 +632,8 @@ say(f"Au rang 4, réparée : {mean_interval(hers)} % d'erreur. "
 # de la TT-SVD sur le tenseur replié sont justes ; mais les coefficients sont à la mauvaise place.
 #
 # La réparation le cache : qu'elle parte de la matrice mélangée ou de la bonne, elle finit à la même erreur, à un demi-point près. Au
-# rang 4, même le bon départ ne valait rien : il n'y avait rien à abîmer. Seule une **reconstruction** trahit : au plein rang, elle doit
-# rendre la matrice. C'est le premier test à écrire.
+# rang 4, il n'y avait guère à abîmer. Seul le **plein rang** trahit : la reconstruction doit y rendre la matrice. C'est le premier test à
+# écrire.
 # </details>
 
 # %% tags=["hide-input", "repair"]
@@ -744,8 +752,8 @@ _ = check("10.6 d", prediction, experiment, reading)
 # reading = "gain"
 # ```
 #
-# Les premiers termes de la SVD contiennent ce que le teacher a appris : partir d'eux aide. Les cœurs du train, coupés aussi court, n'en
-# contiennent rien d'utile.
+# Les premiers termes de la SVD contiennent ce que le teacher a appris : partir d'eux aide. Dans les cœurs du train, coupés aussi court,
+# nous ne mesurions rien d'utile.
 # </details>
 #
 # ## Quiz
@@ -769,7 +777,7 @@ _ = check("10.6 d", prediction, experiment, reading)
 #
 # **3. De quoi dépend le plus petit rang $r_k$ qui ne perd rien ?**
 #
-# <details><summary>Du rang de la matrice de départ</summary>Non : le filtre a un rang plein, et tient dans un train de rang 3.</details>
+# <details><summary>Du rang de la matrice de départ</summary>Non : le filtre est de rang plein, et tient dans un train de rang 3.</details>
 # <details><summary>De la taille du plus grand cœur</summary>Non : c'est l'inverse, le rang décide de la taille des cœurs.</details>
 # <details><summary>Du nombre de cœurs</summary>Non : avec autant de cœurs, le filtre demande 3 et la couche du teacher 64.</details>
 # <details><summary>Du rang du $k$-ième dépliage du tenseur</summary>Oui : c'est ce rang-là que la coupe $k$ peut garder sans rien
@@ -822,17 +830,17 @@ for name, model in (("teacher", big), ("coupé", compressed()), ("réparé", stu
 
 # %% tags=["hide-input"]
 say(f"""
-- C'est le format qui s'effondre, non la compression : à {thousands(svd_size)}
-  paramètres, la SVD laisse {french(svd_error)} % d'erreur, là où le train répond
-  presque au hasard.
+- C'est le train qui s'effondre, non la compression : à {thousands(svd_size)}
+  paramètres, la SVD laisse {french(svd_error)} % d'erreur ; à
+  {thousands(tt_size)}, le train en laisse {french(tt_error)}.
 - Réparé, l'ordre s'inverse aux petites tailles : {shapes_first} paramètres, le
   train gagne {points(ahead)} à 800 pas.
 - L'erreur des poids n'est pas celle du réseau : {french(weights[at].mean(), 0)} %
   d'erreur relative sur une couche ne coûtent au réseau rien de mesurable.
 - Le teacher sert surtout quand les images manquent : avec 100, il ajoute aux
   étiquettes {points(few)}.
-- Au rang 4, rien d'utile du teacher ne reste dans les cœurs : en partir plutôt que
-  d'un réseau neuf gagne {points(start_gaps[1])} à 800 pas.
+- Au rang 4, nous ne mesurons rien d'utile du teacher dans les cœurs : en partir
+  change l'erreur de {points(worse_start)} à 800 pas.
 """)
 
 # %% [markdown]

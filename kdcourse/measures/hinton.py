@@ -33,13 +33,13 @@ def hinton_table() -> str:
     return "\n\n".join([
         markdown_table(header, rows),
         f"Ici, distiller gagne **{gain.text(2)} point** (apparié, intervalle à 95 % sur {len(runs)} graines).",
+        f"C'est le second essai. Le premier se réglait sur {result['first_run']['tuning_seed_count']} graines, et "
+        f"donnait un gain de {first.text(2)} point. Nous sommes passés à {len(result['tuning_seeds'])} graines de "
+        "réglage après l'avoir vu.",
         "<details><summary>D'où viennent nos nombres</summary>",
         f"Partage des images de test de MNIST : {thousands(sizes['train'])} d'apprentissage, "
         f"{thousands(sizes['validation'])} de validation, {thousands(sizes['test'])} de test. La validation a choisi "
         f"le taux d'apprentissage ({french(choice['learning_rate'], 3)}) et alpha ({french(choice['alpha'])}), sur "
         f"d'autres graines. Mesuré le {day(result)} : {origin['processor']}, torch {origin['torch']}.",
-        f"C'est le second essai. Le premier se réglait sur {result['first_run']['tuning_seed_count']} graines, et "
-        f"donnait un gain de {first.text(2)} point. Nous sommes passés à {len(result['tuning_seeds'])} graines de "
-        "réglage après l'avoir vu.",
         "</details>",
     ])  # fmt: skip

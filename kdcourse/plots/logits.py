@@ -40,7 +40,7 @@ def plot_temperature_gradients(
     ax.axhline(norms(limit).mean().item(), color=COLORS["teacher"], ls="--", lw=1.5, label="limite de « avec T² »")
     far = len(temperatures) // 2
     slope = log_slope(temperatures[far:], norms(without_factor).mean(dim=1)[far:])
-    ax.set(xscale="log", yscale="log", xlabel="température T", ylabel="norme du gradient (nats par logit)")
+    ax.set(xscale="log", yscale="log", xlabel="température T", ylabel="norme du gradient")
     ax.set_title(f"Sans T², le gradient s'éteint comme $T^{{{in_formula(slope)}}}$ ; avec, il a une limite")
     ax.set_xticks(temperatures, [short(t) for t in temperatures])
     ax.xaxis.minorticks_off()
@@ -82,7 +82,7 @@ def plot_gradients(
         bottom.axhline(0, color="0.4", lw=0.8)
         gap = french(100 * (values - limit).norm() / limit.norm(), 0)
         top.set_title(f"T = {short(temperature)}", fontsize=10)
-        bottom.set_title(f"distance à la limite : {gap} %", fontsize=9)
+        bottom.set_title(f"écart {gap} %", fontsize=9)
         bottom.set_xlabel("classe")
         for ax in (top, bottom):
             ax.set_xticks(classes)

@@ -112,7 +112,8 @@ class RelationExplorer(SliderFigure):
         for weight in weights:
             values = [states[epoch, weight].error for epoch in epochs]
             right.plot(epochs, values, color="0.8", lw=1, zorder=0)
-            right.annotate(f"λ = {french(weight, 0)}", (epochs[len(epochs) // 2], values[len(epochs) // 2]), (0, 3),
+            place = weights.index(weight) % len(epochs)  # chacun à une autre époque : ils ne se recouvrent pas
+            right.annotate(f"λ = {french(weight, 0)}", (epochs[-1 - place], values[-1 - place]), (0, 3),
                            textcoords="offset points", ha="center", fontsize=7.5, color="0.45")  # fmt: skip
         (line,) = right.plot([], [], color=COLORS["distilled"], lw=2)
         (point,) = right.plot([], [], MARKERS["distilled"], color=COLORS["distilled"], ms=10)

@@ -57,9 +57,7 @@ def test_les_petits_multiples_montrent_l_image_les_predictions_et_le_gradient(pa
     assert digit.get_title() == "étiquette 3" and digit.images[0].get_array().tolist() == image[0].tolist()
     limit = matching_gradient(*pair)
     gap = 100 * (logit_gradient(*pair, 1) - limit).norm() / limit.norm()
-    assert (
-        below.get_title() == f"distance à la limite : {gap:.0f} %" and last.get_title() == "distance à la limite : 0 %"
-    )
+    assert below.get_title() == f"écart {gap:.0f} %" and last.get_title() == "écart 0 %"
     student, teacher = (z.softmax(0).tolist() for z in pair)
     assert [bar.get_height() for bar in above.patches] == pytest.approx([*teacher, *student])
     assert [bar.get_height() for bar in below.patches] == pytest.approx(logit_gradient(*pair, 1).tolist())
