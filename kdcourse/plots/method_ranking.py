@@ -92,7 +92,7 @@ def plot_key_points(panels: Mapping[str, Mapping[str, tuple[Tensor, str]]], unit
         unit: ce que l'axe mesure, et son unité.
         title: ce que la figure montre.
     """
-    figure, axes = subplots(1, len(panels), figsize=(9.5, 3.2))
+    figure, axes = subplots(1, len(panels), figsize=(9.5, 3.2), width_ratios=[len(one) for one in panels.values()])
     for ax, (name, measures) in zip(axes, panels.items(), strict=True):
         for x, (values, role) in enumerate(measures.values()):
             interval = mean_interval(values)

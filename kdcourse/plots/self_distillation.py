@@ -23,6 +23,7 @@ def plot_batch_pairing(previous: Tensor, current: Tensor) -> Figure:
         for ax, image in ((above, before), (below, now)):
             ax.imshow(image[0], cmap="gray_r", interpolation="none")
             ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
         below.annotate("", (0.5, 1.02), (0.5, 1.32), xycoords="axes fraction",
                        arrowprops={"arrowstyle": "-|>", "color": COLORS["neutral"], "lw": 1.5})  # fmt: skip
     for ax, name in zip(axes[:, 0], ("lot d'avant", "lot courant"), strict=True):
