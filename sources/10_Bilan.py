@@ -164,6 +164,10 @@ for budget, gains in over_kd.items():
 # l'égaler à 400. KD + hint et KD + attention font l'inverse : rien à 100 pas, un gain établi à 400, car une carte demande du temps. SP et
 # le cosinus, ajoutés à KD, ne paient à aucun budget.
 #
+# Ces verdicts tiennent-ils ailleurs ? Nous avons refait les principaux, mêmes réglages, dix graines, dans six laboratoires que rien n'avait
+# réglés, dont trois avec d'autres images de test. KD + RKD bat encore KD aux deux budgets, et à 200 pas ; DIST encore à 100 pas, KD + hint
+# à 400. KD + attention n'y est plus établi, et LSKD n'y perd plus qu'à 400.
+#
 # Mesurez aussi la taille de ces gains : un point au plus, quand KD en ôte quatre ou cinq. Les logits suffisent à l'essentiel.
 #
 # **Ce tableau ne redit pas tous les chapitres.** À 25 images, 10.3 gagnait 6,1 points à ajouter le hint ; ici, à 100 images, 0,6 au plus.
