@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     start, digits, trained = time.perf_counter(), load_dataset("digits"), cache(laboratory)
     laboratories = range(1 if options.essai else LABORATORIES)
-    kept, trials, errors, choices = {}, {}, {}, {}
+    kept, trials, errors, controls, choices = {}, {}, {}, {}, {}
     for epochs in EPOCHS[:1] if options.essai else EPOCHS:
 
         def problem(index: int, epochs=epochs) -> Problem:
@@ -75,12 +75,13 @@ def main(argv: list[str] | None = None) -> None:
         for method, choice in choices.items():
             found = [error(problem(k), method, choice, range(options.graines), digits.test)
                      for k in laboratories]  # fmt: skip
-            # Des nombres entiers d'images : exacts, et trois fois plus courts qu'un pourcentage.
-            wrong = (torch.stack(found) * len(digits.test.labels) / 100).round().int().tolist()
-            errors.setdefault(epochs, {})[method.name] = wrong
+            errors.setdefault(epochs, {})[method.name] = images(found, digits.test)
+        for name, choice in witnesses(choices).items():
+            found = [error(problem(k), KD, choice, range(options.graines), digits.test) for k in laboratories]
+            controls.setdefault(epochs, {})[name] = images(found, digits.test)
         print(f"{epochs} époques, mesurées sur le test : {time.perf_counter() - start:.0f} s", flush=True)
     settings = {"images": IMAGES, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
-    result = {**settings, "test": len(digits.test.labels), "errors": errors}
+    result = {**settings, "test": len(digits.test.labels), "errors": errors, "controls": controls}
     if whole := not options.essai and options.graines >= SEEDS:
         write_json(_report.SHOWN / "method_choices.json", {**settings, "choices": kept, "provenance": provenance()})
         write_json(_report.SHOWN / "comparison_results.json", {**result, "provenance": provenance()})
@@ -100,6 +101,18 @@ def laboratory(index: int) -> Problem:
 def error(problem: Problem, method: Method, choice: Choice, seeds, split) -> torch.Tensor:
     """L'erreur de chaque graine sur ``split``, en %."""
     return error_rate(train_method(problem, method, choice, list(seeds), split.images), split.labels)
+
+
+def images(found: list[torch.Tensor], split) -> list:
+    """Des nombres entiers d'images mal classées : exacts, et trois fois plus courts qu'un pourcentage."""
+    return (torch.stack(found) * len(split.labels) / 100).round().int().tolist()
+
+
+def witnesses(choices: dict[Method, Choice]) -> dict[str, Choice]:
+    """KD, à chaque température qu'une somme a choisie et que KD n'a pas : ce que la température seule apporte."""
+    own = choices[KD].temperature
+    others = {choice.temperature for method, choice in choices.items() if method.base is KD} - {own}
+    return {f"KD, T = {heat:g}": replace(choices[KD], temperature=heat) for heat in sorted(others)}
 
 
 def ladders(method: Method) -> dict[str, tuple[float, ...]]:

@@ -167,7 +167,7 @@ def added_to(base: Method, method: Method) -> Method:
     return replace(
         method, name=f"{base.name} + {method.name}", loss=loss, base=base, reads=(*base.reads, *method.reads),
         needs_adapter=base.needs_adapter or method.needs_adapter,
-        whole_batch=base.whole_batch or method.whole_batch,
+        whole_batch=base.whole_batch or method.whole_batch, tried={**base.tried, **method.tried},
     )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ KD = Method(
 _LOGITS = (
     Method(
         "DKD", lambda s, t, y, choice: dkd_loss(s.logits, t.logits, y, choice.temperature, beta=choice.scale),
-        scale_name="beta", tried={"scale": (0.25, 1, 4)},
+        scale_name="beta", tried={"scale": (0.25, 1, 4), "temperature": (2, 4, 8, 16)},
     ),
     Method(
         "DIST", lambda s, t, y, choice: choice.scale * dist_loss(s.logits, t.logits, choice.temperature),

@@ -151,14 +151,11 @@ for index in (ambiguous, ordinary):
 # **À vous de parier** : sur l'image dont le teacher est le plus sûr, à partir de quelle température la deuxième classe
 # pèse-t-elle 5 % ? Cette image est la douzième du curseur : cherchez-y la réponse. (La première est une erreur du teacher.)
 
-# %%
-from kdcourse.widgets import TemperatureExplorer
-
-TemperatureExplorer(teacher, digits.validation)
-
 # %% tags=["hide-input"]
 from kdcourse.plots import plot_scheme
+from kdcourse.widgets import TemperatureExplorer
 
+display(TemperatureExplorer(teacher, digits.validation))
 with torch.no_grad():
     sure = teacher(digits.validation.images[[surest]])[0]
 scale = torch.arange(1, 32.1, 0.5)
@@ -386,16 +383,13 @@ for name, (by_steps, roles) in shown.items():
 first, _, last = map(mean_interval, gains["1 000 images"][1])
 cold, narrow = (mean_interval(gains[name][0, -1]) for name in list(shown)[1:])
 final = wide[1000][1200][1:].mean(dim=-1)  # T = 1, 4, 20
-best = [1, 4, 20][final.argmin()]
-title = ("Le verdict dépend du budget : à 1 000 images et T = 4, "
-         f"{points(first.mean)} à 80 pas, {french(last.mean)} à 1 200")
-display(plot_budgets(panels, title))
+display(plot_budgets(panels, "Le verdict dépend du budget : à 1 000 images et T = 4, "
+                     f"{points(first.mean)} à 80 pas, {french(last.mean)} à 1 200"))
 say(f"À 1 000 images et 1 200 pas, $T = 4$ gagne {points(last)}. À $T = 1$, le gain "
     f"est de {points(cold)}. Pour le student de 4 unités, à $T = 20$, il est de "
-    f"{points(narrow)} : seul, il se trompait sur {french(tiny[1200][0].mean(), 0)} % "
-    "du test.",
-    f"Le meilleur de tous (1 000 images, 1 200 pas, $T = {best}$) se trompe encore sur "
-    f"{french(final.min())} % du test.")
+    f"{points(narrow)} : seul, il se trompait sur {french(tiny[1200][0].mean(), 0)} %.",
+    f"Le meilleur, à 1 000 images et 1 200 pas ($T = {[1, 4, 20][final.argmin()]}$), "
+    f"se trompe encore sur {french(final.min())} % du test.")
 
 # %% [markdown]
 # Réponse du pari : il apparaît.
@@ -479,7 +473,9 @@ say(f"À 100 images, le vrai teacher devance le vague de {points(early)} à 300 
 # N'ayant jamais eu à répondre « 3 », le student hésite à le faire : son logit du 3 est trop bas. L'article ajoute donc une
 # constante à ce logit : il relève son **biais**. Nous faisons de même, pour les trois students, en cherchant la plus petite
 # erreur globale sur la **validation** (l'article le règle sur le test). La validation contient des 3, avec leur étiquette : il n'en
-# sort qu'un nombre. Voici ce réglage à la main, pour un seul student, et la part des 3 qu'il reconnaît : le **rappel**.
+# sort qu'un nombre. Voici ce réglage à la main, pour un seul student, et la part des 3 qu'il reconnaît : le **rappel**. L'erreur a un creux : c'est
+# lui qui choisit le biais. La cellule d'après le refait pour trente students et deux budgets, sur une échelle plus fine ; le rappel et
+# l'erreur y sont mesurés au test.
 
 # %%
 no_three = digits.train.without_class(3)
@@ -497,10 +493,6 @@ for bias in (0, 1, 2, 4, 8, 16):
     rows.append([bias, french(100 * found.float().mean()),
                  french(error_rate(logits, part.labels))])
 say(markdown_table(["biais", "rappel des 3, validation (%)", "erreur (%)"], rows))
-
-# %% [markdown]
-# L'erreur a un creux : c'est lui qui choisit le biais. Refaisons-le pour trente students et deux budgets, sur une échelle plus
-# fine ; le rappel et l'erreur sont ensuite mesurés au test.
 
 # %%
 from kdcourse.measures import bias_sweep, tune_bias

@@ -420,25 +420,21 @@ from kdcourse.plots import plot_gain_curves
 
 per_epoch = dict(zip(regimes, (2, 2, 20)))
 tight = longer["6 unités, 100 images"]
-ends = [french((tight.alone_curve - tight.curves[0, -1])[:, epoch].mean())
-        for epoch in (119, -1)]
+ends = (tight.alone_curve - tight.curves[0, -1]).mean(dim=0)[[119, -1]]
 display(plot_gain_curves(
-    {name: (longer[name], per_epoch[name]) for name in regimes},
-    f"En validation, 6 unités et α = 1 : {ends[0]} points à 240 pas, {ends[1]} à 960"))
+    {name: (longer[name], per_epoch[name]) for name in regimes}, "En validation, 6 "
+    f"unités, α = 1 : {french(ends[0])} points à 240 pas, {french(ends[1])} à 960"))
 rows, table = [], dict(zip(regimes, (wide, narrow, rich)))
 for name, (_, _, *asked) in regimes.items():
     for T, alpha in product(*asked):
-        cells = []
+        rows.append([name, str(T), french(alpha)])
         for m in (table[name], longer[name]):
             gain = m.gain(m.temperatures.index(T), m.alphas.index(alpha))
-            cells += [french(m.alone.mean()), gain]
-        rows.append((name, str(T), french(alpha), *cells))
+            rows[-1] += [french(m.alone.mean()), gain]
 header = "régime", "T", "α", "seul, 240 pas (%)", "gain", "seul, 960 pas (%)", "gain"
-small = [m.alone - m.errors[m.temperatures.index(8), m.alphas.index(1.0)]
-         for m in (narrow, longer["6 unités, 100 images"])]
-say(f"De 240 à 960 pas, le gain du student de 6 unités à $\\alpha = 1$ remonte de "
-    f"{points(mean_interval(small[1] - small[0]))}.",
-    "Les mêmes, au test :", markdown_table(header, rows))
+small = [m.alone - m.errors[m.temperatures.index(8), -1] for m in (narrow, tight)]
+say("De 240 à 960 pas, le gain du student de 6 unités à $\\alpha = 1$ remonte de "
+    f"{points(mean_interval(small[1] - small[0]))}.", markdown_table(header, rows))
 
 # %% [markdown]
 # - **32 unités, 100 images.** Le gain du plateau grandit. À $T = 1$, il reste loin derrière, même avec quatre fois plus de pas :

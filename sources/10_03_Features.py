@@ -106,17 +106,13 @@ say(markdown_table(["", "paramètres", "canaux par étage", "erreur de test (%)"
 # $$Q = \frac{a}{\lVert a \rVert_2}, \qquad a_{hw} = \frac{1}{C} \sum_c f_{chw}^2, \qquad
 # \mathcal{L}_{\text{AT}} = \frac{1}{B\,HW} \sum_{b,h,w} \big( Q^s_{bhw} - Q^t_{bhw} \big)^2$$
 #
-# Voici la carte d'une seule image, à l'étage 1 du teacher :
-
-# %%
-with torch.no_grad():
-    maps = predict_features(teacher, few.images).maps[1][0]  # (32, 5, 5) : C, H, W
-    energy = maps.square().mean(dim=0)
-    Q = energy / energy.norm()
-say(f"De {tuple(maps.shape)} à {tuple(Q.shape)}. La case la plus active vaut "
-    f"{french(Q.max(), 2)} ; si toutes l'étaient autant, chacune vaudrait 0,20.")
-
-# %% [markdown]
+# Pour une seule image, et ses cartes `maps` de forme $(C, H, W)$, cela tient en deux lignes :
+#
+# ```python
+# a = maps.square().mean(dim=0)  # (H, W)
+# Q = a / a.norm()
+# ```
+#
 # Ce n'est pas l'attention d'un Transformer : aucune requête, aucun poids appris, une activité que l'on mesure.
 #
 # Le nombre de canaux a disparu, donc l'adaptateur aussi. Si les deux réseaux n'ont pas la même taille de carte, on
@@ -286,9 +282,8 @@ from kdcourse.measures import FeatureBudgets
 stored = FeatureBudgets.load()
 torch.manual_seed(0)
 raw = predict_features(big(), few.images)
-controls = {
-    "carte uniforme": targets.map(uniform_map),
-    "carte moyenne": targets.map(mean_map), "teacher non entraîné": raw}
+controls = {"carte uniforme": targets.map(uniform_map),
+            "carte moyenne": targets.map(mean_map), "teacher non entraîné": raw}
 live = {"attention, étage 1": alone - error[0.5]}
 for name, features in controls.items():
     run = train(small_student, attention(1), features=features)
@@ -492,9 +487,7 @@ test = {(25, "seul"): alone, (25, "attention"): error[0.5],  # déjà entraîné
         (100, "seul"): train(small_student, kd, 100, alphas=0).errors(digits.test)}
 for size, name in set(product((25, 100), methods)) - set(test):
     test[size, name] = train(*methods[name], size).errors(digits.test)
-
 heavier = train(small_student, kd, alphas=0.9).errors(digits.test)  # à 25 images
-
 def gain(size, method, against="seul"):
     return mean_interval(test[size, against] - test[size, method])
 
@@ -529,26 +522,22 @@ plot_gains(panels, f"Hint + KD gagne {points(few_gain)} à 25 images, "
 # %% tags=["hide-input"]
 from IPython.display import display
 from kdcourse.plots import plot_budgets
-
 roles = ("neutral", "distilled", "other")
 families = {"sans KD": ("KD", "hint, étage 2", "attention, étage 1"),
             "avec KD": ("KD", "hint + KD", "attention + KD")}
 panels = {f"{size} images, {name}": (stored.steps[size], {
     method: (stored.gains(size, method), role) for method, role in zip(family, roles)
 }) for size in (25, 100) for name, family in families.items()}
-best = mean_interval(stored.gain(25, "hint + KD", 4.0))
-plain = stored.gain(25, "KD", 4.0)
-more, also = (mean_interval(stored.gain(25, f"{one} + KD", 4.0) - plain)
-              for one in ("hint", "attention"))
-lost = {beta: [mean_interval(stored.gain(100, f"attention, étage 2{end}", times))
-               for times in (1.0, 4.0)]
-        for beta, end in ((90, ""), (40, ", β = 40"), (4, ", β = 4"))}
-display(plot_budgets(panels, (
-    f"Avec quatre fois plus de pas, hint + KD gagne {points(best.mean)} à 25 images")))
+plain, both, other = (stored.gain(25, f"{one}KD", 4.0)
+                      for one in ("", "hint + ", "attention + "))
+best, more, also = map(mean_interval, (both, both - plain, other - plain))
+lost = {beta: [mean_interval(stored.gain(100, f"attention, étage 2{end}", times)) for
+        times in (1, 4)] for beta, end in ((90, ""), (40, ", β = 40"), (4, ", β = 4"))}
+display(plot_budgets(
+    panels, f"Au quadruple des pas, hint + KD gagne {points(best.mean)} à 25 images"))
 say(f"Ces gains ont été {stored.origin}. Au quadruple, à 25 images, hint + KD gagne "
-    f"{points(best)} sur le student seul.",
-    f"Sur KD, {points(more)}. Attention + KD, {points(also)}.",
-    "Voici maintenant l'attention à l'étage 2, avec 100 images :",
+    f"{points(best)} sur le student seul. Sur KD, {points(more)}.",
+    f"Attention + KD, sur KD : {points(also)}. L'attention à l'étage 2, à 100 images :",
     markdown_table(["β", "gain à 160 pas (points)", "gain à 640 pas (points)"],
                    [[beta, *found] for beta, found in lost.items()]))
 

@@ -394,6 +394,7 @@ least, most = torch.stack([stored.gains(size, name).mean(1) for size in (100, 10
 display(plot_relation_budgets(stored.steps, panels, "le student seul", (
     f"Test : SP et le cosinus gagnent de {french(least)} à {points(most.item())}, "
     "selon le budget et les images")))
+# %% tags=["hide-input"]
 seen = {"100 images, validation": (100, "validation", "neutral"),
         "100 images, test": (100, "test", "distilled"),
         "1 000 images, test": (1000, "test", "other")}

@@ -163,16 +163,7 @@ say(f"À 600 pas, le bug gagne {points(gain(1000, 'bug'))} sur le test. "
 # sur les graines ; ils ignorent l'échantillonnage des images.)
 #
 # Voici le bug. `previous` contient les logits du **lot d'avant**, ceux d'autres images, et la perte les met face à celles
-# d'aujourd'hui, rang par rang.
-
-# %% tags=["hide-input"]
-from kdcourse.plots import plot_batch_pairing
-
-first, second, *_ = Batches(hundred, seed=0, batch_size=6)
-plot_batch_pairing(first[0], second[0])
-
-# %% [markdown]
-# L'image d'un chiffre apprend ce que le modèle pensait d'un autre. Cela ne devrait rien enseigner de bon. (Avec 100 images, un seul lot
+# d'aujourd'hui, rang par rang (la figure suivante montre d'abord ce face-à-face). L'image d'un chiffre apprend ce que le modèle pensait d'un autre. Cela ne devrait rien enseigner de bon. (Avec 100 images, un seul lot
 # par époque : ce sont les mêmes images, mais remélangées, et le rang d'hier n'est presque jamais celui d'aujourd'hui.)
 #
 # **À vous de parier** : d'où vient le gain ?
@@ -185,8 +176,10 @@ plot_batch_pairing(first[0], second[0])
 
 # %%
 from kdcourse import label_smoothing_probabilities
-from kdcourse.plots import plot_targets
+from kdcourse.plots import plot_batch_pairing, plot_targets
 
+first, second, *_ = Batches(hundred, seed=0, batch_size=6)
+display(plot_batch_pairing(first[0], second[0]))
 seen, previous, batches = [], None, Batches(digits.train, seed=0)
 for _ in range(20):
     for images, labels, _ in batches:
@@ -429,33 +422,25 @@ record(1000, "logits / 4", taught(modest, temperature=4.0, alpha=0.9))
 
 # %% tags=["hide-input"]
 from kdcourse.plots import plot_gains
-
-tried = {"T = 1": "teacher, T = 1", "T = 4 (le nôtre)": "teacher"}
-tried |= {"T = 20": "teacher, T = 20", "T = 4, logits / 4": "logits / 4"}
-tried |= {"T = 4, teacher lissé": "teacher lissé", "lissage, sans teacher": "lissage"}
-panels = {f"{thousands(n)} pas": {k: stored.gain(1000, m, n) for k, m in tried.items()}
+tried = {"T = 1": "teacher, T = 1", "T = 4 (le nôtre)": "teacher",
+         "T = 20": "teacher, T = 20", "T = 4, logits / 4": "logits / 4",
+         "T = 4, teacher lissé": "teacher lissé", "lissage, sans teacher": "lissage"}
+panels = {f"{n} pas": {k: stored.gain(1000, m, n) for k, m in tried.items()}
           for n in (150, 600, 4800)}
-quick, late, checked = (
-    mean_interval(stored.gain(1000, "logits / 4", steps, part, "teacher"))
-    for steps, part in ((150, "test"), (4800, "test"), (150, "validation")))
-against = [mean_interval(stored.gain(1000, "logits / 4", steps, "test", "lissage"))
-           for steps in (150, 4800)]
-softer = mean_interval(stored.gain(1000, "teacher", 4800, "test", "teacher lissé"))
-hotter = mean_interval(stored.gain(1000, "teacher, T = 20", 150, "test", "teacher"))
-display(plot_gains(panels, (f"Test, 1 000 images : à 150 pas, les logits divisés "
-                            f"par 4 gagnent {points(quick.mean)} sur le teacher")))
-say("Les mêmes logits, divisés par 4, gagnent sur le teacher "
-    f"{points(quick)} à 150 pas (enregistré). À 600, mesuré ici, "
-    f"{points(gain(1000, 'logits / 4', other='teacher'))}. "
-    f"À 4 800 (enregistré), {points(late)}.",
-    f"Sur la validation, à 150 pas : {points(checked)}.",
-    f"Sur le lissage, ils gagnent {points(against[0])} à 150 pas. "
-    f"À 4 800, {points(against[1])}.",
-    f"À 150 pas, $T = 20$ gagne {points(hotter)} sur $T = 4$. "
-    f"À 4 800, le teacher devance le teacher lissé de {points(softer)}.",
-    f"À 600 pas, le student des logits divisés par 4 a une ECE de "
-    f"{french(ece(1000, 'logits / 4').mean())} % ; celui du teacher, de "
-    f"{french(ece(1000, 'teacher').mean())} %.")
+pairs = {"les logits / 4, sur le teacher": ("logits / 4", "teacher"),
+         "les logits / 4, sur le lissage": ("logits / 4", "lissage"),
+         "T = 20, sur T = 4": ("teacher, T = 20", "teacher"),
+         "le teacher, sur le teacher lissé": ("teacher", "teacher lissé")}
+quick = mean_interval(stored.gain(1000, "logits / 4", 150, other="teacher"))
+places = (150, "test"), (150, "validation"), (4800, "test")
+rows = [[title, *(mean_interval(stored.gain(1000, one, *at, two)) for at in places)]
+        for title, (one, two) in pairs.items()]
+display(plot_gains(panels, "À 150 pas, au test, les logits divisés par 4 gagnent "
+                           f"{points(quick.mean)} sur le teacher"))
+calm = [french(ece(1000, name).mean()) for name in ("logits / 4", "teacher")]
+header = ["gain (enregistré, points)", "150 pas", "en validation", "4 800 pas"]
+say(markdown_table(header, rows), "À 600 pas (mesuré ici), l'ECE du student des logits "
+    f"divisés par 4 est de {calm[0]} % ; celle du student du teacher, de {calm[1]} %.")
 
 # %% [markdown]
 # Les deux prévisions se vérifient. À $T = 20$, le teacher n'est pas plus rapide qu'à $T = 4$. Ses logits divisés par 4 gagnent dès
@@ -599,7 +584,6 @@ def two_generations(seed, keep):
     teacher, gaps = keep(student), []
     fresh = initial_model(digits_student, seed + 100)
     student.load_state_dict(fresh.state_dict())  # la seconde génération, à neuf
-
     def loss(model, images, labels, _):
         gaps.append(kd_loss(model(images), teacher(images).detach(), 4.0))
         return 0.7 * gaps[-1] + 0.3 * F.cross_entropy(model(images), labels)
@@ -609,13 +593,11 @@ def two_generations(seed, keep):
 
 his = [two_generations(seed, keep=lambda model: model) for seed in seeds]
 alike = mean_interval([same(one, two).item() for one, two, _ in his])
-grows = [error_rate(torch.stack([run[k] for run in his]), digits.test.labels)
-         for k in (0, 1)]
-say(f"Chez lui, l'erreur passe de {french(grows[0].mean())} % à "
-    f"{french(grows[1].mean())} %.",
-    f"Ses deux générations donnent la même réponse à {alike} % du test. "
-    f"Les nôtres, à {french(family.mean)} % ; deux réseaux que rien ne relie, à "
-    f"{french(strangers.mean)} %.")
+one, two = (error_rate(torch.stack(runs), digits.test.labels).mean()
+            for runs in list(zip(*his))[:2])
+say(f"Son erreur passe de {french(one)} à {french(two)} %. Ses deux générations sont "
+    f"d'accord sur {alike} % du test. Les nôtres, sur {french(family.mean)} % ; deux "
+    f"réseaux que rien ne relie, sur {french(strangers.mean)} %.")
 
 # %% [markdown]
 # <details><summary><b>La réponse</b></summary>

@@ -283,15 +283,13 @@ sweeps = {"filtre": rank_sweep(band, [2, 3, 4, 8, 16, 32, 64]),
           "couche du teacher": rank_sweep(weight, [2, 3, 4, 8, 16, 32, 64])}
 folded = fold(weight)
 error = (folded - tt_reconstruct(tt_by_hand(folded, 16))).norm() / folded.norm()
-lost = [torch.linalg.svdvals(matrix)[16:].square().sum()
-        for matrix in (folded.reshape(64, -1), folded.reshape(-1, 64))]
-bound = sum(lost).sqrt() / folded.norm()
+bound = sum(torch.linalg.svdvals(folded.reshape(shape))[16:].square().sum()
+            for shape in ((64, -1), (-1, 64))).sqrt() / folded.norm()
 u, s, vh = torch.linalg.svd(weight)
 one_term = fold(s[0] * torch.outer(u[:, 0], vh[0]))  # le premier terme de la SVD
 needs = torch.linalg.matrix_rank(one_term.reshape(64, -1))
 missed = (one_term - tt_reconstruct(tt_by_hand(one_term, 16))).norm() / one_term.norm()
-say(f"Couche du teacher, rang 16 : erreur {french(100 * error)} %, "
-    f"borne {french(100 * bound)} %.",
+say(f"Couche, rang 16 : erreur {french(100 * error)} %, borne {french(100 * bound)} %.",
     f"Le premier terme de sa SVD, replié, a un premier dépliage de rang {needs}. Coupé "
     f"en train de rang 16, il perd {french(100 * missed, 0)} %.")
 display(plot_reconstructions(sweeps, ranks=[2, 3, 16, 64]))
@@ -335,10 +333,7 @@ def finetune(convert, rate, alpha=0.9, count=1000, origins=teachers):
         **grid(alphas=[alpha], seeds=seeds),
         epochs=200 * 25 // count, batch_size=25, learning_rate=rate)
 
-def rank_4(model):
-    return convert_to_tensor_train(model, 4)
-
-repaired = {}
+repaired, rank_4 = {}, partial(convert_to_tensor_train, rank=4)
 for count, alpha in ((1000, 0.0), (1000, 0.9), (100, 0.0), (100, 0.9)):
     rate = stored.run("TT", 4, 1, images=count, alpha=alpha)["learning_rate"]
     repaired[count, alpha] = finetune(rank_4, rate, alpha, count)
@@ -455,8 +450,7 @@ plot_gains(gaps, f"Réparé, le train gagne {points(ahead.mean)} sur une SVD plu
 
 # %%
 from timeit import repeat
-from kdcourse import TTLinear, markdown_table
-
+from kdcourse import TTLinear
 plain = partial(nn.Linear, bias=False)
 cores = [torch.randn(a, 16, 16, b) for a, b in ((1, 16), (16, 16), (16, 1))]
 layers = {"dense": plain(4096, 4096), "TT, rang 16": TTLinear(cores),
@@ -526,7 +520,6 @@ class Pruned(nn.Module):
         size = self.weight.detach().abs()
         self.register_buffer("mask", (size > size.quantile(share)).float())
         self.weight.data *= self.mask  # de vrais zéros, que zlib serrera
-
     def forward(self, inputs):
         return F.linear(inputs, self.weight * self.mask, self.bias)
 
@@ -537,9 +530,6 @@ def prune(model, share=0.9):  # les deux couches cachées
     return model
 
 sparse = finetune(prune, rate=0.01)  # choisi sur la validation
-small_dense = stored.run("petit dense", 56, 1)
-dense = finetune(lambda seed: initial_model(partial(MLP, hidden=(56, 56)), seed),
-                 small_dense["learning_rate"], origins=seeds)
 
 # %% [markdown]
 # **Arrondir.** Un poids en `float32` prend quatre octets. La quantification symétrique en garde un : $q = \mathrm{round}(w / \Delta)$, un
@@ -573,6 +563,8 @@ def unpack(artifact, model):
     return model
 
 # %% tags=["hide-input"]
+dense = finetune(lambda seed: initial_model(partial(MLP, hidden=(56, 56)), seed),
+                 stored.run("petit dense", 56, 1)["learning_rate"], origins=seeds)
 raw_sparse = torch.stack([test_error(prune(teacher)) for teacher in teachers])
 runs = {"élagué à 90 %, réparé": sparse, "TT de rang 4, réparé": repaired[1000, 0.9],
         "petit dense, 200 pas": dense}
@@ -647,9 +639,8 @@ class Repaired(HerLayer):
 right = finetune(partial(with_layer, Repaired, 4), rate).errors(digits.test)
 unseen = mean_interval(hers - right)
 whole_again = torch.stack([test_error(with_layer(Repaired, 64, t)) for t in teachers])
-filtering = nn.Linear(512, 512)
+filtering, views = nn.Linear(512, 512), {"le filtre": band}
 filtering.weight.data = band
-views = {"le filtre": band}
 with torch.no_grad():
     views |= {name: layer(filtering, 3).matrix() for name, layer in (
         ("par la collègue", HerLayer), ("réparé", Repaired))}

@@ -22,6 +22,8 @@ class StoredComparison(NamedTuple):
     """Époques → nombre de pas."""
     errors: dict[int, dict[str, Tensor]]
     """Époques → méthode → erreurs ``(laboratoires, graines)``, en %."""
+    controls: dict[int, dict[str, Tensor]]
+    """De même, pour KD aux températures que des sommes ont choisies, et que KD n'a pas."""
     origin: str
     """Quand, sur quel processeur, avec quelle version."""
 
@@ -29,15 +31,18 @@ class StoredComparison(NamedTuple):
     def load(cls) -> "StoredComparison":
         result = stored("comparison")
         batches = -(-result["images"] // result["batch_size"])
-        errors = {
-            int(epochs): {name: 100 * torch.tensor(wrong) / result["test"] for name, wrong in own.items()}
-            for epochs, own in result["errors"].items()
-        }
-        return cls({epochs: epochs * batches for epochs in result["epochs"]}, errors, origin(result))
+        errors, controls = (
+            {
+                int(epochs): {name: 100 * torch.tensor(wrong) / result["test"] for name, wrong in own.items()}
+                for epochs, own in result[kind].items()
+            }
+            for kind in ("errors", "controls")
+        )
+        return cls({epochs: epochs * batches for epochs in result["epochs"]}, errors, controls, origin(result))
 
     def gain(self, epochs: int, method: str, base: str = ALONE.name) -> Tensor:
-        """Ce qu'une méthode gagne sur une autre, en points : une différence appariée par laboratoire."""
-        own = self.errors[epochs]
+        """Ce qu'une méthode gagne sur une autre, ou sur un témoin, en points : une différence par laboratoire."""
+        own = self.errors[epochs] | self.controls[epochs]
         return (own[base] - own[method]).mean(dim=1)
 
     def stacked(self, epochs: int) -> Tensor:

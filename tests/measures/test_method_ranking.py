@@ -92,6 +92,22 @@ def test_les_mesures_rangees_couvrent_les_methodes_et_les_budgets_regles():
     assert list(comparison.steps.values()) == [100, 400]
     by_hand = (comparison.errors[25]["seul"] - comparison.errors[25]["KD"]).mean(dim=1)
     assert torch.equal(comparison.gain(25, "KD"), by_hand)
+
+
+def test_chaque_somme_d_une_autre_temperature_que_kd_a_son_temoin():
+    comparison = StoredComparison.load()
+    for epochs in comparison.steps:
+        choices = load_choices(epochs)
+        sums = {choice.temperature for name, choice in choices.items() if " + " in name}
+        assert set(comparison.controls[epochs]) == {f"KD, T = {T:g}" for T in sums - {choices["KD"].temperature}}
+        for name, own in comparison.controls[epochs].items():
+            assert own.shape == (10, 20)
+            expected = (own - comparison.errors[epochs]["KD + RKD"]).mean(dim=1)
+            assert torch.equal(comparison.gain(epochs, "KD + RKD", name), expected)
+
+
+def test_les_mesures_rangees_sont_celles_du_fichier():
+    comparison = StoredComparison.load()
     raw = json.loads((Path(kdcourse.__file__).parent / "measures/comparison_results.json").read_text(encoding="utf-8"))
     assert comparison.errors[25]["KD"][3, 4].item() == pytest.approx(raw["errors"]["25"]["KD"][3][4] / 5)
 
