@@ -49,7 +49,7 @@ formatters = get_ipython().display_formatter.formatters
 formatters["text/html"].for_type(SliderFigure, lambda widget: widget.to_fragment())
 formatters["text/plain"].for_type(Figure, words)
 """
-WORDS_A_MINUTE, LINES_A_MINUTE = 200, 20  # une lecture attentive : prose, puis code ouvert
+WORDS_A_MINUTE, LINES_A_MINUTE = 110, 10  # ce qu'ont mis les lecteurs des chapitres : prose, puis code ouvert
 
 
 def main() -> int:
@@ -136,6 +136,7 @@ def fragment(name: str, notebook: nbformat.NotebookNode) -> str:
 def write_chapter(source: Path, name: str, notebook: nbformat.NotebookNode, address: str) -> None:
     """Le notebook que lit MyST : chaque image dans son fichier, avec les mots qui la disent."""
     notebook = nbformat.from_dict(notebook)
+    notebook.cells = [cell for cell in notebook.cells if bootstrap.TAG not in chapter_rules.tags(cell)]  # rien à y lire
     pictures, count = source / "_static" / "figures", 0
     pictures.mkdir(parents=True, exist_ok=True)
     for cell in notebook.cells:

@@ -30,6 +30,7 @@ html_show_search_summary = False  # il irait lire les pages, ce que file:// refu
 html_math_renderer = "mathml"
 html_theme_options = {
     "logo": {"text": "kdcourse"},
+    "header_dropdown_text": "Suite",
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "navbar_end": ["theme-switcher"],
@@ -38,7 +39,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "search_bar_text": "Chercher dans le cours…",
 }
-html_sidebars = {"**": ["sidebar-nav-bs"], "index": []}
+html_sidebars = {"10_*": [], "index": [], "installer": [], "enseigner": [], "mesures": []}
 
 
 def _inline(translator, node: nodes.Node) -> None:
