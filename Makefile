@@ -1,7 +1,7 @@
 # `make lab` installe ce qui manque, puis ouvre JupyterLab.
 .DEFAULT_GOAL := help
 .PHONY: help lab clean
-.PHONY: test check notebooks colab bench screenshot release format # [auteur]
+.PHONY: test check notebooks site colab bench screenshot release format # [auteur]
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,7 @@ help:
 	@echo "make test       tests, notebooks et navigateur" # [auteur]
 	@echo "make notebooks  reconstruit notebooks/ depuis sources/ (make notebooks ONLY=10_01 pour un seul)" # [auteur]
 	@echo "make check      style, types, et notebooks conformes à leurs sources" # [auteur]
+	@echo "make site       le cours en pages web, dans build/site/ (make site ONLY=10_01 pour un essai)" # [auteur]
 	@echo "make colab      les notebooks, exécutés comme Colab le ferait (make colab ONLY=10_01 pour un seul)" # [auteur]
 	@echo "make bench      mesures de vitesse, dans benchmarks/results/" # [auteur]
 	@echo "make screenshot refait l'image animée du README, dans le vrai JupyterLab" # [auteur]
@@ -54,6 +55,9 @@ check: installed
 
 notebooks: installed
 	$(BIN)/python tools/build_notebooks.py $(ONLY)
+
+site: installed
+	$(BIN)/python tools/build_site.py $(ONLY)
 
 colab: installed
 	$(BIN)/python tools/run_colab.py $(ONLY)
@@ -94,7 +98,7 @@ installed: venv
 
 $(TEST):
 	@$(MAKE) --no-print-directory torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab,test,grading]" -e ./kdgrading
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab,test,grading,site]" -e ./kdgrading
 	@$(MAKE) --no-print-directory overrides
 	@rm -f $(VENV)/.lab-* $(VENV)/.test-*; touch $@ $(LAB)
 

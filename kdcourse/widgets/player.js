@@ -72,6 +72,14 @@ export function play(root, figure, positions, moved = () => {}) {
   return chosen => { positions = chosen; announce(draw()); };
 }
 
+// Une page peut porter plusieurs figures, chacune avec sa description : le premier enfant de « .kd-figure ».
+export function playAll(page = document) {
+  for (const figure of page.querySelectorAll('.kd-figure')) {
+    const {played, positions} = JSON.parse(figure.firstElementChild.textContent);
+    play(figure, played, positions);
+  }
+}
+
 export default {
   render({model, el}) {
     const figure = model.get('played'), {sliders} = figure;

@@ -46,13 +46,11 @@ body {{ margin: 1rem; font-family: system-ui, sans-serif; overflow-wrap: anywher
 <body>
 <main>
 <h1>{title}</h1>
-<div id="player"></div>
+{figure}
 </main>
-<script type="application/json" id="figure">{figure}</script>
 <script type="module">
 {player}
-const {{played, positions}} = JSON.parse(document.getElementById("figure").textContent);
-play(document.getElementById("player"), played, positions);
+playAll();
 </script>
 </body>
 </html>
@@ -247,15 +245,15 @@ class SliderFigure(anywidget.AnyWidget):
             f'viewBox="0 0 {size[0]} {size[1]}">{played["background"]}{shown}</svg>'
         )
 
+    def to_fragment(self) -> str:
+        """Le morceau de page que ``playAll`` de ``player.js`` met en mouvement : une figure du site, par exemple."""
+        content = json.dumps({"played": self.played, "positions": self.positions()}, ensure_ascii=False)
+        content = content.replace("<", "\\u003c")  # aucun texte ne peut fermer la balise
+        return f'<div class="kd-figure"><script type="application/json">{content}</script></div>'
+
     def to_html(self, title: str = "Figure à curseurs") -> str:
         """Une page complète, sans rien d'extérieur : enregistrée, elle s'ouvre et bouge sans noyau ni réseau."""
-        content = json.dumps({"played": self.played, "positions": self.positions()}, ensure_ascii=False)
-        return _PAGE.format(
-            title=html.escape(title),
-            css=_STYLE,
-            player=_PLAYER,
-            figure=content.replace("<", "\\u003c"),  # aucun texte ne peut fermer la balise
-        )
+        return _PAGE.format(title=html.escape(title), css=_STYLE, player=_PLAYER, figure=self.to_fragment())
 
     def _repr_mimebundle_(self, **kwargs):
         hold(self)

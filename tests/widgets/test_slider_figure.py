@@ -155,7 +155,7 @@ def test_un_nom_qui_vient_des_donnees_reste_un_texte():
     assert "&lt;script&gt;alert(1)" in widget.svg() and "<script>" not in widget.svg()
     assert page.count("<script") == 2 and page.count("</script>") == 2  # les données et le lecteur
     assert "<title>&lt;script&gt;" in page and "<h1>&lt;script&gt;" in page
-    content = page.split('id="figure">')[1].split("</script>")[0]
+    content = page.split('<script type="application/json">')[1].split("</script>")[0]
     assert json.loads(content)["played"]["sliders"][0]["label"] == attack
 
 
@@ -164,7 +164,7 @@ def test_la_page_exportee_porte_tout_et_montre_les_valeurs_choisies(explorer):
     page = explorer.to_html("La température")
     assert "<title>La température</title>" in page and "export function play" in page
     assert not re.search(r'(src|href)="(?!#|data:)', page) and "@import" not in page
-    content = json.loads(page.split('id="figure">')[1].split("</script>")[0])
+    content = json.loads(page.split('<script type="application/json">')[1].split("</script>")[0])
     assert content["positions"] == [explorer.sliders["temperature"].values.index(8.0), 0]
 
 

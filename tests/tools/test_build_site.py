@@ -1,0 +1,199 @@
+"""Le site : ses pages tirées du code et des mesures ; un chapitre d'essai, ouvert d'un dossier dans Chromium."""
+
+import json
+import os
+from pathlib import Path
+
+import build_notebooks
+import build_site
+import nbformat
+import pytest
+import site_pages
+from axe_playwright_python.sync_playwright import Axe
+from nbclient import NotebookClient
+
+import kdcourse
+from benchmarks import _jupyterlab as lab
+
+OPENING = "# 10.9 Un essai\n\nUne *question*, et $T^2$.\n\n![Deux barres](attachment:ouverture.png)"
+FOLD = "<details><summary>Oui</summary>\n\nUn **pli**.\n</details>"
+SLIDER = """import torch
+from kdcourse import MLP, load_dataset
+from kdcourse.widgets import TemperatureExplorer
+part = load_dataset('digits').validation.where(slice(0, 3))
+TemperatureExplorer(MLP().eval(), part)"""
+FIGURE = """import matplotlib.pyplot as plt
+figure, ax = plt.subplots()
+ax.set_title('Deux « barres »')
+plt.close(figure)
+figure"""
+CELLS = (
+    ("markdown", OPENING),
+    ("markdown", f"## Objectifs\n\n$$q_c = \\frac{{e^{{z_c / T}}}}{{\\sum_k e^{{z_k / T}}}}$$\n\n{FOLD}"),
+    ("code", SLIDER),
+    ("code", FIGURE),
+)
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """Un chapitre exécuté comme ceux du cours, avec un curseur et une figure."""
+    make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
+    cells = [make[kind](source) for kind, source in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(build_site.PRELUDE), *cells])
+    cells[-1].metadata["tags"] = ["hide-input", "opening"]
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    del notebook.cells[0]
+    build_notebooks.clean(notebook)
+    build_notebooks.open_with_picture(notebook)
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def site(chapter, tmp_path_factory):
+    """Le site, dont l'essai est le seul chapitre."""
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build_site, "BUILD", folder)
+        patch.setattr(build_site, "ROOT", build_site.ROOT)
+        patch.setattr(build_notebooks, "NOTEBOOKS", folder)
+        nbformat.write(chapter, folder / "10_9_Essai.ipynb")
+        source = build_site.write_source({"10_9_Essai": chapter})
+        patch.setattr(build_site, "ROOT", folder)
+        assert build_site.publish(source, folder / "site") == 0
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def page():
+    if lab.CHROMIUM is None and not os.environ.get("KDCOURSE_BROWSER_REQUIRED"):
+        pytest.skip("Chromium introuvable : sous Debian, apt install chromium.")
+    with lab.chromium() as page:
+        page.problems = []
+        page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on(
+            "request",
+            lambda request: None if request.url[:5] in ("file:", "data:") else page.problems.append(request.url),
+        )
+        yield page
+
+
+PAGES = [
+    "index.html",
+    "10_9_Essai.html",
+    "kdcourse.html",
+    "mesures.html",
+    "installer.html",
+    "enseigner.html",
+    "search.html",
+]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", PAGES)
+def test_une_page_ouverte_d_un_dossier_ne_demande_rien_et_ne_deborde_pas(site, page, name):
+    page.problems.clear()
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto((site / name).as_uri())
+    page.wait_for_load_state("networkidle")
+    assert page.problems == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.documentElement.lang") == "fr"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["index.html", "10_9_Essai.html"])
+def test_le_curseur_bouge_sans_noyau(site, page, name):
+    page.set_viewport_size({"width": 1100, "height": 800})
+    page.goto((site / name).as_uri())
+    page.locator(".kd-player svg").wait_for()
+    before = page.locator(".kd-player svg").inner_html()
+    page.locator(".kd-player input").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".kd-player svg").inner_html() != before
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("name", ["index.html", "10_9_Essai.html", "kdcourse.html"])
+def test_axe_ne_trouve_rien(site, page, name, dark):
+    page.emulate_media(color_scheme="dark" if dark else "light")
+    page.goto((site / name).as_uri())
+    page.wait_for_load_state("networkidle")
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found] == []
+
+
+@pytest.mark.browser
+def test_la_recherche_trouve_en_francais(site, page):
+    page.goto((site / "search.html").as_uri() + "?q=objectif")
+    page.locator("#search-results li a").first.wait_for()
+    assert "10_9_Essai.html" in page.locator("#search-results li a").first.get_attribute("href")
+
+
+def test_une_figure_dit_son_titre_et_une_formule_est_du_mathml(site):
+    text = (site / "10_9_Essai.html").read_text(encoding="utf-8")
+    assert 'alt="Deux « barres »"' in text and "<math" in text and "attachment:" not in text
+    assert "10_9_Essai.ipynb" in text and "Colab" not in text
+
+
+def test_la_reference_a_tous_les_noms_publics():
+    pages = {face: site_pages.reference(face, "titre") for face in site_pages.FACES}
+    for name in set(dir(kdcourse)) - {"TYPE_CHECKING", "face"}:  # ce dont la façade se sert
+        if not name.startswith("_") and not isinstance(getattr(kdcourse, name), type(os)):
+            assert f"kdcourse.{name}\n" in pages["kdcourse"] or f".{name}\n   :no-value:" in pages["kdcourse"], name
+
+
+def test_un_nom_sans_docstring_arrete_la_reference(monkeypatch):
+    monkeypatch.setattr(kdcourse, "kd_loss", lambda: None, raising=False)
+    with pytest.raises(ValueError, match=r"kdcourse\.kd_loss n'a pas de docstring"):
+        site_pages.reference("kdcourse", "titre")
+
+
+def test_la_fiche_ne_dit_que_ce_qui_est_range_et_avoue_un_but_manque(monkeypatch, tmp_path):
+    for path in site_pages.RESULTS.glob("*.json"):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if path.stem == "vectorised":
+            result |= {"ratio": 123.45, "targets": [{"target": "aller vite", "met": False}]}
+        (tmp_path / path.name).write_text(json.dumps(result), encoding="utf-8")
+    monkeypatch.setattr(site_pages, "RESULTS", tmp_path)
+    text = site_pages.measures([])
+    assert "123,45" in text and "**But non atteint** : aller vite." in text
+
+
+def test_un_lien_casse_est_nomme(tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<p id="ici"><a href="b.html#la">1</a><a href="#ici">2</a><a href="c.html">3</a></p>'
+    )
+    (tmp_path / "b.html").write_text('<p id="autre"></p>')
+    assert site_pages.broken_links(tmp_path) == ["a.html : b.html#la", "a.html : c.html"]
+
+
+def test_un_chapitre_non_execute_ou_une_figure_muette_sont_refuses(chapter, tmp_path):
+    (tmp_path / "_static").mkdir()
+    empty = nbformat.from_dict(chapter)
+    empty.cells[2].execution_count = None
+    with pytest.raises(ValueError, match="10_9 : une cellule n'a pas été exécutée"):
+        build_site.write_chapter(tmp_path, "10_9", empty, "")
+    silent = nbformat.from_dict(chapter)
+    silent.cells[3].outputs[0].data["text/plain"] = "<Figure size 640x480 with 1 Axes>"
+    with pytest.raises(ValueError, match="la figure 1 n'a pas de titre"):
+        build_site.write_chapter(tmp_path, "10_9", silent, "")
+
+
+def test_colab_et_le_depot_ne_sont_lies_que_si_une_adresse_est_donnee(chapter):
+    address = "https://github.com/compte/cours"
+    assert "Colab" not in build_site.links("10_9", chapter, "")
+    assert f"{address.removeprefix('https://github.com/')}/blob/main" in build_site.links("10_9", chapter, address)
+
+
+def test_le_cache_depend_du_code_et_du_cours(chapter, monkeypatch, tmp_path):
+    first = build_site.key(chapter)
+    changed = nbformat.from_dict(chapter)
+    changed.cells[2].source += "\n1"
+    assert build_site.key(changed) != first == build_site.key(nbformat.from_dict(chapter))
+    (tmp_path / "kdcourse").mkdir()
+    Path(tmp_path, "kdcourse", "a.py").write_text("1")
+    monkeypatch.setattr(build_site, "ROOT", tmp_path)
+    assert build_site.key(chapter) != first

@@ -1,0 +1,56 @@
+"""Le site du cours, pour Sphinx : rien n'y est demandé au réseau, et aucune page n'a besoin d'un noyau."""
+
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from latex2mathml.converter import convert
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+project, author, language = "kdcourse", "les auteurs de kdcourse", "fr"
+html_title = "kdcourse, la distillation mesurée sous vos yeux"
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["apercu.html"]
+nb_execution_mode = "off"  # tools/build_site.py a exécuté les chapitres
+nb_render_markdown_format = "myst"
+nb_code_prompt_show, nb_code_prompt_hide = "Voir le code", "Cacher le code"
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.header", "misc.highlighting_failure"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # la signature les écrit en anglais ; la docstring dit formes et unités
+napoleon_google_docstring, napoleon_numpy_docstring = True, False
+html_theme = "pydata_sphinx_theme"
+html_context = {"default_mode": "auto"}
+html_static_path = ["_static"]
+html_css_files, html_js_files = ["player.css", "site.css"], [("player.js", {"defer": "defer"})]
+html_show_sourcelink = html_show_sphinx = html_copy_source = False
+html_show_search_summary = False  # il irait lire les pages, ce que file:// refuse
+html_math_renderer = "mathml"
+html_theme_options = {
+    "logo": {"text": "kdcourse"},
+    "header_dropdown_text": "Suite",
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "navbar_end": ["theme-switcher"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "navigation_with_keys": False,
+    "search_bar_text": "Chercher dans le cours…",
+}
+html_sidebars = {"10_*": [], "index": [], "installer": [], "enseigner": [], "mesures": []}
+
+
+def _inline(translator, node: nodes.Node) -> None:
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _block(translator, node: nodes.Node) -> None:
+    translator.body.append(f'<div class="math" tabindex="0">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
