@@ -438,7 +438,7 @@ rows = [[title, *(mean_interval(stored.gain(1000, one, *at, two)) for at in plac
 display(plot_gains(panels, "À 150 pas, au test, les logits divisés par 4 gagnent "
                            f"{points(quick.mean)} sur le teacher"))
 calm = [french(ece(1000, name).mean()) for name in ("logits / 4", "teacher")]
-header = ["gain (enregistré, points)", "150 pas", "en validation", "4 800 pas"]
+header = ["gain enregistré (points)", "150 pas", "150 pas, validation", "4 800 pas"]
 say(markdown_table(header, rows), "À 600 pas (mesuré ici), l'ECE du student des logits "
     f"divisés par 4 est de {calm[0]} % ; celle du student du teacher, de {calm[1]} %.")
 
