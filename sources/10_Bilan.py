@@ -130,10 +130,10 @@ say(f"{thousands(students)} students, {comparison.origin}.",
                     "T"], settings), "</details>")
 
 # %% [markdown]
-# Réponse du pari : soi-même. PS-KD, seule de sa famille, n'apporte rien d'établi. (À 100 pas, son poids choisi et celui du cosinus sont
-# presque nuls : le meilleur réglage y est de ne guère s'en servir.) Ensuite, deux lectures.
+# Réponse du pari : soi-même. PS-KD, seule de sa famille, n'apporte rien d'établi. (À 100 pas, la validation
+# lui a choisi le plus petit poids de l'échelle, et au cosinus moins encore : le meilleur réglage y est de ne guère s'en servir.) Ensuite, deux lectures.
 #
-# - **Les logits d'abord.** KD, DKD et DIST ôtent quatre points ou plus aux deux budgets. Ils donnent dix nombres par image, et le nom de
+# - **Les logits d'abord.** KD, DKD et DIST ôtent près de quatre points, ou davantage, aux deux budgets. Ils donnent dix nombres par image, et le nom de
 #   chaque classe.
 # - **Les cartes attendent ; les relations, pas toutes.** À 100 pas, le hint, l'attention et le cosinus ne gagnent rien d'établi ; à 400, le
 #   hint et le cosinus gagnent un peu. SP et RKD gagnaient déjà, et RKD, sans voir un logit, fait plus des trois quarts du gain de KD.
