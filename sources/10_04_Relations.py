@@ -466,9 +466,9 @@ for size in batches:
 plot_cost(batches, cost, {"student, 32×32": steps})
 
 # %% [markdown]
-# Cosinus, SP et distance pèsent peu à côté du réseau, et n'atteignent pas encore leur loi en $B^2$ : à ces tailles, les frais fixes
-# dominent. L'angle compare $B^3$ triplets : peu de chose dans un petit lot, il grandit bien plus vite que les autres. (Le passage du
-# teacher n'est pas compté ; une pente, mesurée sur les trois plus grands lots, dépend de la machine.)
+# Cosinus, SP et distance pèsent peu à côté du réseau. L'angle compare $B^3$ triplets, les autres $B^2$ couples : peu de chose dans un
+# petit lot, sa pente est la plus raide. Ces lois ne se lisent qu'à peu près : les frais fixes dominent d'abord. (Le passage du teacher
+# n'est pas compté ; une pente, mesurée sur les trois plus grands lots, dépend de la machine.)
 #
 # ## Voir les relations s'apprendre
 #

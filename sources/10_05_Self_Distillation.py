@@ -726,8 +726,8 @@ _ = check("10.5 d", prediction, experiment, reading)
 # <details><summary>Le modèle d'avant en savait plus</summary>Non : ce sont les prédictions d'autres images.</details>
 # <details><summary>Par un hasard de graines</summary>Non : avec 1 000 images, l'intervalle exclut 0 en validation comme sur le
 # test, à deux budgets.</details>
-# <details><summary>En moyenne, la cible est une étiquette lissée</summary>Oui : et le vrai lissage gagne au moins
-# autant, pour le même défaut de calibration.</details>
+# <details><summary>En moyenne, la cible est une étiquette lissée</summary>Oui : avec 1 000 images, le vrai lissage
+# gagne au moins autant en moyenne, pour le même défaut de calibration.</details>
 #
 # **2. Un modèle annonce 60 % de confiance et a raison 95 fois sur 100. Il est…**
 #

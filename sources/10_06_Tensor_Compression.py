@@ -18,7 +18,7 @@
 # Voici le même réseau, coupé de deux façons, sans rien réapprendre. Rendu dix fois plus petit, il sait encore lire les chiffres, ou
 # il ne sait presque plus rien : cela dépend de la **forme** que l'on donne à ce que l'on garde.
 #
-# ![Erreur de test contre nombre de paramètres : la SVD tronquée reste près du teacher jusqu'à dix fois moins de paramètres, le train de tenseurs remonte vers 90 % bien avant](attachment:ouverture.png)
+# ![Erreur de test contre nombre de paramètres : la SVD tronquée reste près du teacher jusqu'à dix fois moins de paramètres, le train de tenseurs, à la même taille, se trompe déjà dans les trois quarts des cas](attachment:ouverture.png)
 #
 # SVD et train de tenseurs (TT) sont deux façons de couper une matrice. Ce chapitre les démonte, répare leurs dégâts par distillation,
 # et les compare à un simple petit réseau. L'un de ces trois rivaux surprendra.
@@ -429,7 +429,7 @@ plot_gains(gaps, f"Réparé, le train gagne {points(ahead.mean)} sur une SVD plu
 # À ses plus petits rangs, toute l'image passe par deux ou quatre nombres, et quatre fois plus de pas la laissent loin derrière.
 #
 # Devant le petit dense, à pas égaux, le train garde un petit avantage, établi à 800 pas aux deux tailles. Mais un de ses pas coûte plus de
-# calcul, il est ici un peu plus lourd, et le pas d'apprentissage du petit dense n'a pas été cherché hors de la grille. À calcul voisin, la
+# calcul, il est un peu plus lourd à la plus petite des deux tailles, et le pas d'apprentissage du petit dense n'a pas été cherché hors de la grille. À calcul voisin, la
 # phrase imprimée n'établit rien, sans exclure un gain d'un point. Avant de compresser, essayez donc le petit
 # dense : c'est le plus simple, et le seul qui descende plus bas (dans un train, la dernière couche, restée dense, prend 5 130 paramètres).
 #
@@ -623,7 +623,7 @@ say(f"Au rang 4, réparée : {mean_interval(hers)} % d'erreur. "
 # $(0, 2, 4, 1, 3, 5)$. Les tailles valent toutes 8, donc aucune forme ne proteste. Le nombre de paramètres, la norme de la matrice, l'erreur
 # de la TT-SVD sur le tenseur replié sont justes ; mais les coefficients sont à la mauvaise place.
 #
-# La réparation le cache : qu'elle parte de la matrice mélangée ou de la bonne, elle finit à la même erreur, à un demi-point près. Au
+# La réparation le cache : qu'elle parte de la matrice mélangée ou de la bonne, aucun écart n'est établi à l'arrivée. Au
 # rang 4, il n'y avait guère à abîmer. Seul le **plein rang** trahit : la reconstruction doit y rendre la matrice. C'est le premier test à
 # écrire.
 # </details>
