@@ -72,13 +72,13 @@ def main(argv: list[str] | None = None) -> None:
             seconds = time.perf_counter() - start
             print(f"{epochs} époques, {method.name} : {choices[method]}, {tried[choices[method]]} %, {seconds:.0f} s")
         kept[epochs] = {method.name: asdict(choice) for method, choice in choices.items() if method.loss}
-        for method, choice in choices.items():
-            found = [error(problem(k), method, choice, range(options.graines), digits.test)
-                     for k in laboratories]  # fmt: skip
-            errors.setdefault(epochs, {})[method.name] = images(found, digits.test)
-        for name, choice in witnesses(choices).items():
-            found = [error(problem(k), KD, choice, range(options.graines), digits.test) for k in laboratories]
-            controls.setdefault(epochs, {})[name] = images(found, digits.test)
+
+        def wrong(method: Method, choice: Choice, problem=problem) -> list:
+            seeds = range(options.graines)
+            return images([error(problem(k), method, choice, seeds, digits.test) for k in laboratories], digits.test)
+
+        errors[epochs] = {method.name: wrong(method, choice) for method, choice in choices.items()}
+        controls[epochs] = {name: wrong(KD, choice) for name, choice in witnesses(choices).items()}
         print(f"{epochs} époques, mesurées sur le test : {time.perf_counter() - start:.0f} s", flush=True)
     settings = {"images": IMAGES, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
     result = {**settings, "test": len(digits.test.labels), "errors": errors, "controls": controls}

@@ -93,15 +93,20 @@ def open_with_picture(notebook: nbformat.NotebookNode) -> None:
                 cell.outputs = [output for output in cell.outputs if "image/png" not in output.get("data", {})]
 
 
+def execute(notebook: nbformat.NotebookNode) -> None:
+    """Remplit les sorties, comme JupyterLab le ferait dans le dossier des notebooks."""
+    resources = {"metadata": {"path": str(NOTEBOOKS)}}
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=resources)
+    client.record_timing = False  # des horodatages changeraient le fichier à chaque exécution
+    client.execute()
+
+
 def build(path: Path) -> None:
     """Exécute une source, et ne remplace le notebook que lorsque le nouveau est entier."""
     start = time.perf_counter()
     notebook = read_source(path)
     target = NOTEBOOKS / f"{path.stem}.ipynb"
-    resources = {"metadata": {"path": str(NOTEBOOKS)}}
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=resources)
-    client.record_timing = False  # des horodatages changeraient le fichier à chaque exécution
-    client.execute()
+    execute(notebook)
     clean(notebook)
     open_with_picture(notebook)
     nbformat.validate(notebook)

@@ -24,7 +24,6 @@ import build_notebooks
 import chapter_rules
 import nbformat
 import site_pages
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from sphinx.cmd.build import build_main
 from tqdm import tqdm
@@ -76,8 +75,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
     if kept.exists():
         return nbformat.read(kept, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(PRELUDE))
-    resources = {"metadata": {"path": str(build_notebooks.NOTEBOOKS)}}
-    NotebookClient(notebook, timeout=build_notebooks.CELL_TIMEOUT, kernel_name="python3", resources=resources).execute()
+    build_notebooks.execute(notebook)
     del notebook.cells[0]
     build_notebooks.clean(notebook)
     build_notebooks.open_with_picture(notebook)
@@ -111,9 +109,7 @@ def write_source(played: dict[str, nbformat.NotebookNode]) -> Path:
         first = first or fragment(name, notebook)
         write_chapter(source, name, notebook, address)
     (source / "apercu.html").write_text(first, encoding="utf-8")
-    home = source / "index.md"
-    home.write_text(home.read_text(encoding="utf-8").replace("PREMIER", min(played)), encoding="utf-8")
-    site_pages.write(source, list(played), address)
+    site_pages.write(source, min(played), address)
     widgets = ROOT / "kdcourse" / "widgets"
     script = (widgets / "player.js").read_text(encoding="utf-8")
     # Un module ne se charge pas d'un dossier ouvert par file:// : le même texte, en script ordinaire.

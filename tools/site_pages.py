@@ -12,6 +12,7 @@ import make_release
 
 from kdcourse.formats import french, thousands
 from kdcourse.measures.intervals import markdown_table
+from kdcourse.measures.stored import day
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -23,18 +24,16 @@ FACES = {
 }
 
 
-def write(source: Path, chapters: list[str], address: str) -> None:
-    """Range dans ``source`` toutes les pages tirées d'ailleurs."""
-    pages = {"installer.md": install(), "enseigner.md": teach(), "mesures.md": measures(chapters)}
+def write(source: Path, first: str, address: str) -> None:
+    """Range dans ``source`` toutes les pages tirées d'ailleurs ; l'accueil y mène au premier chapitre, et au dépôt."""
+    pages = {"installer.md": install(), "enseigner.md": teach(), "mesures.md": measures()}
     pages["reference.md"] = "# Référence\n\nToutes les fonctions, par dossier.\n\n```{toctree}\n" + "\n".join(
         name.replace(".", "_") for name in FACES) + "\n```\n"  # fmt: skip
     pages |= {f"{face.replace('.', '_')}.md": reference(face, title) for face, title in FACES.items()}
+    home = (source / "index.md").read_text(encoding="utf-8").replace("PREMIER", first)
+    pages["index.md"] = home.replace("</p>", f'<a href="{address}">Le dépôt</a></p>', 1) if address else home
     for name, text in pages.items():
         (source / name).write_text(text, encoding="utf-8")
-    if address:
-        home = source / "index.md"
-        door = f'<a href="{address}">Le dépôt</a></p>'
-        home.write_text(home.read_text(encoding="utf-8").replace("</p>", door, 1), encoding="utf-8")
 
 
 def install() -> str:
@@ -83,7 +82,7 @@ def public_names(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def measures(chapters: list[str]) -> str:
+def measures() -> str:
     """La fiche de mesures : ce que ``benchmarks/results/`` contient, et rien d'autre."""
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
     sections = [
@@ -108,9 +107,8 @@ def measures(chapters: list[str]) -> str:
 
 def section(title: str, result: dict, what: str, header: list[str], rows) -> list[str]:
     origin = result["provenance"]
-    year, month, day = origin["date"].split("-")
     where = f"{origin['processor']}, {origin['threads']} fils, torch {origin['torch']}"
-    return [f"## {title}", f"{what[0].upper()}{what[1:]}. Mesuré le {day}/{month}/{year} ({where}).",
+    return [f"## {title}", f"{what[0].upper()}{what[1:]}. Mesuré le {day(result)} ({where}).",
             markdown_table(header, rows(result)), *missed(result)]  # fmt: skip
 
 
@@ -169,7 +167,7 @@ class Anchors(html.parser.HTMLParser):
 
 
 def broken_links(site: Path) -> list[str]:
-    """Les liens internes dont le fichier ou l'ancre n'existe pas, et ce qu'une page irait chercher ailleurs."""
+    """Les liens internes dont le fichier ou l'ancre n'existe pas."""
     pages = {}
     for path in site.glob("*.html"):
         pages[path.name] = Anchors()

@@ -1,12 +1,7 @@
 """Le site du cours, pour Sphinx : rien n'y est demandé au réseau, et aucune page n'a besoin d'un noyau."""
 
-import sys
-from pathlib import Path
-
 from docutils import nodes
 from latex2mathml.converter import convert
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 project, author, language = "kdcourse", "les auteurs de kdcourse", "fr"
 html_title = "kdcourse, la distillation mesurée sous vos yeux"

@@ -229,6 +229,7 @@ def train_many(
                 optimizer.step()
                 epoch_loss += batch_losses.detach() * batch.shape[1] / len(labels)
             losses.append(epoch_loss)
+            # Un paramètre qui n'est plus un nombre se voit à la perte suivante ; les derniers se vérifient à la fin.
             check_converging(epoch_loss, (), len(losses), learning_rate, seeds)
             if validation is not None:
                 logits = logits_of_all(skeleton.eval(), parameters, buffers, validation.images)

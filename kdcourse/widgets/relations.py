@@ -109,10 +109,10 @@ class RelationExplorer(SliderFigure):
         left.set_title("teacher")
         picture = draw_relations(middle, states[epochs[0], weights[0]].relations, labels)
         middle.set_title("student")
-        for weight in weights:
+        for rank, weight in enumerate(weights):
             values = [states[epoch, weight].error for epoch in epochs]
             right.plot(epochs, values, color="0.8", lw=1, zorder=0)
-            place = weights.index(weight) % len(epochs)  # chacun à une autre époque : ils ne se recouvrent pas
+            place = rank % len(epochs)  # chacun à une autre époque : ils ne se recouvrent pas
             right.annotate(f"λ = {french(weight, 0)}", (epochs[-1 - place], values[-1 - place]), (0, 3),
                            textcoords="offset points", ha="center", fontsize=7.5, color="0.45")  # fmt: skip
         (line,) = right.plot([], [], color=COLORS["distilled"], lw=2)

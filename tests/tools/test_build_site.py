@@ -10,7 +10,6 @@ import nbformat
 import pytest
 import site_pages
 from axe_playwright_python.sync_playwright import Axe
-from nbclient import NotebookClient
 
 import kdcourse
 from benchmarks import _jupyterlab as lab
@@ -42,7 +41,7 @@ def chapter():
     cells = [make[kind](source) for kind, source in CELLS]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(build_site.PRELUDE), *cells])
     cells[-1].metadata["tags"] = ["hide-input", "opening"]
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    build_notebooks.execute(notebook)
     del notebook.cells[0]
     build_notebooks.clean(notebook)
     build_notebooks.open_with_picture(notebook)
@@ -140,9 +139,8 @@ def test_une_figure_dit_son_titre_et_une_formule_est_du_mathml(site):
 
 def test_la_reference_a_tous_les_noms_publics():
     pages = {face: site_pages.reference(face, "titre") for face in site_pages.FACES}
-    for name in set(dir(kdcourse)) - {"TYPE_CHECKING", "face"}:  # ce dont la façade se sert
-        if not name.startswith("_") and not isinstance(getattr(kdcourse, name), type(os)):
-            assert f"kdcourse.{name}\n" in pages["kdcourse"] or f".{name}\n   :no-value:" in pages["kdcourse"], name
+    for name in kdcourse.__all__:
+        assert f"kdcourse.{name}\n" in pages["kdcourse"] or f".{name}\n   :no-value:" in pages["kdcourse"], name
 
 
 def test_un_nom_sans_docstring_arrete_la_reference(monkeypatch):
@@ -158,7 +156,7 @@ def test_la_fiche_ne_dit_que_ce_qui_est_range_et_avoue_un_but_manque(monkeypatch
             result |= {"ratio": 123.45, "targets": [{"target": "aller vite", "met": False}]}
         (tmp_path / path.name).write_text(json.dumps(result), encoding="utf-8")
     monkeypatch.setattr(site_pages, "RESULTS", tmp_path)
-    text = site_pages.measures([])
+    text = site_pages.measures()
     assert "123,45" in text and "**But non atteint** : aller vite." in text
 
 
