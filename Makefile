@@ -19,6 +19,8 @@ SUITABLE := 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_in
 # [auteur]
 # Plus longue que la plus lente des cellules sur une machine chargée.
 CELL_TIMEOUT := 300
+# Un processus par cœur, un fil chacun, un fichier de tests à la fois : deux fois plus vite que deux fils dans un seul.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 # [/auteur]
 
 help:
@@ -44,8 +46,8 @@ lab: venv
 
 # [auteur]
 test: installed
-	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) notebooks/*.ipynb
+	$(PYTEST) tests
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) notebooks/*.ipynb
 
 check: installed
 	$(BIN)/python -m ruff check .
@@ -62,18 +64,19 @@ site: installed
 colab: installed
 	$(BIN)/python tools/run_colab.py $(ONLY)
 
-bench: installed
+bench: site
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
 	$(BIN)/python -m benchmarks vectorised
 	$(BIN)/python -m benchmarks losses
 	$(BIN)/python -m benchmarks grading
 	$(BIN)/python -m benchmarks widgets
 	$(BIN)/python -m benchmarks notebooks
+	$(BIN)/python -m benchmarks site
 
 screenshot: installed
 	$(BIN)/python tools/record_widgets.py
 
-release: installed
+release: site
 	$(BIN)/python tools/make_release.py
 
 format: installed

@@ -1,10 +1,12 @@
-"""Secondes de chaque notebook, de ses cellules les plus lentes, et des imports."""
+"""Secondes de chaque notebook, de ses cellules les plus lentes, et des imports ; graines de chaque intervalle."""
 
+import json
 import statistics
 import subprocess
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
@@ -15,6 +17,7 @@ from kdcourse.command_line import FrenchParser, positive
 from kdcourse.formats import french
 
 CELL_TIMEOUT = 600  # secondes
+COUNTER = Path(__file__).with_name("_interval_counter.py")
 IMPORTS = {
     "torch": "import torch",
     "torch, matplotlib": "import torch, matplotlib",
@@ -74,19 +77,26 @@ def import_seconds(repeats: int) -> dict[str, float]:
 def measure(path, count: int) -> dict:
     """Un notebook exécuté en mémoire : le fichier reste ce qu'il est. Le démarrage du noyau compte."""
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("print(_seeds)"))
     client = NotebookClient(
         notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
     )
+    client.extra_arguments = [f"--IPKernelApp.exec_files={COUNTER}"]
     start = time.perf_counter()
     client.execute()
     seconds = time.perf_counter() - start
+    seeds = json.loads(notebook.cells.pop().outputs[0].text)
     cells = [
         {"cell": number, "seconds": round(cell_seconds(cell), 2), "code": title(cell.source)}
         for number, cell in enumerate(notebook.cells)
         if cell.cell_type == "code"
     ]
     slowest = sorted(cells, key=lambda cell: cell["seconds"], reverse=True)[:count]
-    return {"seconds": round(seconds, 1), "slowest": slowest}
+    return {
+        "seconds": round(seconds, 1), "slowest": slowest, "intervals": len(seeds),
+        "median_seeds": statistics.median_low(seeds) if seeds else 0,
+        "below_ten": sum(number < 10 for number in seeds),
+    }  # fmt: skip
 
 
 def cell_seconds(cell) -> float:

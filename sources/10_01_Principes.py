@@ -98,7 +98,7 @@ with torch.no_grad():
     seen, unseen = (error_rate(teacher(part.images), part.labels).item()
                     for part in (digits.train, digits.test))
 smaller, quicker, faster = (big / small for big, small in zip(*costs.values()))
-header = ["", "paramètres", "µs par image, une à une", "µs par image, par 100"]
+header = ["réseau", "paramètres", "µs par image, une à une", "µs par image, par 100"]
 rows = [[name, count, french(one, 0), french(many, 2)]
         for name, (count, one, many) in costs.items()]
 say(markdown_table(header, rows),

@@ -93,7 +93,7 @@ def big():
 teacher = train_one(big, digits.train, epochs=15, learning_rate=0.01)
 teacher_error = error_rate(teacher(digits.test.images), digits.test.labels)
 sizes = [parameter_count(model()) for model in (big, small_student)]
-say(markdown_table(["", "paramètres", "canaux par étage", "erreur de test (%)"], [
+say(markdown_table(["réseau", "paramètres", "canaux par étage", "erreur de test (%)"], [
     ["teacher", sizes[0], "16, 32, 32", french(teacher_error)],
     ["student", sizes[1], "8, 8, 8", "à mesurer"]]))
 
@@ -142,11 +142,11 @@ for stage, (by_labels, norm) in enumerate(torch.stack(norms).mean(dim=0).T):
     ratio = by_labels / norm
     rows.append([f"étage {stage} ({side}×{side})", french(ratio),
                  thousands(10 * side**2), french(10 * side**2 / ratio, 0)])
-say(markdown_table(["", "gradient des étiquettes / attention", "10·HW",
+say(markdown_table(["étage", "gradient des étiquettes / attention", "10·HW",
                     "à β = 10·HW, gradient de l'attention / étiquettes"], rows))
 
 # %% [markdown]
-# La première colonne répond au pari. (Les deux gradients sont pris sur les mêmes paramètres : ceux que l'attention de cet étage
+# La deuxième colonne répond au pari. (Les deux gradients sont pris sur les mêmes paramètres : ceux que l'attention de cet étage
 # atteint.) Plus la carte a de pixels, plus l'attention est légère : à l'étage 0, le student ne la sent presque pas. Les auteurs
 # multiplient donc leur perte par $\beta = 1\,000$. Nous prenons $\beta = 10 \cdot HW$, qui suit le nombre de pixels : la
 # dernière colonne montre que l'attention domine alors partout, au départ, d'un même ordre aux trois étages. La perte entière s'écrit

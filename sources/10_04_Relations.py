@@ -259,7 +259,7 @@ InvarianceExplorer(cloud)
 
 # %% [markdown]
 # La figure montre chaque transformation au plus fort ; les curseurs font bouger le nuage pas à pas. Une perte qui ignore la
-# transformation reste à 0. Pour la rotation, la raison tient en une ligne : si $Q$ en est une, $(FQ)(FQ)^\top = FQQ^\top F^\top = FF^\top$. Amenez « une échelle par point » à 100 % : chaque point glisse sur son rayon, et le cosinus ne voit rien. Passez à
+# transformation reste à 0 : c'est une *invariance*. Pour la rotation, la raison tient en une ligne : si $Q$ en est une, $(FQ)(FQ)^\top = FQQ^\top F^\top = FF^\top$. Amenez « une échelle par point » à 100 % : chaque point glisse sur son rayon, et le cosinus ne voit rien. Passez à
 # « translation » : le cosinus et SP partent de l'origine, les RKD ne regardent que les écarts entre points.
 #
 # Les vrais embeddings du teacher ont 256 dimensions. Les quatre pertes y répondent-elles de même ?

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES, NOTEBOOKS = ROOT / "sources", ROOT / "notebooks"
 EXERCISE_SOURCES, EXERCISES = SOURCES / "exercises", ROOT / "exercises" / "source"
 CELL_TIMEOUT = 300  # secondes
+WORDS = Path(__file__).with_name("figure_words.py")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -93,11 +94,12 @@ def open_with_picture(notebook: nbformat.NotebookNode) -> None:
                 cell.outputs = [output for output in cell.outputs if "image/png" not in output.get("data", {})]
 
 
-def execute(notebook: nbformat.NotebookNode) -> None:
-    """Remplit les sorties, comme JupyterLab le ferait dans le dossier des notebooks."""
+def execute(notebook: nbformat.NotebookNode, *preludes: Path) -> None:
+    """Remplit les sorties, comme JupyterLab le ferait dans le dossier des notebooks ; ``preludes`` y est joué avant."""
     resources = {"metadata": {"path": str(NOTEBOOKS)}}
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=resources)
     client.record_timing = False  # des horodatages changeraient le fichier à chaque exécution
+    client.extra_arguments = [f"--IPKernelApp.exec_files={prelude}" for prelude in (WORDS, *preludes)]
     client.execute()
 
 

@@ -31,30 +31,14 @@ from tqdm import tqdm
 ROOT = build_notebooks.ROOT
 BUILD, PAGES = ROOT / "build", ROOT / "website"
 CACHE = BUILD / "chapitres"
-# Ce que le site demande à un noyau : l'HTML d'un curseur, et en mots ce qu'une figure montre.
-PRELUDE = """
-from IPython import get_ipython
-import matplotlib.pyplot
-from matplotlib.figure import Figure
-from kdcourse.widgets.slider_figure import SliderFigure
-
-def words(figure, printer, cycle):
-    titles = [figure.get_suptitle() or "", *(ax.get_title() for ax in figure.axes)]
-    told = ". ".join(" ".join(title.split()) for title in titles if title.strip())
-    printer.text("TITRE : " + told.translate(str.maketrans("", "", "$^{}")))
-
-get_ipython().run_line_magic("matplotlib", "inline")  # il ôterait, plus tard, ce qui suit
-formatters = get_ipython().display_formatter.formatters
-formatters["text/html"].for_type(SliderFigure, lambda widget: widget.to_fragment())
-formatters["text/plain"].for_type(Figure, words)
-"""
+FRAGMENTS = Path(__file__).with_name("slider_fragments.py")
 WORDS_A_MINUTE, LINES_A_MINUTE = 110, 10  # ce qu'ont mis les lecteurs des chapitres : prose, puis code ouvert
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prefixes", nargs="*", help="débuts de noms de chapitres, tous par défaut")
-    prefixes = tuple(parser.parse_args().prefixes)
+    prefixes = tuple(parser.parse_args(arguments).prefixes)
     chapters = [p for p in sorted(build_notebooks.SOURCES.glob("10_*.py")) if p.name.startswith(prefixes or ("",))]
     if not chapters:
         print(f"Aucun chapitre ne commence par {' '.join(prefixes)}.", file=sys.stderr)
@@ -74,9 +58,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
     kept = CACHE / f"{path.stem}-{key(notebook)}.ipynb"
     if kept.exists():
         return nbformat.read(kept, as_version=4)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(PRELUDE))
-    build_notebooks.execute(notebook)
-    del notebook.cells[0]
+    build_notebooks.execute(notebook, FRAGMENTS)
     build_notebooks.clean(notebook)
     build_notebooks.open_with_picture(notebook)
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -88,7 +70,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
 
 def key(notebook: nbformat.NotebookNode) -> str:
     """Ce dont dépend l'exécution : le code du chapitre et du cours, les bibliothèques qui calculent ou dessinent."""
-    digest = hashlib.sha256(PRELUDE.encode())
+    digest = hashlib.sha256(build_notebooks.WORDS.read_bytes() + FRAGMENTS.read_bytes())
     for cell in notebook.cells:
         digest.update(f"{cell.cell_type} {cell.source} {chapter_rules.tags(cell)}".encode())
     for path in sorted((ROOT / "kdcourse").rglob("*")):
@@ -104,12 +86,14 @@ def write_source(played: dict[str, nbformat.NotebookNode]) -> Path:
     source = BUILD / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(PAGES, source)
-    address, first = bootstrap.public_repository(), None
+    address = bootstrap.public_repository()
     for name, notebook in played.items():
-        first = first or fragment(name, notebook)
         write_chapter(source, name, notebook, address)
-    (source / "apercu.html").write_text(first, encoding="utf-8")
-    site_pages.write(source, min(played), address)
+    first = min(played)
+    (source / "apercu.html").write_text(fragment(first, played[first]), encoding="utf-8")
+    doors = [f'<a href="{first}.html">Lire</a>', '<a href="installer.html">Exécuter chez soi</a>']
+    site_pages.write(source, [card(name, notebook) for name, notebook in played.items()],
+                     [*doors, *colab(first, address)])  # fmt: skip
     widgets = ROOT / "kdcourse" / "widgets"
     script = (widgets / "player.js").read_text(encoding="utf-8")
     # Un module ne se charge pas d'un dossier ouvert par file:// : le même texte, en script ordinaire.
@@ -135,21 +119,23 @@ def write_chapter(source: Path, name: str, notebook: nbformat.NotebookNode, addr
     notebook.cells = [cell for cell in notebook.cells if bootstrap.TAG not in chapter_rules.tags(cell)]  # rien à y lire
     pictures, count = source / "_static" / "figures", 0
     pictures.mkdir(parents=True, exist_ok=True)
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and cell.execution_count is None and cell.source.strip():
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        if cell.execution_count is None and cell.source.strip():
             raise ValueError(f"{name} : une cellule n'a pas été exécutée.")
-        for output in cell.get("outputs", []):
+        for output in (output for output in cell.outputs if output.get("name") == "stderr"):
+            print(f"{name} : une cellule écrit sur stderr, et la page le tait :\n{output.text}", file=sys.stderr)
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in cell.outputs:
             if output.output_type == "error":
                 raise ValueError(f"{name} : une cellule est en erreur, {output.ename}.")
             data = output.get("data", {})
             if "text/html" not in data and "image/png" in data:
                 count += 1
-                words = data["text/plain"]
-                if not words.startswith("TITRE : ") or len(words) < 10:
+                alt = html.escape(output.metadata.get("image/png", {}).get("alt", ""))
+                if not alt:
                     raise ValueError(f"{name} : la figure {count} n'a pas de titre, donc pas d'alternative en mots.")
                 file = pictures / f"{name}-{count}.png"
                 file.write_bytes(base64.b64decode(data["image/png"]))
-                alt = html.escape(words.removeprefix("TITRE : "))
                 output.data = {"text/html": f'<img src="_static/figures/{file.name}" alt="{alt}" loading="lazy">'}
     first = notebook.cells[0]
     opening = first.pop("attachments", {}).get(chapter_rules.PICTURE, {}).get("image/png")
@@ -165,16 +151,36 @@ def write_chapter(source: Path, name: str, notebook: nbformat.NotebookNode, addr
 
 def links(name: str, notebook: nbformat.NotebookNode, address: str) -> str:
     """Sous le titre : le temps de lecture, le notebook à emporter, et Colab si une adresse est donnée."""
+    parts = [f"Lecture : {minutes(notebook)} min environ",
+             f'<a href="_static/{name}.ipynb" download>Télécharger le notebook</a>', *colab(name, address)]  # fmt: skip
+    return f'<p class="kd-links">{" · ".join(parts)}</p>\n'
+
+
+def minutes(notebook: nbformat.NotebookNode) -> int:
+    """Le temps de lecture, à cinq minutes près."""
     prose = " ".join(re.sub(r"<details>.*?</details>", "", cell.source, flags=re.S)
                      for cell in notebook.cells if cell.cell_type == "markdown")  # fmt: skip
     lines = sum(len(cell.source.splitlines()) for cell in notebook.cells
                 if cell.cell_type == "code" and chapter_rules.FOLDED not in chapter_rules.tags(cell))  # fmt: skip
-    minutes = 5 * round((len(prose.split()) / WORDS_A_MINUTE + lines / LINES_A_MINUTE) / 5)
-    parts = [f"Lecture : {minutes} min environ", f'<a href="_static/{name}.ipynb" download>Télécharger le notebook</a>']
+    return 5 * round((len(prose.split()) / WORDS_A_MINUTE + lines / LINES_A_MINUTE) / 5)
+
+
+def colab(name: str, address: str) -> list[str]:
+    """Le lien vers Colab, si une adresse est donnée."""
     if found := bootstrap.GITHUB.fullmatch(address):
         url = f"https://colab.research.google.com/github/{found[1]}/blob/main/notebooks/{name}.ipynb"
-        parts.append(f'<a href="{url}">Ouvrir dans Colab</a>')
-    return f'<p class="kd-links">{" · ".join(parts)}</p>\n'
+        return [f'<a href="{url}">Ouvrir dans Colab</a>']
+    return []
+
+
+def card(name: str, notebook: nbformat.NotebookNode) -> str:
+    """Un chapitre sur l'accueil : son image d'ouverture, son titre, sa question."""
+    found = re.match(r"# (.+?)\n+\*\*(.+?)\*\*", notebook.cells[0].source)
+    if found is None:
+        raise ValueError(f"{name} : la première cellule donne un titre, puis une question en gras.")
+    title, question = (html.escape(text.replace("*", "")) for text in found.groups())
+    return (f'<a href="{name}.html"><img src="_static/figures/{name}-0.png" alt="" loading="lazy">'
+            f"<b>{title}</b><span>{question}</span><small>{minutes(notebook)} min</small></a>")  # fmt: skip
 
 
 def publish(source: Path, target: Path) -> int:
@@ -187,9 +193,14 @@ def publish(source: Path, target: Path) -> int:
     if status:
         print("Le site n'est pas construit : Sphinx a dit pourquoi ci-dessus.", file=sys.stderr)
         return status
-    for extra in ("_sources", "objects.inv", ".buildinfo"):
+    for extra in ("_sources", "objects.inv", ".buildinfo", "_static/webpack-macros.html"):
         path = partial / extra
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in (partial / "_modules").rglob(
+        "*.html"
+    ):  # d'un nom offert par deux façades, Sphinx revient à la mauvaise
+        code = re.sub(r'<a class="viewcode-back".*?</a>', "", path.read_text(encoding="utf-8"))
+        path.write_text(code, encoding="utf-8")
     if broken := site_pages.broken_links(partial):
         print("Le site n'est pas construit, ces liens ne mènent nulle part :", *broken, sep="\n- ", file=sys.stderr)
         return 1

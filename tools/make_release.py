@@ -1,6 +1,6 @@
 """Fabrique ce que reçoivent les étudiants, sans solution ni correcteur : un arbre prêt à publier, et son archive.
 
-python tools/make_release.py            release/kdcourse/ et release/kdcourse.zip
+python tools/make_release.py            release/kdcourse/ et release/kdcourse.zip, et le site s'il est construit
 python tools/make_release.py DOSSIER    les mêmes, dans un autre dossier
 
 L'arbre ne vient que de fichiers que git suit. S'il est déjà le clone du dépôt public, son .git est gardé.
@@ -22,6 +22,7 @@ import bootstrap
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "build" / "site"
 PUBLIC = (
     "kdcourse/", "notebooks/", "docs/", "tools/jupyterlab_overrides.json",
     ".gitattributes", "LICENSE", "README.md", "pyproject.toml", "environment.yml", "Makefile", ".gitignore",
@@ -149,6 +150,17 @@ def write(tree: dict[str, bytes], target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def write_site(site: Path, target: Path) -> None:
+    """Le site construit, en une archive : décompressée, elle se lit sans rien installer, par son index.html."""
+    archive, dated = target / "kdcourse-site.zip.partiel", commit_date()
+    with zipfile.ZipFile(archive, "w") as opened:
+        for path in sorted(path for path in site.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(f"kdcourse-site/{path.relative_to(site).as_posix()}", dated)
+            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            opened.writestr(entry, path.read_bytes())
+    os.replace(archive, target / "kdcourse-site.zip")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", nargs="?", type=Path, default=ROOT / "release", metavar="DOSSIER")
@@ -166,6 +178,12 @@ def main() -> int:
     write(tree, target)
     size = sum(map(len, tree.values())) / 1e6
     print(f"{target / 'kdcourse'} : {len(tree)} fichiers, {size:.1f} Mo ; archive : {target / 'kdcourse.zip'}")
+    if (SITE / "index.html").is_file():
+        write_site(SITE, target)
+        print(f"Le site, à décompresser et à ouvrir par index.html : {target / 'kdcourse-site.zip'}")
+    else:
+        (target / "kdcourse-site.zip").unlink(missing_ok=True)  # celui d'une version passée
+        print("Le site n'est pas construit, et n'est pas joint ; make site, puis make release.")
     return 0
 
 

@@ -24,14 +24,16 @@ FACES = {
 }
 
 
-def write(source: Path, first: str, address: str) -> None:
-    """Range dans ``source`` toutes les pages tirées d'ailleurs ; l'accueil y mène au premier chapitre, et au dépôt."""
+def write(source: Path, cards: list[str], doors: list[str]) -> None:
+    """Range dans ``source`` toutes les pages tirées d'ailleurs, et dans l'accueil ses portes et ses chapitres."""
     pages = {"installer.md": install(), "enseigner.md": teach(), "mesures.md": measures()}
-    pages["reference.md"] = "# Référence\n\nToutes les fonctions, par dossier.\n\n```{toctree}\n" + "\n".join(
-        name.replace(".", "_") for name in FACES) + "\n```\n"  # fmt: skip
+    faces = "\n".join(name.replace(".", "_") for name in FACES)
+    pages["reference.md"] = ("# Référence\n\nTout ce que les chapitres importent, par module.\n\n"
+                             f"```{{toctree}}\n:maxdepth: 1\n\n{faces}\n```\n")  # fmt: skip
     pages |= {f"{face.replace('.', '_')}.md": reference(face, title) for face, title in FACES.items()}
-    home = (source / "index.md").read_text(encoding="utf-8").replace("PREMIER", first)
-    pages["index.md"] = home.replace("</p>", f'<a href="{address}">Le dépôt</a></p>', 1) if address else home
+    home = (source / "index.md").read_text(encoding="utf-8")
+    home = home.replace("PORTES", f'<p class="kd-doors">{"".join(doors)}</p>')
+    pages["index.md"] = home.replace("CARTES", f'<div class="kd-cards">{"".join(cards)}</div>')
     for name, text in pages.items():
         (source / name).write_text(text, encoding="utf-8")
 
@@ -87,26 +89,35 @@ def measures() -> str:
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
     sections = [
         "# Fiche de mesures", "Ce que le projet a mesuré de lui-même. Chaque tableau dit sa date et sa machine ; "
-        "`make bench` refait les quatre premiers.",
-        *section("Les curseurs", results["widgets"], "du geste à l'image peinte, dans le vrai JupyterLab ; "
-                 "« interact » est celui d'ipywidgets",
-                 ["curseur", "médiane (ms)", "95 % des gestes (ms)", "fois plus vite qu'interact"], slider_rows),
-        *section("Les chapitres", results["notebooks"], "de la première à la dernière cellule",
-                 ["chapitre", "secondes"], chapter_rows),
-        *section("Le moteur", results["vectorised"], "entraîner beaucoup de students à la fois, contre un par un",
-                 ["", "secondes"], engine_rows),
-        *section("Les pertes", results["losses"], "un aller et retour, à côté de torchdistill, sur processeur",
+        "`make bench` les refait, sauf le dernier, par `python -m benchmarks compare`.",
+        *section("Ce site", results, "site", "d'un dossier, sans cache, jusqu'à la première image et au premier "
+                 "curseur déplacé ; à côté, JupyterLab, de son démarrage au même point du même chapitre. Le poids est "
+                 "comprimé, figures et curseurs compris",
+                 ["chapitre", "image (s)", "JupyterLab (s)", "curseur (s)", "JupyterLab (s)", "Mo"], site_rows),
+        *section("Les curseurs", results, "widgets", "du geste à l'image peinte, dans le vrai JupyterLab, noyau vivant "
+                 "puis arrêté ; « interact » est celui d'ipywidgets. À droite, ce que la page reçoit, comprimé",
+                 ["curseur", "médiane (ms)", "95 % des gestes (ms)", "noyau arrêté (ms)", "fois plus vite qu'interact",
+                  "états", "ko"], slider_rows),
+        *section("Les chapitres", results, "notebooks", "de la première à la dernière cellule, et de combien de "
+                 "graines vient chaque intervalle calculé. Moins de dix : les cellules « Sur GPU », "
+                 "réduites ici, et le tableau de Hinton, dont les cinq graines prennent une demi-heure",
+                 ["chapitre", "secondes", "intervalles", "graines, médiane", "moins de dix graines"], chapter_rows),
+        *section("Le moteur", results, "vectorised", "entraîner beaucoup de students à la fois, contre un par un",
+                 ["façon de faire", "secondes"], engine_rows),
+        *section("Les pertes", results, "losses", "un aller et retour, à côté de torchdistill, sur processeur",
                  ["perte", "formes", "kdcourse (ms)", "torchdistill (ms)", "rapport"], loss_rows),
-        *section("La correction", results["grading"], "des copies enfermées, à côté de nbgrader tel quel",
-                 ["", "secondes"], grading_rows),
-        *section("Toutes les méthodes", results["compare"], "régler et mesurer les méthodes du Bilan",
-                 ["", ""], compare_rows),
+        *section("La correction", results, "grading", "des copies enfermées, à côté de nbgrader tel quel",
+                 ["correction", "secondes"], grading_rows),
+        *section("Toutes les méthodes", results, "compare", "régler et mesurer les méthodes du Bilan",
+                 ["ce qui est compté", "nombre"], compare_rows),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
 
 
-def section(title: str, result: dict, what: str, header: list[str], rows) -> list[str]:
-    origin = result["provenance"]
+def section(title: str, results: dict, name: str, what: str, header: list[str], rows) -> list[str]:
+    if name not in results:
+        return [f"## {title}", f"Pas encore mesuré : `python -m benchmarks {name}`."]
+    result, origin = results[name], results[name]["provenance"]
     where = f"{origin['processor']}, {origin['threads']} fils, torch {origin['torch']}"
     return [f"## {title}", f"{what[0].upper()}{what[1:]}. Mesuré le {day(result)} ({where}).",
             markdown_table(header, rows(result)), *missed(result)]  # fmt: skip
@@ -118,15 +129,33 @@ def missed(result: dict) -> list[str]:
     return [f"**But non atteint** : {'; '.join(failed)}."] if failed else []
 
 
+def site_rows(result: dict) -> list[list]:
+    def seconds(found: dict, name: str, digits: int) -> str:
+        return french(found[name], digits) if name in found else "aucun"
+
+    return [[chapter(name), seconds(found, "picture_s", 2), seconds(found, "lab_picture_s", 1),
+             seconds(found, "slider_s", 2), seconds(found, "lab_slider_s", 1), french(found["page_mb"], 2)]
+            for name, found in result["pages"].items()] + [
+                ["le site entier, non comprimé", "", "", "", "", french(result["site_mb"])]]  # fmt: skip
+
+
 def slider_rows(result: dict) -> list[list]:
-    return [[name, french(found["median_ms"]), french(found["p95_ms"]), french(found["speedup"])]
-            for name, found in result["widgets"].items() if "speedup" in found]  # fmt: skip
+    return [[name, french(found["median_ms"]), french(found["p95_ms"]),
+             french(result["widgets"][f"{name}, noyau arrêté"]["median_ms"]), french(found["speedup"]),
+             result["built"][name]["states"], result["built"][name]["zipped_kb"]]
+            for name, found in result["widgets"].items() if name in result["built"]]  # fmt: skip
 
 
 def chapter_rows(result: dict) -> list[list]:
-    rows = [[name.replace("_", " ", 1).replace("10 0", "10."), french(found["seconds"])]
+    rows = [[chapter(name), french(found["seconds"]), found["intervals"], found["median_seeds"], found["below_ten"]]
             for name, found in result["notebooks"].items()]  # fmt: skip
-    return [*rows, ["le cours entier", french(result["total_s"])]]
+    total = [sum(found[name] for found in result["notebooks"].values()) for name in ("intervals", "below_ten")]
+    return [*rows, ["le cours entier", french(result["total_s"]), total[0], "", total[1]]]
+
+
+def chapter(name: str) -> str:
+    """« 10.1 Principes », de « 10_01_Principes »."""
+    return re.sub(r"^10_0?", "10.", name).replace("10.B", "10 B").replace("_", " ")
 
 
 def engine_rows(result: dict) -> list[list]:
@@ -169,18 +198,18 @@ class Anchors(html.parser.HTMLParser):
 def broken_links(site: Path) -> list[str]:
     """Les liens internes dont le fichier ou l'ancre n'existe pas."""
     pages = {}
-    for path in site.glob("*.html"):
-        pages[path.name] = Anchors()
-        pages[path.name].feed(path.read_text(encoding="utf-8"))
-    found = []
-    for name, page in pages.items():
-        for link in page.links:
+    for path in site.resolve().rglob("*.html"):
+        pages[path] = Anchors()
+        pages[path].feed(path.read_text(encoding="utf-8"))
+    found = set()
+    for page, read in pages.items():
+        for link in read.links:
             if re.match(r"[a-z]+:", link):
                 continue
             path, _, anchor = link.partition("#")
-            file = unquote(path.partition("?")[0]) or name
-            if not (site / file).exists():
-                found.append(f"{name} : {link}")
-            elif anchor and file in pages and unquote(anchor) not in pages[file].ids:
-                found.append(f"{name} : {link}")
-    return sorted(set(found))
+            name = unquote(path.partition("?")[0])
+            target = (page.parent / name).resolve() if name else page
+            missing = anchor and target in pages and unquote(anchor) not in pages[target].ids
+            if not target.exists() or missing:
+                found.add(f"{page.relative_to(site.resolve())} : {link}")
+    return sorted(found)

@@ -1,7 +1,10 @@
 """Le site du cours, pour Sphinx : rien n'y est demandé au réseau, et aucune page n'a besoin d'un noyau."""
 
+import unicodedata
+
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx.search.fr import SearchFrench
 
 project, author, language = "kdcourse", "les auteurs de kdcourse", "fr"
 html_title = "kdcourse, la distillation mesurée sous vos yeux"
@@ -19,13 +22,15 @@ napoleon_google_docstring, napoleon_numpy_docstring = True, False
 html_theme = "pydata_sphinx_theme"
 html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
-html_css_files, html_js_files = ["player.css", "site.css"], [("player.js", {"defer": "defer"})]
+html_css_files, html_js_files = ["player.css", "site.css"], [("player.js", {"defer": "defer"}), "site.js"]
+html_use_index = False  # la recherche et les façades y mènent
 html_show_sourcelink = html_show_sphinx = html_copy_source = False
 html_show_search_summary = False  # il irait lire les pages, ce que file:// refuse
 html_math_renderer = "mathml"
 html_theme_options = {
     "logo": {"text": "kdcourse"},
-    "header_dropdown_text": "Suite",
+    "header_links_before_dropdown": 0,
+    "header_dropdown_text": "Le cours",
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "navbar_end": ["theme-switcher"],
@@ -34,6 +39,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "search_bar_text": "Chercher dans le cours…",
 }
+# La barre du haut les a toutes ; la référence garde à gauche ses quatre pages.
 html_sidebars = {"10_*": [], "index": [], "installer": [], "enseigner": [], "mesures": []}
 
 
@@ -47,5 +53,20 @@ def _block(translator, node: nodes.Node) -> None:
     raise nodes.SkipNode
 
 
+def _skip(app, what, name, obj, skip, options) -> bool | None:
+    """Un champ de NamedTuple que rien ne décrit : Python y met une phrase anglaise."""
+    return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
+
+
+class _French(SearchFrench):
+    """Sans accents, pour le clavier d'un téléphone : « temperature » trouve « températures »."""
+
+    def stem(self, word: str) -> str:
+        letters = unicodedata.normalize("NFD", super().stem(word))
+        return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
 def setup(app):
+    app.add_search_language(_French)
+    app.connect("autodoc-skip-member", _skip)
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))

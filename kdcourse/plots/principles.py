@@ -70,7 +70,7 @@ def plot_prediction(
 ) -> Figure:
     """Une image, et ce que le modèle en pense à plusieurs températures, avec l'entropie de chaque prédiction."""
     logits = predict(model, part.images[index : index + 1])[0].cpu()
-    figure, axes = subplots(1, len(temperatures) + 1, figsize=(2 * (len(temperatures) + 1), 2.6))
+    figure, axes = subplots(1, len(temperatures) + 1, figsize=(2 * (len(temperatures) + 1), 2.9))
     axes[0].imshow(as_picture(part.images[index]), cmap="gray_r")
     axes[0].set_title(f"étiquette : {int(part.labels[index])}")
     axes[0].axis("off")
@@ -84,6 +84,8 @@ def plot_prediction(
         if ax is not axes[1]:
             ax.set_yticklabels([])
     axes[1].set_ylabel("probabilité")
+    (first, low), (last, high) = ((t, nats(entropy(softened(logits, t)))) for t in (temperatures[0], temperatures[-1]))
+    figure.suptitle(f"De T = {short(first)} à T = {short(last)}, l'entropie passe de {low} à {high}", fontsize=11)
     return finished(figure)
 
 
@@ -103,7 +105,7 @@ def plot_gap(image: Tensor, student: Tensor, teacher: Tensor, temperature: float
             est l'écart.
     """
     ours, theirs = softened(student, temperature), softened(teacher, temperature)
-    figure, (picture, *axes) = subplots(1, 4, figsize=(9.5, 2.9), width_ratios=(0.8, 1, 1, 1.2))
+    figure, (picture, *axes) = subplots(1, 4, figsize=(9.5, 3.2), width_ratios=(0.8, 1, 1, 1.2))
     picture.imshow(as_picture(image), cmap="gray_r")
     picture.axis("off")
     classes, gap = range(len(ours)), (ours - theirs).tolist()
@@ -119,7 +121,8 @@ def plot_gap(image: Tensor, student: Tensor, teacher: Tensor, temperature: float
     axes[2].axhline(0, color="0.5", lw=1)
     figure.supxlabel("losanges : T fois le gradient que calcule autograd ; rayé : le logit sera relevé", fontsize=8.5)
     pushed = ", ".join(str(x) for x, value in zip(classes, gap, strict=True) if value < 0)
-    axes[2].set_title(f"écart ; montent : {pushed}", fontsize=10)
+    axes[2].set_title("écart", fontsize=10)
+    figure.suptitle(f"Le gradient relève les classes {pushed} : le teacher y croit plus que le student", fontsize=11)
     for ax in axes:
         ax.set(xticks=classes, xlabel="classe")
         comma_axis(ax.yaxis)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -30,7 +31,7 @@ COLORMAP = colormaps["cividis"].resampled(64)
 
 def plot_small_batch(images: Tensor, matrices: Mapping[str, Tensor]) -> Figure:
     """Un petit lot, image par image, et la matrice de ses ressemblances vue par chaque réseau, case par case."""
-    figure, axes = subplots(1, len(matrices), figsize=(4.6 * len(matrices), 4.3))
+    figure, axes = subplots(1, len(matrices), figsize=(4.6 * len(matrices), 4.6))
     for ax, (name, relations) in zip(np.atleast_1d(axes), matrices.items(), strict=True):
         ax.imshow(relations.cpu().numpy(), cmap=COLORMAP, vmin=0, vmax=1)
         for (i, j), value in np.ndenumerate(relations.cpu().numpy()):
@@ -42,6 +43,11 @@ def plot_small_batch(images: Tensor, matrices: Mapping[str, Tensor]) -> Figure:
         ax.set_title(name, pad=42)
         ax.set_axis_off()
         ax.set(xlim=(-1.5, len(images) - 0.5))
+    apart = ~torch.eye(len(images), dtype=torch.bool)
+    spans = [f"{name}, de {french(r[apart].min().item(), 2)} à {french(r[apart].max().item(), 2)}"
+             for name, r in ((name, relations.cpu()) for name, relations in matrices.items())]  # fmt: skip
+    title = f"Ressemblance de deux images différentes : {' ; '.join(spans)}"
+    figure.suptitle(title, y=1.06, fontsize=11)  # au-dessus des images, que la mise en page ne compte pas
     return finished(figure)
 
 

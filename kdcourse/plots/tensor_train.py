@@ -49,7 +49,9 @@ def plot_matrices(matrices: Mapping[str, Tensor], title: str) -> Figure:
 
 def plot_reconstructions(sweeps: Mapping[str, RankSweep], ranks: Sequence[int], corner: int = 64) -> Figure:
     """Le coin de chaque matrice et de ses trains à quelques rangs ; au-dessus, leur erreur, et celle de la SVD."""
-    figure, axes = subplots(len(sweeps), 1 + len(ranks), figsize=(2 + 2 * len(ranks), 2.7 * len(sweeps)), squeeze=False)
+    figure, axes = subplots(
+        len(sweeps), 1 + len(ranks), figsize=(2 + 2 * len(ranks), 2.7 * len(sweeps) + 0.3), squeeze=False
+    )
     for row, (name, sweep) in zip(axes, sweeps.items(), strict=True):
         shown, scale = sweep.weight[:corner, :corner], sweep.weight[:corner, :corner].abs().max().item()
         draw_matrix(row[0], shown, scale)
@@ -59,6 +61,10 @@ def plot_reconstructions(sweeps: Mapping[str, RankSweep], ranks: Sequence[int], 
             draw_matrix(ax, state.matrix[:corner, :corner], scale)
             errors = f"train {percent(state.error)}\nSVD {percent(state.svd_error)}"
             ax.set_title(f"rang {state.rank}, {thousands(state.parameters)} nombres\n{errors}", fontsize=9)
+    smaller = [r for r in ranks if all(s.at(r).parameters < s.weight.numel() for s in sweeps.values())]
+    rank = smaller[-1] if smaller else ranks[0]  # le dernier qui compresse
+    told = " ; ".join(f"{name}, {percent(sweep.at(rank).error)}" for name, sweep in sweeps.items())
+    figure.suptitle(f"Au rang {rank}, erreur du train : {told}", fontsize=11)
     figure.supxlabel(f"coin {corner}×{corner} de chaque matrice, en valeur absolue ; erreur sur la matrice entière, "
                      "du train et de la SVD de taille voisine", fontsize=8.5)  # fmt: skip
     return finished(figure)

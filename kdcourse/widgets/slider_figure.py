@@ -260,5 +260,6 @@ class SliderFigure(anywidget.AnyWidget):
         # L'image accompagne la vue : GitHub et le papier montrent le premier état.
         data, metadata = super()._repr_mimebundle_(**kwargs)
         data["image/png"] = base64.b64encode(self._png).decode()
+        metadata["image/png"] = {"alt": self.played["words"][self.state()]}
         data["text/plain"] = f"{type(self).__name__} : exécutez la cellule pour déplacer les curseurs."
         return data, metadata

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from benchmarks import _report
 
@@ -21,8 +21,19 @@ SMALL = {
     "bandwidth": ["--forme", "8", "50", "--appareil", "cpu"],
     "notebooks": ["10_99", "--repeats", "1"],
     "compare": ["--graines", "2", "--essai"],
+    "site": ["10_99", "--repeats", "1"],
 }
-PEERS = ("losses", "bandwidth")
+PEERS, BROWSER = ("losses", "bandwidth"), ("widgets", "site")
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+# Une page, puis une cellule, dont la flèche change l'image d'un curseur.
+SLIDER_PAGE = f"""<article><img src="data:image/png;base64,{DOT}"><div class="kd-figure kd-player"><svg></svg>
+<input type="range" oninput="document.querySelector('svg').append('plus loin')"></div></article>"""
+SLIDER_CELL = """import torch
+from kdcourse import MLP, load_dataset
+from kdcourse.widgets import TemperatureExplorer
+part = load_dataset("digits").validation.where(slice(0, 3))
+TemperatureExplorer(MLP().eval(), part)"""
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +63,21 @@ def test_toutes_les_mesures_ont_un_essai_reduit():
 def test_la_mesure_reduite_va_au_bout(name, tmp_path, monkeypatch, capsys):
     if name in PEERS:
         pytest.importorskip("torchdistill")
-    if name == "grading" and shutil.which("bwrap") is None or name == "widgets" and shutil.which("chromium") is None:
+    if name == "grading" and shutil.which("bwrap") is None or name in BROWSER and shutil.which("chromium") is None:
         pytest.skip("bubblewrap ou Chromium absent.")
     measure, before = importlib.import_module(f"benchmarks.{name}"), stored()
     if name == "notebooks":
         monkeypatch.setattr(measure, "ROOT", tmp_path)
         (tmp_path / "notebooks").mkdir()
         nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), tmp_path / "notebooks/10_99.ipynb")
+    if name == "site":
+        monkeypatch.setattr(measure, "ROOT", tmp_path)
+        monkeypatch.setattr(measure, "SITE", tmp_path)
+        Path(tmp_path, "10_99.html").write_text(SLIDER_PAGE, encoding="utf-8")
+        (tmp_path / "notebooks").mkdir()
+        picture = new_output("display_data", {"image/png": DOT})
+        cells = [new_code_cell("1", outputs=[picture]), new_code_cell(SLIDER_CELL)]
+        nbformat.write(new_notebook(cells=cells, metadata=KERNEL), tmp_path / "notebooks/10_99.ipynb")
     if name == "compare":
         monkeypatch.setattr(measure, "EPOCHS", (1,))
     measure.main(SMALL[name])

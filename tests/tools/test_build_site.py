@@ -1,7 +1,6 @@
-"""Le site : ses pages tirées du code et des mesures ; un chapitre d'essai, ouvert d'un dossier dans Chromium."""
+"""Comment le site se construit : un chapitre d'essai, les pages tirées du code et des mesures, et ce qui est refusé."""
 
 import json
-import os
 from pathlib import Path
 
 import build_notebooks
@@ -9,12 +8,10 @@ import build_site
 import nbformat
 import pytest
 import site_pages
-from axe_playwright_python.sync_playwright import Axe
 
 import kdcourse
-from benchmarks import _jupyterlab as lab
 
-OPENING = "# 10.9 Un essai\n\nUne *question*, et $T^2$.\n\n![Deux barres](attachment:ouverture.png)"
+OPENING = "# 10.9 Un essai\n\n**Une *question* ?** Et $T^2$.\n\n![Deux barres](attachment:ouverture.png)"
 FOLD = "<details><summary>Oui</summary>\n\nUn **pli**.\n</details>"
 SLIDER = """import torch
 from kdcourse import MLP, load_dataset
@@ -39,10 +36,9 @@ def chapter():
     """Un chapitre exécuté comme ceux du cours, avec un curseur et une figure."""
     make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
     cells = [make[kind](source) for kind, source in CELLS]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(build_site.PRELUDE), *cells])
+    notebook = nbformat.v4.new_notebook(cells=cells)
     cells[-1].metadata["tags"] = ["hide-input", "opening"]
-    build_notebooks.execute(notebook)
-    del notebook.cells[0]
+    build_notebooks.execute(notebook, build_site.FRAGMENTS)
     build_notebooks.clean(notebook)
     build_notebooks.open_with_picture(notebook)
     return notebook
@@ -61,74 +57,6 @@ def site(chapter, tmp_path_factory):
         patch.setattr(build_site, "ROOT", folder)
         assert build_site.publish(source, folder / "site") == 0
     return folder / "site"
-
-
-@pytest.fixture(scope="module")
-def page():
-    if lab.CHROMIUM is None and not os.environ.get("KDCOURSE_BROWSER_REQUIRED"):
-        pytest.skip("Chromium introuvable : sous Debian, apt install chromium.")
-    with lab.chromium() as page:
-        page.problems = []
-        page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on(
-            "request",
-            lambda request: None if request.url[:5] in ("file:", "data:") else page.problems.append(request.url),
-        )
-        yield page
-
-
-PAGES = [
-    "index.html",
-    "10_9_Essai.html",
-    "kdcourse.html",
-    "mesures.html",
-    "installer.html",
-    "enseigner.html",
-    "search.html",
-]
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("name", PAGES)
-def test_une_page_ouverte_d_un_dossier_ne_demande_rien_et_ne_deborde_pas(site, page, name):
-    page.problems.clear()
-    page.set_viewport_size({"width": 360, "height": 740})
-    page.goto((site / name).as_uri())
-    page.wait_for_load_state("networkidle")
-    assert page.problems == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert page.evaluate("document.documentElement.lang") == "fr"
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("name", ["index.html", "10_9_Essai.html"])
-def test_le_curseur_bouge_sans_noyau(site, page, name):
-    page.set_viewport_size({"width": 1100, "height": 800})
-    page.goto((site / name).as_uri())
-    page.locator(".kd-player svg").wait_for()
-    before = page.locator(".kd-player svg").inner_html()
-    page.locator(".kd-player input").first.focus()
-    page.keyboard.press("ArrowRight")
-    assert page.locator(".kd-player svg").inner_html() != before
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("name", ["index.html", "10_9_Essai.html", "kdcourse.html"])
-def test_axe_ne_trouve_rien(site, page, name, dark):
-    page.emulate_media(color_scheme="dark" if dark else "light")
-    page.goto((site / name).as_uri())
-    page.wait_for_load_state("networkidle")
-    found = Axe().run(page).response["violations"]
-    assert [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found] == []
-
-
-@pytest.mark.browser
-def test_la_recherche_trouve_en_francais(site, page):
-    page.goto((site / "search.html").as_uri() + "?q=objectif")
-    page.locator("#search-results li a").first.wait_for()
-    assert "10_9_Essai.html" in page.locator("#search-results li a").first.get_attribute("href")
 
 
 def test_une_figure_dit_son_titre_et_une_formule_est_du_mathml(site):
@@ -175,7 +103,7 @@ def test_un_chapitre_non_execute_ou_une_figure_muette_sont_refuses(chapter, tmp_
     with pytest.raises(ValueError, match="10_9 : une cellule n'a pas été exécutée"):
         build_site.write_chapter(tmp_path, "10_9", empty, "")
     silent = nbformat.from_dict(chapter)
-    silent.cells[3].outputs[0].data["text/plain"] = "<Figure size 640x480 with 1 Axes>"
+    silent.cells[3].outputs[0].metadata.clear()
     with pytest.raises(ValueError, match="la figure 1 n'a pas de titre"):
         build_site.write_chapter(tmp_path, "10_9", silent, "")
 

@@ -182,6 +182,22 @@ def test_l_archive_contient_l_arbre_et_se_refait_a_l_identique(tree, again):
     assert (again / "kdcourse.zip").read_bytes() == (tree.parent / "kdcourse.zip").read_bytes()
 
 
+def test_le_site_construit_est_joint_et_celui_d_une_version_passee_ne_reste_pas(tree, project):
+    assert not (tree.parent / "kdcourse-site.zip").exists()
+    pages = {"index.html": "<p>Accueil</p>", "_static/a.png": "image"}
+    for name, content in pages.items():
+        (project / "build/site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "build/site" / name).write_text(content, encoding="utf-8")
+    assert "kdcourse-site.zip" in release(project).stdout
+    with zipfile.ZipFile(tree.parent / "kdcourse-site.zip") as archive:
+        assert {name: archive.read(name).decode() for name in archive.namelist()} == {
+            f"kdcourse-site/{name}": content for name, content in pages.items()
+        }
+    shutil.rmtree(project / "build")
+    assert "make site" in release(project).stdout
+    assert not (tree.parent / "kdcourse-site.zip").exists()
+
+
 def test_chaque_entree_de_l_archive_est_datee_du_commit(project, tree):
     committed = time.gmtime(int(git(project, "log", "-1", "--format=%ct")))[:6]
     with zipfile.ZipFile(tree.parent / "kdcourse.zip") as archive:
