@@ -15,6 +15,7 @@ from kdcourse.measures.intervals import markdown_table
 from kdcourse.measures.stored import day
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "sources"
 RESULTS = ROOT / "benchmarks" / "results"
 FACES = {
     "kdcourse": "Pertes, modèles, entraînements",
@@ -154,8 +155,9 @@ def chapter_rows(result: dict) -> list[list]:
 
 
 def chapter(name: str) -> str:
-    """« 10.1 Principes », de « 10_01_Principes »."""
-    return re.sub(r"^10_0?", "10.", name).replace("10.B", "10 B").replace("_", " ")
+    """Le titre d'un chapitre, pris à sa source."""
+    found = re.search(r"^# # (.+)$", (SOURCES / f"{name}.py").read_text(encoding="utf-8"), flags=re.M)
+    return found[1] if found else name
 
 
 def engine_rows(result: dict) -> list[list]:
