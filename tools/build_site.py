@@ -22,6 +22,7 @@ from pathlib import Path
 import bootstrap
 import build_notebooks
 import chapter_rules
+import latex2mathml.converter
 import nbformat
 import site_pages
 from nbclient.exceptions import CellExecutionError
@@ -32,7 +33,6 @@ ROOT = build_notebooks.ROOT
 BUILD, PAGES = ROOT / "build", ROOT / "website"
 CACHE = BUILD / "chapitres"
 FRAGMENTS = Path(__file__).with_name("slider_fragments.py")
-WORDS_A_MINUTE, LINES_A_MINUTE = 110, 10  # ce qu'ont mis les lecteurs des chapitres : prose, puis code ouvert
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,7 +93,7 @@ def write_source(played: dict[str, nbformat.NotebookNode]) -> Path:
     (source / "apercu.html").write_text(fragment(first, played[first]), encoding="utf-8")
     doors = [f'<a href="{first}.html">Lire</a>', '<a href="installer.html">Exécuter chez soi</a>']
     site_pages.write(source, [card(name, notebook) for name, notebook in played.items()],
-                     [*doors, *colab(first, address)])  # fmt: skip
+                     [*doors, *colab(first, address)], address)  # fmt: skip
     widgets = ROOT / "kdcourse" / "widgets"
     script = (widgets / "player.js").read_text(encoding="utf-8")
     # Un module ne se charge pas d'un dossier ouvert par file:// : le même texte, en script ordinaire.
@@ -137,6 +137,8 @@ def write_chapter(source: Path, name: str, notebook: nbformat.NotebookNode, addr
                 file = pictures / f"{name}-{count}.png"
                 file.write_bytes(base64.b64decode(data["image/png"]))
                 output.data = {"text/html": f'<img src="_static/figures/{file.name}" alt="{alt}" loading="lazy">'}
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "markdown"):
+        cell.source = re.sub(r"^<details>.*?(?=\n\n|\Z)", lambda fold: in_html(fold[0]), cell.source, flags=re.M | re.S)
     first = notebook.cells[0]
     opening = first.pop("attachments", {}).get(chapter_rules.PICTURE, {}).get("image/png")
     if opening is None:
@@ -149,20 +151,29 @@ def write_chapter(source: Path, name: str, notebook: nbformat.NotebookNode, addr
     nbformat.write(notebook, source / f"{name}.ipynb")
 
 
+def in_html(text: str) -> str:
+    """Ce que Markdown laisse tel quel dans un bloc HTML, le début d'un pli : formules, code, gras, italique."""
+    text = re.sub(r"\$([^$\n]+)\$", lambda formula: latex2mathml.converter.convert(formula[1]), text)
+    text = re.sub(r"`([^`\n]+)`", lambda code: f"<code>{html.escape(code[1])}</code>", text)
+    text = re.sub(r"\*\*([^*\n]+)\*\*", r"<b>\1</b>", text)
+    return re.sub(r"(?<![\w*])\*([^*\n]+)\*(?![\w*])", r"<i>\1</i>", text)
+
+
 def links(name: str, notebook: nbformat.NotebookNode, address: str) -> str:
     """Sous le titre : le temps de lecture, le notebook à emporter, et Colab si une adresse est donnée."""
-    parts = [f"Lecture : {minutes(notebook)} min environ",
+    parts = [f"Lecture : {duration(name, notebook)}",
              f'<a href="_static/{name}.ipynb" download>Télécharger le notebook</a>', *colab(name, address)]  # fmt: skip
-    return f'<p class="kd-links">{" · ".join(parts)}</p>\n'
+    note = "Ici, les curseurs bougent ; le code s'exécute, et les exercices se font, dans le notebook."
+    return f'<p class="kd-links">{" · ".join(parts)}<br>{note}</p>\n'
 
 
-def minutes(notebook: nbformat.NotebookNode) -> int:
-    """Le temps de lecture, à cinq minutes près."""
-    prose = " ".join(re.sub(r"<details>.*?</details>", "", cell.source, flags=re.S)
-                     for cell in notebook.cells if cell.cell_type == "markdown")  # fmt: skip
-    lines = sum(len(cell.source.splitlines()) for cell in notebook.cells
-                if cell.cell_type == "code" and chapter_rules.FOLDED not in chapter_rules.tags(cell))  # fmt: skip
-    return 5 * round((len(prose.split()) / WORDS_A_MINUTE + lines / LINES_A_MINUTE) / 5)
+def duration(name: str, notebook: nbformat.NotebookNode) -> str:
+    """Le temps de lecture que le chapitre annonce."""
+    prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found = re.search(r"\*\*Durée[*\s:]+(une (?:demi-)?heure)", prose)
+    if found is None:
+        raise ValueError(f"{name} : sa durée n'est pas annoncée, par « **Durée : une heure** ».")
+    return found[1]
 
 
 def colab(name: str, address: str) -> list[str]:
@@ -180,7 +191,7 @@ def card(name: str, notebook: nbformat.NotebookNode) -> str:
         raise ValueError(f"{name} : la première cellule donne un titre, puis une question en gras.")
     title, question = (html.escape(text.replace("*", "")) for text in found.groups())
     return (f'<a href="{name}.html"><img src="_static/figures/{name}-0.png" alt="" loading="lazy">'
-            f"<b>{title}</b><span>{question}</span><small>{minutes(notebook)} min</small></a>")  # fmt: skip
+            f"<b>{title}</b><span>{question}</span><small>{duration(name, notebook)}</small></a>")  # fmt: skip
 
 
 def publish(source: Path, target: Path) -> int:

@@ -25,9 +25,9 @@ FACES = {
 }
 
 
-def write(source: Path, cards: list[str], doors: list[str]) -> None:
+def write(source: Path, cards: list[str], doors: list[str], address: str) -> None:
     """Range dans ``source`` toutes les pages tirées d'ailleurs, et dans l'accueil ses portes et ses chapitres."""
-    pages = {"installer.md": install(), "enseigner.md": teach(), "mesures.md": measures()}
+    pages = {"installer.md": install(address), "enseigner.md": teach(), "mesures.md": measures()}
     faces = "\n".join(name.replace(".", "_") for name in FACES)
     pages["reference.md"] = ("# Référence\n\nTout ce que les chapitres importent, par module.\n\n"
                              f"```{{toctree}}\n:maxdepth: 1\n\n{faces}\n```\n")  # fmt: skip
@@ -39,13 +39,15 @@ def write(source: Path, cards: list[str], doors: list[str]) -> None:
         (source / name).write_text(text, encoding="utf-8")
 
 
-def install() -> str:
+def install(address: str) -> str:
     """« Commencer », du README que reçoivent les étudiants."""
     text = make_release.for_students("README.md", (ROOT / "README.md").read_text(encoding="utf-8"))
     found = re.search(r"^## Commencer\n(.*?)^## ", text, flags=re.M | re.S)
     if found is None:
         raise ValueError("README.md : la section « Commencer » n'est plus là.")
-    return "# Exécuter chez soi\n" + found[1]
+    origin = f"`git clone {address}`" if address else "`kdcourse.zip`, de qui vous a donné ces pages"
+    text = re.sub(r"\*\*Pour lire seulement\*\*.*?\n\n", "", found[1], flags=re.S)
+    return f"# Exécuter chez soi\n\nIl faut le cours entier, notebooks et code : {origin}.\n{text}"
 
 
 def teach() -> str:
@@ -64,13 +66,20 @@ def reference(face: str, title: str) -> str:
         if not inspect.getdoc(thing):
             raise ValueError(f"{face}.{name} n'a pas de docstring : la référence ne saurait qu'en dire.")
         if inspect.isclass(thing):
-            entry = [f".. autoclass:: {face}.{name}", "   :members:"]
+            signature = "" if str(inspect.signature(thing)) != "(*args, **kwargs)" else arguments(thing)
+            entry = [f".. autoclass:: {face}.{name}{signature}", "   :members:"]
         elif callable(thing):
             entry = [f".. autofunction:: {face}.{name}"]
         else:  # une donnée se documente là où elle est écrite
             entry = [f".. autodata:: {home}.{name}", "   :no-value:"]
         lines += ["```{eval-rst}", *entry, "```", ""]
     return "\n".join(lines)
+
+
+def arguments(widget: type) -> str:
+    """La signature qu'un widget cache derrière celle d'ipywidgets, sans ses types."""
+    parameters = list(inspect.signature(widget.__init__).parameters.values())[1:]
+    return "(" + ", ".join(str(one.replace(annotation=one.empty)) for one in parameters) + ")"
 
 
 def public_names(text: str) -> list[tuple[str, str]]:
@@ -94,7 +103,8 @@ def measures() -> str:
         *section("Ce site", results, "site", "d'un dossier, sans cache, jusqu'à la première image et au premier "
                  "curseur déplacé ; à côté, JupyterLab, de son démarrage au même point du même chapitre. Le poids est "
                  "comprimé, figures et curseurs compris",
-                 ["chapitre", "image (s)", "JupyterLab (s)", "curseur (s)", "JupyterLab (s)", "Mo"], site_rows),
+                 ["chapitre", "image (s)", "image, JupyterLab (s)", "curseur (s)", "curseur, JupyterLab (s)",
+                  "Mo"], site_rows),
         *section("Les curseurs", results, "widgets", "du geste à l'image peinte, dans le vrai JupyterLab, noyau vivant "
                  "puis arrêté ; « interact » est celui d'ipywidgets. À droite, ce que la page reçoit, comprimé",
                  ["curseur", "médiane (ms)", "95 % des gestes (ms)", "noyau arrêté (ms)", "fois plus vite qu'interact",
@@ -119,7 +129,7 @@ def section(title: str, results: dict, name: str, what: str, header: list[str], 
     if name not in results:
         return [f"## {title}", f"Pas encore mesuré : `python -m benchmarks {name}`."]
     result, origin = results[name], results[name]["provenance"]
-    where = f"{origin['processor']}, {origin['threads']} fils, torch {origin['torch']}"
+    where = f"{origin['processor']}, {origin['threads']} fil{'s' * (origin['threads'] > 1)}, torch {origin['torch']}"
     return [f"## {title}", f"{what[0].upper()}{what[1:]}. Mesuré le {day(result)} ({where}).",
             markdown_table(header, rows(result)), *missed(result)]  # fmt: skip
 
@@ -127,7 +137,7 @@ def section(title: str, results: dict, name: str, what: str, header: list[str], 
 def missed(result: dict) -> list[str]:
     """Les buts que la mesure n'a pas atteints, dits."""
     failed = [target["target"] for target in result.get("targets", []) if not target["met"]]
-    return [f"**But non atteint** : {'; '.join(failed)}."] if failed else []
+    return [f"**But non atteint**, pour une ligne au moins : {' ; '.join(failed)}."] if failed else []
 
 
 def site_rows(result: dict) -> list[list]:
@@ -169,8 +179,8 @@ def engine_rows(result: dict) -> list[list]:
 
 
 def loss_rows(result: dict) -> list[list]:
-    return [[case["loss"], " × ".join(map(str, case["shape"])), french(case["ours_ms"], 2), french(case["peer_ms"], 2),
-             french(case["ratio"], 2)] for case in result["cases"]]  # fmt: skip
+    return [[case["loss"], " × ".join(map(thousands, case["shape"])), french(case["ours_ms"], 2),
+             french(case["peer_ms"], 2), french(case["ratio"], 2)] for case in result["cases"]]  # fmt: skip
 
 
 def grading_rows(result: dict) -> list[list]:

@@ -1,5 +1,6 @@
 """Le site du cours, pour Sphinx : rien n'y est demandé au réseau, et aucune page n'a besoin d'un noyau."""
 
+import re
 import unicodedata
 
 from docutils import nodes
@@ -17,6 +18,8 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 autodoc_member_order = "bysource"
+smartquotes = False  # la typographie est déjà faite
+autodoc_inherit_docstrings = False  # celles de torch sont en anglais
 autodoc_typehints = "none"  # la signature les écrit en anglais ; la docstring dit formes et unités
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 html_theme = "pydata_sphinx_theme"
@@ -43,13 +46,18 @@ html_theme_options = {
 html_sidebars = {"10_*": [], "index": [], "installer": [], "enseigner": [], "mesures": []}
 
 
+def _mathml(text: str, **options) -> str:
+    """La virgule de « 0,5 » n'est pas celle d'une liste : aucun blanc ne la suit."""
+    return convert(re.sub(r"(?<=\d),(?=\d)", r"\\text{,}", text), **options)
+
+
 def _inline(translator, node: nodes.Node) -> None:
-    translator.body.append(convert(node.astext()))
+    translator.body.append(_mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def _block(translator, node: nodes.Node) -> None:
-    translator.body.append(f'<div class="math" tabindex="0">{convert(node.astext(), display="block")}</div>')
+    translator.body.append(f'<div class="math" tabindex="0">{_mathml(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 

@@ -12,7 +12,7 @@ import site_pages
 import kdcourse
 
 OPENING = "# 10.9 Un essai\n\n**Une *question* ?** Et $T^2$.\n\n![Deux barres](attachment:ouverture.png)"
-FOLD = "<details><summary>Oui</summary>\n\nUn **pli**.\n</details>"
+FOLD = "<details><summary>Oui, $k$ et `a < b`</summary>Le **bon**.</details>\n\nUne moitié : $0,5$."
 SLIDER = """import torch
 from kdcourse import MLP, load_dataset
 from kdcourse.widgets import TemperatureExplorer
@@ -25,7 +25,10 @@ plt.close(figure)
 figure"""
 CELLS = (
     ("markdown", OPENING),
-    ("markdown", f"## Objectifs\n\n$$q_c = \\frac{{e^{{z_c / T}}}}{{\\sum_k e^{{z_k / T}}}}$$\n\n{FOLD}"),
+    (
+        "markdown",
+        f"## Objectifs\n\n**Durée : une heure**.\n\n$$q_c = \\frac{{e^{{z_c}}}}{{\\sum_k e^{{z_k}}}}$$\n\n{FOLD}",
+    ),
     ("code", SLIDER),
     ("code", FIGURE),
 )
@@ -63,6 +66,8 @@ def test_une_figure_dit_son_titre_et_une_formule_est_du_mathml(site):
     text = (site / "10_9_Essai.html").read_text(encoding="utf-8")
     assert 'alt="Deux « barres »"' in text and "<math" in text and "attachment:" not in text
     assert "10_9_Essai.ipynb" in text and "Colab" not in text
+    assert "<mi>k</mi>" in text and "<code>a &lt; b</code>" in text and "<b>bon</b>" in text
+    assert "<mtext>,</mtext>" in text and "$" not in text.partition("<article")[2].partition("</article>")[0]
 
 
 def test_la_reference_a_tous_les_noms_publics():
@@ -85,7 +90,7 @@ def test_la_fiche_ne_dit_que_ce_qui_est_range_et_avoue_un_but_manque(monkeypatch
         (tmp_path / path.name).write_text(json.dumps(result), encoding="utf-8")
     monkeypatch.setattr(site_pages, "RESULTS", tmp_path)
     text = site_pages.measures()
-    assert "123,45" in text and "**But non atteint** : aller vite." in text
+    assert "123,45" in text and "**But non atteint**, pour une ligne au moins : aller vite." in text
 
 
 def test_un_lien_casse_est_nomme(tmp_path):

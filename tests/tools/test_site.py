@@ -118,6 +118,12 @@ def test_un_chapitre_se_plie_se_lit_et_reste_leger(site, page, name):
         fold.locator("summary").first.click()
         assert fold.evaluate("one => one.open")
     assert page.locator("article math").count() or name == "10_Bilan"
+    prose = page.evaluate(
+        """() => { const copy = document.querySelector('article').cloneNode(true);
+            for (const code of copy.querySelectorAll('pre, code, script, .kd-player')) code.remove();
+            return copy.textContent; }"""
+    )
+    assert re.findall(r".{20}[$`].{20}|\*\*.{20}|.{10}”.{10}", prose) == []
     assert own_bytes(site / f"{name}.html") <= 1e6 * PAGE_MB
 
 
@@ -148,8 +154,19 @@ def test_le_papier_montre_tout(site, page, name):
             .filter(one => one.checkVisibility() && one.getBoundingClientRect().right > 719)
             .map(one => one.outerHTML.slice(0, 120))"""
     )
+    clipped = page.evaluate("getComputedStyle(document.querySelector('.bd-article-container')).overflowX")
     page.emulate_media(media="screen")
-    assert cut == []
+    assert cut == [] and clipped == "visible"  # sinon, la fin d'une longue page manque
+
+
+def test_imprimer_deplie_tout_en_clair_puis_rend_la_page_comme_elle_etait(site, page):
+    opened(page, site, CHAPTERS[0], dark=True)
+    state = "[document.querySelectorAll('details:not([open])').length, document.documentElement.dataset.theme]"
+    before = page.evaluate(state)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(state) == [0, "light"]
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(state) == before and before[0] > 0 and before[1] == "dark"
 
 
 def test_aucun_lien_interne_n_est_casse(site):

@@ -9,10 +9,15 @@ document.addEventListener('DOMContentLoaded', () => {
   Scorer.score = ([name, , , , score]) => score + (name.startsWith('10_') ? 100 : 0);
 });
 
-// Le papier ne se déplie pas : on y imprime aussi ce qui est plié.
-let unfolded = [];
+// Le papier est blanc et ne se déplie pas : on y imprime en clair, et aussi ce qui est plié.
+let unfolded = [], theme;
 addEventListener('beforeprint', () => {
   unfolded = [...document.querySelectorAll('details:not([open])')];
   for (const fold of unfolded) fold.open = true;
+  theme = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = 'light';
 });
-addEventListener('afterprint', () => { for (const fold of unfolded) fold.open = false; });
+addEventListener('afterprint', () => {
+  for (const fold of unfolded) fold.open = false;
+  document.documentElement.dataset.theme = theme;
+});
