@@ -73,8 +73,8 @@ def generalized_jsd_loss(
 ) -> Tensor:
     r"""Divergence de Jensen-Shannon généralisée : de la KL directe (beta près de 0) à l'inverse (beta près de 1).
 
-    .. math:: \frac{1}{N} \sum_{(b, l)\ \text{gardés}} \beta \, \mathrm{KL}(p \| m) + (1 - \beta) \, \mathrm{KL}(q \| m),
-              \qquad m = \beta p + (1 - \beta) q
+    .. math:: \frac{1}{N} \sum_{(b, l)\ \text{gardés}} \left[ \beta \, \mathrm{KL}(p \| m)
+              + (1 - \beta) \, \mathrm{KL}(q \| m) \right], \qquad m = \beta p + (1 - \beta) q
 
     ``beta`` pèse le *teacher* dans le mélange. Divisée par beta, elle tend vers :func:`forward_kl_loss` quand beta
     tend vers 0 ; par 1 - beta, vers :func:`reverse_kl_loss` quand il tend vers 1. Elle est bornée par le logarithme

@@ -191,7 +191,8 @@ def test_en_fp16_un_grand_nombre_de_mots_ne_fait_pas_disparaitre_le_gradient(los
     student, teacher = pair(64, 64, 8, dtype=torch.float16)
     scale = 2.0**12  # celle d'un GradScaler
     (found,) = torch.autograd.grad(scale * loss(student.requires_grad_(), teacher), student)
-    (expected,) = torch.autograd.grad(scale * loss(exact := student.detach().double().requires_grad_(), teacher.double()), exact)  # fmt: skip
+    exact = student.detach().double().requires_grad_()
+    (expected,) = torch.autograd.grad(scale * loss(exact, teacher.double()), exact)
     torch.testing.assert_close(found.double(), expected, rtol=5e-3, atol=1e-6)
 
 
