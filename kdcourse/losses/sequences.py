@@ -1,7 +1,8 @@
 """Complément : distiller un modèle qui écrit. KL directe, KL inverse et JSD généralisée, mot par mot.
 
-Leur gradient s'écrit : calculé avec la valeur, il est seul gardé pour la rétropropagation. Avec un vocabulaire de
-32 000 mots, c'est un tenseur de la taille des logits, où la formule laissée à autograd en garderait quatre.
+Leur gradient s'écrit : calculé avec la valeur, il est seul gardé pour la rétropropagation, un tenseur de la taille des
+logits. La formule laissée à autograd en garde deux pour la KL directe, trois pour l'inverse, six pour la JSD ; avec un
+vocabulaire de 32 000 mots, c'est ce qui remplit un GPU.
 """
 
 import torch
