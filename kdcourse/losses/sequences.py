@@ -1,7 +1,7 @@
 """Complément : distiller un modèle qui écrit. KL directe, KL inverse et JSD généralisée, mot par mot.
 
 Leur gradient s'écrit : calculé avec la valeur, il est seul gardé pour la rétropropagation, un tenseur de la taille des
-logits. La formule laissée à autograd en garde deux pour la KL directe, trois pour l'inverse, six pour la JSD ; avec un
+logits. La formule laissée à autograd en garde deux pour la KL directe, trois pour l'inverse, cinq pour la JSD ; avec un
 vocabulaire de 32 000 mots, c'est ce qui remplit un GPU.
 """
 
