@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         Dataset as Dataset,
         Split as Split,
         shift_and_noise as shift_and_noise,
-        shift_images as shift_images,
     )
     from kdcourse.environment import best_device as best_device, describe_environment as describe_environment
     from kdcourse.exercises.checking import check as check
@@ -113,14 +112,18 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
         convert_to_tensor_train as convert_to_tensor_train,
     )
     from kdcourse.compression.tucker import tucker2_conv as tucker2_conv
-    from kdcourse.measures.method_comparison import (
-        compare_distillation_methods as compare_distillation_methods,
-        method_table as method_table,
-    )
+    from kdcourse.measures.method_comparison import compare_distillation_methods as compare_distillation_methods
     from kdcourse.methods import (
         KD as KD,
         METHODS as METHODS,
         Choice as Choice,
         Method as Method,
         load_choices as load_choices,
+    )
+
+    # Complément : les modèles qui écrivent
+    from kdcourse.losses.sequences import (
+        forward_kl_loss as forward_kl_loss,
+        generalized_jsd_loss as generalized_jsd_loss,
+        reverse_kl_loss as reverse_kl_loss,
     )

@@ -88,9 +88,11 @@ z, other, labels = torch.randn(4, 5), torch.randn(4, 5), torch.tensor([0, 1, 2, 
 maps = torch.randn(4, 5, 2, 2)
 given = {"student_logits": z, "teacher_logits": other, "logits": z, "previous_probabilities": other.softmax(-1),
          "labels": labels, "alpha": 0.5, "student": maps, "teacher": maps.flip(0)}
+texts = given | {"student_logits": z[None], "teacher_logits": other[None]}
 losses = {name: value for name, value in vars(pertes).items() if name.endswith("_loss")}
 for name, loss in losses.items():
-    value = loss(**{key: given[key] for key in inspect.signature(loss).parameters if key in given})
+    inputs = texts if loss.__module__.endswith("sequences") else given
+    value = loss(**{key: inputs[key] for key in inspect.signature(loss).parameters if key in inputs})
     assert value.isfinite() and value > 0, name
 modules = [
     pertes.KnowledgeDistillationLoss()(z, other, labels), pertes.SelfDistillation()(z, other, labels),

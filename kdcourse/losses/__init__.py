@@ -32,3 +32,8 @@ from .self_distillation import (
     label_smoothing_probabilities as label_smoothing_probabilities,
     ps_kd_loss as ps_kd_loss,
 )
+from .sequences import (
+    forward_kl_loss as forward_kl_loss,
+    generalized_jsd_loss as generalized_jsd_loss,
+    reverse_kl_loss as reverse_kl_loss,
+)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # d'où vient chaque nom : ``face`` le lit ici, les outils de
     from kdcourse.measures.hinton import hinton_table as hinton_table
     from kdcourse.measures.intervals import bias_sweep as bias_sweep, log_slope as log_slope, tune_bias as tune_bias
     from kdcourse.measures.logits import logit_gradient as logit_gradient, matching_gradient as matching_gradient
-    from kdcourse.measures.method_comparison import method_needs as method_needs
+    from kdcourse.measures.method_comparison import method_needs as method_needs, method_table as method_table
     from kdcourse.measures.method_ranking import (
         Pairs as Pairs,
         StoredComparison as StoredComparison,

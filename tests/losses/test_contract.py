@@ -29,9 +29,12 @@ from kdcourse import (
     cosine_relation_loss,
     dist_loss,
     dkd_loss,
+    forward_kl_loss,
+    generalized_jsd_loss,
     hint_loss,
     kd_loss,
     ps_kd_loss,
+    reverse_kl_loss,
     rkd_angle_loss,
     rkd_distance_loss,
     similarity_preserving_loss,
@@ -72,6 +75,9 @@ LOSSES = {
     "RKD distance": Row(rkd_distance_loss, (5, 3), (5, 2)),
     "RKD angle": Row(rkd_angle_loss, (5, 3), (5, 2)),
     "ps_kd": Row(ps_kd, (4, 5), (4, 5)),
+    "KL directe": Row(forward_kl_loss, (3, 2, 5), (3, 2, 5)),
+    "KL inverse": Row(reverse_kl_loss, (3, 2, 5), (3, 2, 5)),
+    "JSD": Row(generalized_jsd_loss, (3, 2, 5), (3, 2, 5)),
 }
 NOT_ALONE = "un exemple seul n'a pas de relation : la perte et son gradient sont nuls"
 EXCEPTIONS = {

@@ -162,3 +162,23 @@ def numeric_gradient(loss, student, step=1e-5):
             row[j] = value
             gradient[i][j] = (above - below) / (2 * step)
     return gradient
+
+
+def sequence_divergence(student, teacher, kept, divergence, temperature=1.0):
+    """La moyenne, sur les mots gardés, de ``divergence(p, q)`` : p du teacher, q du student."""
+    found = [
+        divergence(softmax(teacher[b][w], temperature), softmax(student[b][w], temperature))
+        for b in range(len(student))
+        for w in range(len(student[b]))
+        if kept[b][w]
+    ]
+    return sum(found) / len(found)
+
+
+def relative_entropy(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def jensen_shannon(p, q, beta):
+    m = [beta * a + (1 - beta) * b for a, b in zip(p, q, strict=True)]
+    return beta * relative_entropy(p, m) + (1 - beta) * relative_entropy(q, m)
