@@ -48,7 +48,7 @@ class Dataset(NamedTuple):
         return Dataset(*(part.to(device) for part in self))
 
     def resized(self, size: int) -> "Dataset":
-        """Les mêmes images à ``size``×``size`` pixels, par interpolation bilinéaire ; aucun détail n'est ajouté."""
+        """Les mêmes images à ``size × size`` pixels, par interpolation bilinéaire ; aucun détail n'est ajouté."""
         check_positive_integer("size", size)
         return Dataset(*(Split(_bilinear(part.images, size), part.labels) for part in self))
 
