@@ -120,9 +120,10 @@ def plot_gap(image: Tensor, student: Tensor, teacher: Tensor, temperature: float
     axes[2].plot(classes, (temperature * gradient).tolist(), MARKERS["neutral"], mfc="none", color="0.5")
     axes[2].axhline(0, color="0.5", lw=1)
     figure.supxlabel("losanges : T fois le gradient que calcule autograd ; rayé : le logit sera relevé", fontsize=8.5)
-    pushed = ", ".join(str(x) for x, value in zip(classes, gap, strict=True) if value < 0)
+    pushed = [str(x) for x, value in zip(classes, gap, strict=True) if value < 0]
+    named = f"{'les classes' if len(pushed) > 1 else 'la classe'} {', '.join(pushed)}"
     axes[2].set_title("écart", fontsize=10)
-    figure.suptitle(f"Le gradient relève les classes {pushed} : le teacher y croit plus que le student", fontsize=11)
+    figure.suptitle(f"Le gradient relève {named} : le teacher y croit plus que le student", fontsize=11)
     for ax in axes:
         ax.set(xticks=classes, xlabel="classe")
         comma_axis(ax.yaxis)

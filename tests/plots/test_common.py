@@ -33,7 +33,9 @@ def test_les_barres_d_une_prediction_sont_le_softmax_adouci():
     expected = torch.softmax(model(part.images[7:8])[0] / 5, -1).detach()
     heights = [patch.get_height() for patch in figure.get_axes()[2].patches]
     np.testing.assert_allclose(heights, expected, rtol=1e-5)
+    first, last = (figure.get_axes()[k].get_title().partition("\n")[2] for k in (1, 2))
     assert figure.get_axes()[2].get_title().startswith("T = 5\n")
+    assert figure.get_suptitle() == f"De T = 1 à T = 5, l'entropie passe de {first} à {last}"
 
 
 def test_l_image_la_plus_ambigue_a_la_plus_petite_marge():

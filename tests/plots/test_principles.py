@@ -14,7 +14,7 @@ def test_l_ecart_signe_est_student_moins_teacher_et_porte_le_gradient():
     signed = figure.axes[3]
     assert [bar.get_height() for bar in signed.patches] == pytest.approx(gap.tolist())
     assert signed.lines[0].get_ydata() == pytest.approx(gap.tolist())
-    assert signed.get_title() == "écart ; montent : 0"
+    assert figure.get_suptitle() == "Le gradient relève la classe 0 : le teacher y croit plus que le student"
     assert [bar.get_hatch() or "" for bar in signed.patches] == ["//" if value < 0 else "" for value in gap]
 
 

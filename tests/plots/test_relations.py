@@ -22,6 +22,7 @@ def test_un_petit_lot_ecrit_chaque_ressemblance_avec_une_virgule():
     relations = torch.tensor([[1.0, 0.25], [0.25, 1.0]])
     figure = plot_small_batch(torch.rand(2, 1, 8, 8), {"teacher": relations})
     assert sorted(text.get_text() for text in figure.get_axes()[0].texts) == ["0,25", "0,25", "1,00", "1,00"]
+    assert figure.get_suptitle() == "Ressemblance de deux images différentes : teacher, de 0,25 à 0,25"
 
 
 def test_chaque_matrice_est_montree_a_sa_place_et_chaque_classe_au_milieu_de_son_bloc():

@@ -35,6 +35,8 @@ def sweep(weight):
 def test_les_petits_multiples_montrent_les_rangs_demandes(sweep):
     figure = plot_reconstructions({"essai": sweep}, ranks=[1, FULL], corner=8)
     original, first, last = figure.axes
+    # Au rang plein, le train ne compresse plus : le titre dit le dernier rang qui compresse.
+    assert figure.get_suptitle() == f"Au rang 1, erreur du train : essai, {french(sweep.at(1).error)} %"
     assert original.get_title() == "essai\n1\N{NO-BREAK SPACE}728 nombres"
     assert first.get_title().startswith("rang 1, 36 nombres\ntrain 9")
     assert last.get_title().endswith(f"train moins de 0,1 %\nSVD {french(sweep.at(FULL).svd_error)} %")

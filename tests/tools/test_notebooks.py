@@ -29,6 +29,12 @@ def test_il_y_a_des_notebooks():
     assert [path.stem for path in NOTEBOOKS] == [path.stem for path in sorted((ROOT / "sources").glob("10_*.py"))]
 
 
+def test_chaque_image_dit_en_mots_ce_qu_elle_montre(notebook):
+    pictures = [output for output in outputs(notebook) if "image/png" in output.get("data", {})]
+    told = [output.metadata.get("image/png", {}).get("alt", "") for output in pictures]
+    assert len(told) >= 5 and [words for words in told if len(words) < 10 or set(words) & set("${}\\\n")] == []
+
+
 def test_les_titres_obligatoires_sont_la_dans_l_ordre(notebook):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     found = [h for h in re.findall(r"^## (.+)$", text, re.M) if h in HEADINGS]

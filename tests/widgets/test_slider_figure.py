@@ -242,7 +242,8 @@ def test_le_lecteur_d_ecran_recoit_ce_que_l_image_ecrit(explorer, bias_explorer)
 def test_le_notebook_garde_une_image_a_cote_de_la_vue(explorer):
     data, metadata = explorer._repr_mimebundle_()
     picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
-    assert picture.size == (900, 310) and metadata == {}
+    assert picture.size == (900, 310)
+    assert metadata == {"image/png": {"alt": explorer.played["words"][explorer.state()]}}
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
     assert data["text/plain"] == "TemperatureExplorer : exécutez la cellule pour déplacer les curseurs."
 
