@@ -9,6 +9,7 @@ python tools/build_site.py 10_01      les chapitres dont le nom commence ainsi :
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import html
 import os
@@ -16,6 +17,7 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -45,25 +47,28 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         played = {path.stem: executed(path) for path in tqdm(chapters, desc="Chapitres", unit="chapitre")}
-        source = write_source(played)
-    except (ValueError, CellExecutionError) as error:
+        BUILD.mkdir(exist_ok=True)
+        # Un dossier à soi : deux constructions à la fois ne se marchent pas dessus.
+        with tempfile.TemporaryDirectory(dir=BUILD, prefix="chantier-") as scratch:
+            source = write_source(played, Path(scratch, "source"))
+            return publish(source, BUILD / ("site-essai" if prefixes else "site"))
+    except (ValueError, CellExecutionError, OSError) as error:
         print(f"Le site n'est pas construit : {error}", file=sys.stderr)
         return 1
-    return publish(source, BUILD / ("site-essai" if prefixes else "site"))
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
     """Le chapitre avec ses curseurs, repris du cache si rien de ce dont il dépend n'a changé."""
     notebook = build_notebooks.read_source(path, address="")
     kept = CACHE / f"{path.stem}-{key(notebook)}.ipynb"
-    if kept.exists():
+    with contextlib.suppress(FileNotFoundError, nbformat.reader.NotJSONError, nbformat.ValidationError):
         return nbformat.read(kept, as_version=4)
     build_notebooks.execute(notebook, FRAGMENTS)
     build_notebooks.clean(notebook)
     build_notebooks.open_with_picture(notebook)
     CACHE.mkdir(parents=True, exist_ok=True)
     for old in CACHE.glob(f"{path.stem}-*.ipynb"):
-        old.unlink()
+        old.unlink(missing_ok=True)
     build_notebooks.replace(kept, notebook)
     return notebook
 
@@ -81,10 +86,8 @@ def key(notebook: nbformat.NotebookNode) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_source(played: dict[str, nbformat.NotebookNode]) -> Path:
+def write_source(played: dict[str, nbformat.NotebookNode], source: Path) -> Path:
     """Ce que lit Sphinx : les pages de website/, les chapitres, et les pages tirées du code et des mesures."""
-    source = BUILD / "source"
-    shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(PAGES, source)
     address = bootstrap.public_repository()
     for name, notebook in played.items():
@@ -196,11 +199,9 @@ def card(name: str, notebook: nbformat.NotebookNode) -> str:
 
 def publish(source: Path, target: Path) -> int:
     """Le site, qui ne remplace l'ancien que s'il est entier et que tout lien y mène quelque part."""
-    partial = BUILD / "site.partiel"
-    shutil.rmtree(partial, ignore_errors=True)
-    status = build_main(
-        ["-q", "-W", "--keep-going", "-b", "html", "-d", str(BUILD / "doctrees"), str(source), str(partial)]
-    )
+    partial, old = source.parent / "site", source.parent / "ancien"
+    options = ["-q", "-W", "--keep-going", "-b", "html", "-d", str(source.parent / "doctrees")]
+    status = build_main([*options, str(source), str(partial)])
     if status:
         print("Le site n'est pas construit : Sphinx a dit pourquoi ci-dessus.", file=sys.stderr)
         return status
@@ -215,10 +216,11 @@ def publish(source: Path, target: Path) -> int:
     if broken := site_pages.broken_links(partial):
         print("Le site n'est pas construit, ces liens ne mènent nulle part :", *broken, sep="\n- ", file=sys.stderr)
         return 1
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
     os.replace(partial, target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) / 1e6
-    print(f"{target.relative_to(ROOT)}/index.html : {len(list(target.glob('*.html')))} pages, {size:.1f} Mo")
+    print(f"{os.path.relpath(target)}/index.html : {len(list(target.glob('*.html')))} pages, {size:.1f} Mo")
     return 0
 
 

@@ -52,12 +52,9 @@ def site(chapter, tmp_path_factory):
     """Le site, dont l'essai est le seul chapitre."""
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build_site, "BUILD", folder)
-        patch.setattr(build_site, "ROOT", build_site.ROOT)
         patch.setattr(build_notebooks, "NOTEBOOKS", folder)
         nbformat.write(chapter, folder / "10_9_Essai.ipynb")
-        source = build_site.write_source({"10_9_Essai": chapter})
-        patch.setattr(build_site, "ROOT", folder)
+        source = build_site.write_source({"10_9_Essai": chapter}, folder / "chantier/source")
         assert build_site.publish(source, folder / "site") == 0
     return folder / "site"
 
@@ -128,3 +125,41 @@ def test_le_cache_depend_du_code_et_du_cours(chapter, monkeypatch, tmp_path):
     Path(tmp_path, "kdcourse", "a.py").write_text("1")
     monkeypatch.setattr(build_site, "ROOT", tmp_path)
     assert build_site.key(chapter) != first
+
+
+def test_un_site_mal_lie_laisse_l_ancien_en_place(site, monkeypatch, tmp_path):
+    target = tmp_path / "site"
+    target.mkdir()
+    (target / "index.html").write_text("l'ancien")
+    (tmp_path / "chantier").mkdir()
+    source = tmp_path / "chantier" / "source"
+    source.mkdir()
+    (source / "conf.py").write_text("language = 'fr'")
+    (source / "index.rst").write_text("Accueil\n=======\n\n`ailleurs <absent.html>`_\n")
+    assert build_site.publish(source, target) == 1
+    assert (target / "index.html").read_text() == "l'ancien"
+
+
+def test_un_cache_abime_est_refait(chapter, monkeypatch, tmp_path):
+    monkeypatch.setattr(build_site, "CACHE", tmp_path)
+    monkeypatch.setattr(build_notebooks, "read_source", lambda path, address: nbformat.from_dict(chapter))
+    ran = []
+    monkeypatch.setattr(build_notebooks, "execute", lambda notebook, *preludes: ran.append(1))
+    for expected in (1, 1):
+        build_site.executed(Path("10_9_Essai.py"))
+        assert len(ran) == expected
+    (cached,) = tmp_path.glob("*.ipynb")
+    cached.write_text(cached.read_text("utf-8")[:1000], encoding="utf-8")
+    build_site.executed(Path("10_9_Essai.py"))
+    assert len(ran) == 2
+
+
+def test_un_chapitre_qui_echoue_est_dit_sans_toucher_au_site(monkeypatch, capsys):
+    def fails(path):
+        raise ValueError("10_01_Principes : une cellule n'a pas été exécutée.")
+
+    monkeypatch.setattr(build_site, "executed", fails)
+    assert build_site.main(["10_01"]) == 1
+    assert "Le site n'est pas construit : 10_01_Principes" in capsys.readouterr().err
+    assert build_site.main(["10_99"]) == 1
+    assert "Aucun chapitre ne commence par 10_99." in capsys.readouterr().err
