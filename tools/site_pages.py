@@ -66,8 +66,7 @@ def reference(face: str, title: str) -> str:
         if not inspect.getdoc(thing):
             raise ValueError(f"{face}.{name} n'a pas de docstring : la référence ne saurait qu'en dire.")
         if inspect.isclass(thing):
-            signature = "" if str(inspect.signature(thing)) != "(*args, **kwargs)" else arguments(thing)
-            entry = [f".. autoclass:: {face}.{name}{signature}", "   :members:"]
+            entry = [f".. autoclass:: {face}.{name}{arguments(thing)}", "   :members:"]
         elif callable(thing):
             entry = [f".. autofunction:: {face}.{name}"]
         else:  # une donnée se documente là où elle est écrite
@@ -76,10 +75,10 @@ def reference(face: str, title: str) -> str:
     return "\n".join(lines)
 
 
-def arguments(widget: type) -> str:
-    """La signature qu'un widget cache derrière celle d'ipywidgets, sans ses types."""
-    parameters = list(inspect.signature(widget.__init__).parameters.values())[1:]
-    return "(" + ", ".join(str(one.replace(annotation=one.empty)) for one in parameters) + ")"
+def arguments(thing: type) -> str:
+    """La signature d'une classe, sans ses types ; Sphinx, d'un widget, prendrait celle d'ipywidgets."""
+    parameters = [one.replace(annotation=one.empty) for one in inspect.signature(thing).parameters.values()]
+    return str(inspect.Signature(parameters))
 
 
 def public_names(text: str) -> list[tuple[str, str]]:

@@ -73,6 +73,10 @@ def test_la_reference_a_tous_les_noms_publics():
         assert f"kdcourse.{name}\n" in pages["kdcourse"] or f".{name}\n   :no-value:" in pages["kdcourse"], name
 
 
+def test_un_widget_montre_ses_vrais_arguments():
+    assert "MapExplorer(measured, start=None)\n" in site_pages.reference("kdcourse.widgets", "titre")
+
+
 def test_un_nom_sans_docstring_arrete_la_reference(monkeypatch):
     monkeypatch.setattr(kdcourse, "kd_loss", lambda: None, raising=False)
     with pytest.raises(ValueError, match=r"kdcourse\.kd_loss n'a pas de docstring"):
