@@ -24,8 +24,9 @@ from pathlib import Path
 import bootstrap
 import build_notebooks
 import chapter_rules
-import latex2mathml.converter
+import make_release
 import nbformat
+import site_markup
 import site_pages
 from nbclient.exceptions import CellExecutionError
 from sphinx.cmd.build import build_main
@@ -141,7 +142,7 @@ def write_chapter(source: Path, name: str, notebook: nbformat.NotebookNode, addr
                 file.write_bytes(base64.b64decode(data["image/png"]))
                 output.data = {"text/html": f'<img src="_static/figures/{file.name}" alt="{alt}" loading="lazy">'}
     for cell in (cell for cell in notebook.cells if cell.cell_type == "markdown"):
-        cell.source = re.sub(r"^<details>.*?(?=\n\n|\Z)", lambda fold: in_html(fold[0]), cell.source, flags=re.M | re.S)
+        cell.source = site_markup.folds_in_html(cell.source)
     first = notebook.cells[0]
     opening = first.pop("attachments", {}).get(chapter_rules.PICTURE, {}).get("image/png")
     if opening is None:
@@ -152,14 +153,6 @@ def write_chapter(source: Path, name: str, notebook: nbformat.NotebookNode, addr
     first.source = f"{title}\n\n{links(name, notebook, address)}\n{rest}"
     shutil.copy(build_notebooks.NOTEBOOKS / f"{name}.ipynb", source / "_static" / f"{name}.ipynb")
     nbformat.write(notebook, source / f"{name}.ipynb")
-
-
-def in_html(text: str) -> str:
-    """Ce que Markdown laisse tel quel dans un bloc HTML, le début d'un pli : formules, code, gras, italique."""
-    text = re.sub(r"\$([^$\n]+)\$", lambda formula: latex2mathml.converter.convert(formula[1]), text)
-    text = re.sub(r"`([^`\n]+)`", lambda code: f"<code>{html.escape(code[1])}</code>", text)
-    text = re.sub(r"\*\*([^*\n]+)\*\*", r"<b>\1</b>", text)
-    return re.sub(r"(?<![\w*])\*([^*\n]+)\*(?![\w*])", r"<i>\1</i>", text)
 
 
 def links(name: str, notebook: nbformat.NotebookNode, address: str) -> str:
@@ -199,7 +192,7 @@ def card(name: str, notebook: nbformat.NotebookNode) -> str:
 
 def publish(source: Path, target: Path) -> int:
     """Le site, qui ne remplace l'ancien que s'il est entier et que tout lien y mène quelque part."""
-    partial, old = source.parent / "site", source.parent / "ancien"
+    partial = source.parent / "site"
     options = ["-q", "-W", "--keep-going", "-b", "html", "-d", str(source.parent / "doctrees")]
     status = build_main([*options, str(source), str(partial)])
     if status:
@@ -208,17 +201,14 @@ def publish(source: Path, target: Path) -> int:
     for extra in ("_sources", "objects.inv", ".buildinfo", "_static/webpack-macros.html"):
         path = partial / extra
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for path in (partial / "_modules").rglob(
-        "*.html"
-    ):  # d'un nom offert par deux façades, Sphinx revient à la mauvaise
+    for path in (partial / "_modules").rglob("*.html"):
+        # D'un nom que deux façades offrent, Sphinx reviendrait à la mauvaise.
         code = re.sub(r'<a class="viewcode-back".*?</a>', "", path.read_text(encoding="utf-8"))
         path.write_text(code, encoding="utf-8")
     if broken := site_pages.broken_links(partial):
         print("Le site n'est pas construit, ces liens ne mènent nulle part :", *broken, sep="\n- ", file=sys.stderr)
         return 1
-    if target.exists():
-        os.replace(target, old)
-    os.replace(partial, target)
+    make_release.put(partial, target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) / 1e6
     print(f"{os.path.relpath(target)}/index.html : {len(list(target.glob('*.html')))} pages, {size:.1f} Mo")
     return 0

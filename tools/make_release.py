@@ -127,38 +127,55 @@ def commit_date() -> tuple[int, ...]:
 def write(tree: dict[str, bytes], target: Path) -> None:
     """L'archive et l'arbre, remplacés seulement une fois entiers."""
     target.mkdir(parents=True, exist_ok=True)
-    final, partial, old = target / "kdcourse", target / "kdcourse.partiel", target / "kdcourse.ancien"
-    if old.exists() and not final.exists():  # un remplacement interrompu : l'ancien arbre porte peut-être un .git
-        os.replace(old, final)
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    archive = target / "kdcourse.zip.partiel"
-    dated = commit_date()
-    with zipfile.ZipFile(archive, "w") as opened:
-        for name, content in tree.items():
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            (partial / name).write_bytes(content)
-            entry = zipfile.ZipInfo(f"kdcourse/{name}", dated)
-            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
-            opened.writestr(entry, content)
+    final, partial = target / "kdcourse", target / "kdcourse.partiel"
+    recover(final)  # l'ancien arbre porte peut-être un .git
+    shutil.rmtree(partial, ignore_errors=True)
+    for name, content in tree.items():
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        (partial / name).write_bytes(content)
+    archive = zipped({f"kdcourse/{name}": content for name, content in tree.items()}, target / "kdcourse.zip")
     if (final / ".git").exists():
         shutil.copytree(final / ".git", partial / ".git", symlinks=True)
-    if final.exists():
-        os.replace(final, old)
-    os.replace(partial, final)
+    put(partial, final)
     os.replace(archive, target / "kdcourse.zip")
+
+
+def recover(final: Path) -> None:
+    """Remet l'ancien dossier en place si un remplacement a été interrompu ; sinon, ôte ce qu'il en reste."""
+    old = final.with_name(f"{final.name}.ancien")
+    if old.exists() and not final.exists():
+        os.replace(old, final)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def put(partial: Path, final: Path) -> None:
+    """Met un dossier entier à la place de l'ancien, qui revient si le remplacement échoue."""
+    recover(final)
+    if final.exists():
+        os.replace(final, final.with_name(f"{final.name}.ancien"))
+    try:
+        os.replace(partial, final)
+    finally:
+        recover(final)
+
+
+def zipped(entries: dict[str, bytes], final: Path) -> Path:
+    """L'archive de ces fichiers, datés du commit, à côté de celle qu'elle remplacera."""
+    archive, dated = final.with_name(f"{final.name}.partiel"), commit_date()
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name, content in entries.items():
+            entry = zipfile.ZipInfo(name, dated)
+            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            opened.writestr(entry, content)
+    return archive
 
 
 def write_site(site: Path, target: Path) -> None:
     """Le site construit, en une archive : décompressée, elle se lit sans rien installer, par son index.html."""
-    archive, dated = target / "kdcourse-site.zip.partiel", commit_date()
-    with zipfile.ZipFile(archive, "w") as opened:
-        for path in sorted(path for path in site.rglob("*") if path.is_file()):
-            entry = zipfile.ZipInfo(f"kdcourse-site/{path.relative_to(site).as_posix()}", dated)
-            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
-            opened.writestr(entry, path.read_bytes())
-    os.replace(archive, target / "kdcourse-site.zip")
+    files = sorted(path for path in site.rglob("*") if path.is_file())
+    entries = {f"kdcourse-site/{path.relative_to(site).as_posix()}": path.read_bytes() for path in files}
+    final = target / "kdcourse-site.zip"
+    os.replace(zipped(entries, final), final)
 
 
 def main() -> int:

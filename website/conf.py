@@ -1,10 +1,9 @@
 """Le site du cours, pour Sphinx : rien n'y est demandé au réseau, et aucune page n'a besoin d'un noyau."""
 
-import re
 import unicodedata
 
 from docutils import nodes
-from latex2mathml.converter import convert
+from site_markup import mathml
 from sphinx.search.fr import SearchFrench
 
 project, author, language = "kdcourse", "les auteurs de kdcourse", "fr"
@@ -46,18 +45,13 @@ html_theme_options = {
 html_sidebars = {"10_*": [], "index": [], "installer": [], "enseigner": [], "mesures": []}
 
 
-def _mathml(text: str, **options) -> str:
-    """La virgule de « 0,5 » n'est pas celle d'une liste : aucun blanc ne la suit."""
-    return convert(re.sub(r"(?<=\d),(?=\d)", r"\\text{,}", text), **options)
-
-
 def _inline(translator, node: nodes.Node) -> None:
-    translator.body.append(_mathml(node.astext()))
+    translator.body.append(mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def _block(translator, node: nodes.Node) -> None:
-    translator.body.append(f'<div class="math" tabindex="0">{_mathml(node.astext(), display="block")}</div>')
+    translator.body.append(f'<div class="math" tabindex="0">{mathml(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 

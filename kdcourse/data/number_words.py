@@ -76,6 +76,12 @@ SPELLINGS = torch.stack([
 ])  # fmt: skip
 
 
+def closed_before(text: Tensor) -> Tensor:
+    """Les nombres déjà finis avant chaque mot, ``(…, L)``."""
+    closed = (text == END_RANK).long()
+    return closed.cumsum(-1) - closed
+
+
 def positions(numbers: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Où en est une liste avant chacun de ses mots.
 
@@ -86,10 +92,9 @@ def positions(numbers: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         le nombre en cours, ``(…, L)`` ; le rang du mot dans ce nombre ; vrai tant que la liste n'est pas finie.
     """
-    closed = (text == END_RANK).long()
-    before = closed.cumsum(-1) - closed
+    before = closed_before(text)
     place = torch.arange(text.shape[-1], device=text.device).expand_as(text)
-    opened = torch.where(closed.bool(), place + 1, 0).cummax(-1).values.roll(1, -1)
+    opened = torch.where(text == END_RANK, place + 1, 0).cummax(-1).values.roll(1, -1)
     opened[..., 0] = 0
     current = numbers.gather(-1, before.clamp(max=numbers.shape[-1] - 1))
     return current, (place - opened).clamp(max=LONGEST - 1), before < numbers.shape[-1]
@@ -151,9 +156,8 @@ def write_lists(numbers: Tensor, accents: Tensor, length: int) -> Tensor:
     starts = sizes.cumsum(-1) - sizes
     rank = torch.arange(LONGEST, device=numbers.device)
     kept = rank < sizes.unsqueeze(-1)
-    places = torch.where(
-        kept, starts.unsqueeze(-1) + rank, length
-    )  # ce qui déborde d'un nombre va dans une case de trop
+    # Les virgules qui complètent un nombre vont toutes dans une case de trop, coupée à la fin.
+    places = torch.where(kept, starts.unsqueeze(-1) + rank, length)
     text = torch.full((*numbers.shape[:-1], length + 1), END_RANK, device=numbers.device)
     return text.scatter_(-1, places.flatten(-2), words.flatten(-2))[..., :length]
 

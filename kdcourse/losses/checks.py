@@ -107,6 +107,15 @@ def check_same_device(name: str, tensor: Tensor, reference_name: str, reference:
         )
 
 
+def check_same_shape(name: str, tensor: Tensor, reference_name: str, reference: Tensor) -> None:
+    """Deux tenseurs qui se comparent terme à terme : même forme, même appareil."""
+    if tensor.shape != reference.shape:
+        raise ValueError(
+            f"{name} : forme {shape_of(tensor)} reçue, {shape_of(reference)} attendue, celle de {reference_name}."
+        )
+    check_same_device(name, tensor, reference_name, reference)
+
+
 def check_logits_pair(student_logits, teacher_logits) -> None:
     """Logits du student et du teacher : flottants, ``(B, C)``, de même forme, sur le même appareil."""
     check_pair("student_logits", student_logits, "teacher_logits", teacher_logits)
@@ -153,11 +162,7 @@ def check_pair(reference_name: str, reference: Tensor, name: str, tensor: Tensor
     """Deux tenseurs flottants ``(B, C)``, le second de la forme et sur l'appareil du premier."""
     check_floating(reference_name, reference, (2,), "(B, C)")
     check_floating(name, tensor, (2,), "(B, C)")
-    if tensor.shape != reference.shape:
-        raise ValueError(
-            f"{name} : forme {shape_of(tensor)} reçue, {shape_of(reference)} attendue, celle de {reference_name}."
-        )
-    check_same_device(name, tensor, reference_name, reference)
+    check_same_shape(name, tensor, reference_name, reference)
 
 
 def check_feature_pair(

@@ -5,12 +5,14 @@ logits. La formule laissée à autograd en garde deux pour la KL directe, trois 
 vocabulaire de 32 000 mots, c'est ce qui remplit un GPU.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_floating, check_number, check_same_device, check_temperature, shape_of
-from .numerics import KnownGradient, expected_gap
+from .checks import check_floating, check_number, check_same_device, check_same_shape, check_temperature, shape_of
+from .numerics import KnownGradient, expected_gap, same_precision
 
 
 def forward_kl_loss(
@@ -91,8 +93,7 @@ def generalized_jsd_loss(
     """
     _check_beta(beta)
     log_q, log_p, kept = _log_probabilities(student_logits, teacher_logits, mask, temperature)
-    weights = torch.tensor([beta, 1 - beta], dtype=log_q.dtype, device=log_q.device).log()
-    log_m = torch.logaddexp(log_p + weights[0], log_q + weights[1])
+    log_m = torch.logaddexp(log_p + math.log(beta), log_q + math.log(1 - beta))
     from_student, gradient = _towards(log_q, log_m, temperature)
     from_teacher = expected_gap(log_p.exp(), log_p - log_m).sum(-1)
     # La dérivée de beta·KL(p‖m) annule ce que celle de (1 - beta)·KL(q‖m) tient de m : reste m supposé fixe.
@@ -101,9 +102,10 @@ def generalized_jsd_loss(
 
 def _towards(log_q: Tensor, log_target: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
     """KL(q ‖ cible) de chaque mot, ``(B, L)``, et son gradient pour les logits de q, la cible tenue fixe."""
-    gap = expected_gap(log_q.exp(), log_q - log_target)
+    q = log_q.exp()
+    gap = expected_gap(q, log_q - log_target)
     divergence = gap.sum(-1)
-    return divergence, (gap - log_q.exp() * divergence.unsqueeze(-1)) / temperature
+    return divergence, (gap - q * divergence.unsqueeze(-1)) / temperature
 
 
 def _log_probabilities(student_logits, teacher_logits, mask, temperature) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,10 +113,9 @@ def _log_probabilities(student_logits, teacher_logits, mask, temperature) -> tup
     _check(student_logits, teacher_logits, mask)
     check_temperature(temperature)
     kept = torch.ones_like(student_logits[..., 0], dtype=torch.bool) if mask is None else mask
-    dtype = torch.promote_types(torch.promote_types(student_logits.dtype, teacher_logits.dtype), torch.float32)
     log_q, log_p = (
-        F.log_softmax(side.detach().to(dtype).masked_fill(~kept.unsqueeze(-1), 0) / temperature, dim=-1)
-        for side in (student_logits, teacher_logits)
+        F.log_softmax(side.masked_fill(~kept.unsqueeze(-1), 0) / temperature, dim=-1)
+        for side in same_precision(student_logits.detach(), teacher_logits)
     )
     return log_q, log_p, kept
 
@@ -136,12 +137,7 @@ def _check(student_logits, teacher_logits, mask) -> None:
             "même découpage, ou faites apprendre au student les textes du teacher, redécoupés (distillation de "
             "séquences)."
         )
-    if teacher_logits.shape != student_logits.shape:
-        raise ValueError(
-            f"teacher_logits : forme {shape_of(teacher_logits)} reçue, {shape_of(student_logits)} attendue, celle de "
-            "student_logits."
-        )
-    check_same_device("teacher_logits", teacher_logits, "student_logits", student_logits)
+    check_same_shape("teacher_logits", teacher_logits, "student_logits", student_logits)
     if mask is not None:
         _check_mask(mask, student_logits)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdcourse.data.number_words import END_RANK, expected_words
+from kdcourse.data.number_words import END_RANK, closed_before, expected_words
 
 
 class Judgement(NamedTuple):
@@ -37,8 +37,7 @@ def spelled(numbers: Tensor, text: Tensor) -> Tensor:
     """Vrai où le nombre est écrit comme le veut l'accent, ``(…, M, 3)`` ; ce qui n'est pas écrit n'est pas faux."""
     expected, live = expected_words(numbers, text)
     wrong = (expected != text.unsqueeze(-1)) & live.unsqueeze(-1)
-    closed = (text == END_RANK).long()
-    place = (closed.cumsum(-1) - closed).clamp(max=numbers.shape[-1] - 1)
+    place = closed_before(text).clamp(max=numbers.shape[-1] - 1)
     counts = torch.zeros(*numbers.shape, wrong.shape[-1], device=text.device)
     counts.scatter_add_(-2, place.unsqueeze(-1).expand_as(wrong), wrong.float())
     return counts == 0

@@ -87,11 +87,10 @@ class Writers(nn.Module):
         Args:
             numbers: ``(S, B, M)``, ou ``(B, M)`` si tous écrivent les mêmes.
             seed: graine des tirages.
-            words: longueur, après quoi une liste qui n'est pas finie est laissée là ; M + 1 mots de plus que la plus
-                longue liste par défaut.
+            words: longueur, après quoi une liste qui n'est pas finie est laissée là ; :func:`roomy` par défaut.
         """
         numbers = numbers.expand(len(self.seeds), *numbers.shape[-2:])
-        length = words or numbers.shape[-1] * (LONGEST + 1) + 1
+        length = words or roomy(numbers.shape[-1])
         generator = torch.Generator(numbers.device).manual_seed(check_seed("seed", seed))
         text = numbers.new_full((*numbers.shape[:-1], length), END_RANK)
         read = numbers.new_full((*numbers.shape[:-1], self.memory), BLANK)
@@ -107,6 +106,11 @@ class Writers(nn.Module):
             read = torch.cat([read[..., 1:], word.unsqueeze(-1)], -1)
             closed = closed + (word == END_RANK)
         return text
+
+
+def roomy(list_size: int) -> int:
+    """Les mots laissés à une liste : un de plus que le plus long nombre, pour chacun, et un pour finir."""
+    return list_size * (LONGEST + 1) + 1
 
 
 def exact_teacher(epsilon: float = 1e-3) -> Teacher:
@@ -158,7 +162,7 @@ def train_writers(
     optimizer = torch.optim.Adam(writers.parameters(), lr=check_learning_rate(learning_rate))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     generator = torch.Generator().manual_seed(check_seed("seed", seed))
-    shape, length = (len(writers.seeds), batch_size), list_size * (LONGEST + 1) + 1
+    shape, length = (len(writers.seeds), batch_size), roomy(list_size)
     for step in Progress(range(steps), desc="Pas"):
         numbers = torch.randint(LOWEST, HIGHEST + 1, (*shape, list_size), generator=generator)
         accents = torch.randint(len(ACCENTS), shape, generator=generator)

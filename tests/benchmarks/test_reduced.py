@@ -9,6 +9,7 @@ import nbformat
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from support.slider_cell import SLIDER_CELL
 
 from benchmarks import _report
 
@@ -28,11 +29,6 @@ DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAW
 # Une page, puis une cellule, dont la flèche change l'image d'un curseur.
 SLIDER_PAGE = f"""<article><img src="data:image/png;base64,{DOT}"><div class="kd-figure kd-player"><svg></svg>
 <input type="range" oninput="document.querySelector('svg').append('plus loin')"></div></article>"""
-SLIDER_CELL = """import torch
-from kdcourse import MLP, load_dataset
-from kdcourse.widgets import TemperatureExplorer
-part = load_dataset("digits").validation.where(slice(0, 3))
-TemperatureExplorer(MLP().eval(), part)"""
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 

@@ -9,16 +9,12 @@ import build_site
 import nbformat
 import pytest
 import site_pages
+from support.slider_cell import SLIDER_CELL
 
 import kdcourse
 
 OPENING = "# 10.9 Un essai\n\n**Une *question* ?** Et $T^2$.\n\n![Deux barres](attachment:ouverture.png)"
 FOLD = "<details><summary>Oui, $k$ et `a < b`</summary>Le **bon**.</details>\n\nUne moitié : $0,5$."
-SLIDER = """import torch
-from kdcourse import MLP, load_dataset
-from kdcourse.widgets import TemperatureExplorer
-part = load_dataset('digits').validation.where(slice(0, 3))
-TemperatureExplorer(MLP().eval(), part)"""
 FIGURE = """import matplotlib.pyplot as plt
 figure, ax = plt.subplots()
 ax.set_title('Deux « barres »')
@@ -30,7 +26,7 @@ CELLS = (
         "markdown",
         f"## Objectifs\n\n**Durée : une heure**.\n\n$$q_c = \\frac{{e^{{z_c}}}}{{\\sum_k e^{{z_k}}}}$$\n\n{FOLD}",
     ),
-    ("code", SLIDER),
+    ("code", SLIDER_CELL),
     ("code", FIGURE),
 )
 

@@ -182,6 +182,28 @@ def test_l_archive_contient_l_arbre_et_se_refait_a_l_identique(tree, again):
     assert (again / "kdcourse.zip").read_bytes() == (tree.parent / "kdcourse.zip").read_bytes()
 
 
+def test_un_remplacement_qui_echoue_rend_l_ancien_dossier(tmp_path, monkeypatch):
+    final, partial = tmp_path / "site", tmp_path / "partiel"
+    for folder, text in ((final, "ancien"), (partial, "nouveau")):
+        folder.mkdir()
+        (folder / "index.html").write_text(text)
+    moved = os.replace
+
+    def full(source, target):
+        if Path(source) == partial:
+            raise OSError("No space left on device")
+        moved(source, target)
+
+    monkeypatch.setattr(make_release.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_release.put(partial, final)
+    assert (final / "index.html").read_text() == "ancien" and partial.exists()
+    monkeypatch.setattr(make_release.os, "replace", moved)
+    final.rename(tmp_path / "site.ancien")  # tué entre les deux
+    make_release.put(partial, final)
+    assert (final / "index.html").read_text() == "nouveau" and not (tmp_path / "site.ancien").exists()
+
+
 def test_le_site_construit_est_joint_et_celui_d_une_version_passee_ne_reste_pas(tree, project):
     assert not (tree.parent / "kdcourse-site.zip").exists()
     pages = {"index.html": "<p>Accueil</p>", "_static/a.png": "image"}
